@@ -1,0 +1,40 @@
+"""Time as an argument: cores take nanoseconds, shells take a Clock, only composition roots make a SystemClock."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+NANOSECONDS_PER_SECOND = 1_000_000_000
+
+
+class Clock(Protocol):
+    """Where a shell gets its time from."""
+
+    def now_utc_ns(self) -> int:
+        """Wall clock, nanoseconds since 1970 in UTC."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """A clock that never goes back, for durations."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_utc_ns(self) -> int:
+        return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+
+def seconds_to_ns(seconds: float) -> int:
+    """Whole nanoseconds nearest to `seconds`."""
+    return round(seconds * NANOSECONDS_PER_SECOND)
+
+
+def ns_to_seconds(nanoseconds: int) -> float:
+    """Seconds as a float: exact to a microsecond for durations of a century."""
+    return nanoseconds / NANOSECONDS_PER_SECOND

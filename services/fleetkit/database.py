@@ -1,0 +1,182 @@
+"""Databases for services that keep something: one transaction holds the inbox id, the change and the outbox row.
+
+SQLAlchemy is used synchronously on worker threads of its own (one for SQLite, which has one writer; more for
+Postgres), so that a slow query never holds up the event loop. SQLite runs in WAL mode with full
+synchronisation at commit: what was committed survives SIGKILL and power.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from fleetkit.events import Event
+from fleetkit.logs import get_logger
+from fleetkit.tracing import current_traceparent
+
+log = get_logger(__name__)
+T = TypeVar("T")
+_MIGRATION_ENVIRONMENT = Path(__file__).parent / "migration_environment"
+
+
+class InboxMixin:
+    """Ids of events that took effect. Pruned after longer than the topics keep messages."""
+
+    __tablename__ = "inbox"
+    event_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    received_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+
+
+class OutboxMixin:
+    """Events that were decided and not yet published, in the order of their making."""
+
+    __tablename__ = "outbox"
+    row_id: Mapped[int] = mapped_column(
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    topic: Mapped[str] = mapped_column(sa.String(128))
+    key: Mapped[str] = mapped_column(sa.String(256))
+    event_id: Mapped[str] = mapped_column(sa.String(64))
+    event_type: Mapped[str] = mapped_column(sa.String(128))
+    payload: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    time_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    traceparent: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+class RequestMixin:
+    """Answers to mutating RPCs by request id: a repeat gets the same answer and has no further effect."""
+
+    __tablename__ = "requests"
+    request_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    method: Mapped[str] = mapped_column(sa.String(128))
+    response: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+
+
+class Transaction:
+    """One transaction of a service. Everything in it happens, or nothing does."""
+
+    def __init__(self, session: Session, base: type[DeclarativeBase]) -> None:
+        self.session = session
+        self._tables = base.metadata.tables
+
+    def first_time(self, event_id: str, now_utc_ns: int) -> bool:
+        """Notes an event in the inbox. False when it took effect before: then leave everything as it is."""
+        inbox = self._tables["inbox"]
+        known = self.session.execute(sa.select(inbox.c.event_id).where(inbox.c.event_id == event_id)).first()
+        if known is not None:
+            return False
+        self.session.execute(inbox.insert().values(event_id=event_id, received_at_utc_ns=now_utc_ns))
+        return True
+
+    def publish(self, event: Event) -> None:
+        """Puts an event into the outbox, in the current trace unless it names one."""
+        self.session.execute(
+            self._tables["outbox"]
+            .insert()
+            .values(
+                topic=event.topic,
+                key=event.key,
+                event_id=event.event_id,
+                event_type=event.event_type,
+                payload=event.payload,
+                time_utc_ns=event.time_utc_ns,
+                traceparent=event.traceparent or current_traceparent(),
+            )
+        )
+
+    def response_of(self, request_id: str, method: str) -> bytes | None:
+        """The serialised answer that this request got before, or None."""
+        requests = self._tables["requests"]
+        row = self.session.execute(
+            sa.select(requests.c.response).where(requests.c.request_id == request_id, requests.c.method == method)
+        ).first()
+        return None if row is None else bytes(row[0])
+
+    def remember_response(self, request_id: str, method: str, response: bytes, now_utc_ns: int) -> None:
+        """Keeps the answer of a mutating request, in the transaction that carries it out."""
+        self.session.execute(
+            self._tables["requests"]
+            .insert()
+            .values(request_id=request_id, method=method, response=response, at_utc_ns=now_utc_ns)
+        )
+
+    def forget_before(self, utc_ns: int) -> int:
+        """Prunes inbox and request ids older than `utc_ns`; returns how many."""
+        gone = 0
+        for name, column in (("inbox", "received_at_utc_ns"), ("requests", "at_utc_ns")):
+            table = self._tables[name]
+            old = sa.delete(table).where(table.c[column] < utc_ns).returning(table.c[column])
+            gone += len(self.session.execute(old).all())
+        return gone
+
+
+class Database:
+    """A service's database. `run` carries out one function in one transaction, off the event loop."""
+
+    def __init__(self, url: str, base: type[DeclarativeBase], threads: int = 4) -> None:
+        self._base = base
+        self.url = url
+        self.is_sqlite = url.startswith("sqlite")
+        if self.is_sqlite:
+            path = sa.make_url(url).database
+            if path and path != ":memory:":
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+        options: dict[str, Any] = {"connect_args": {"timeout": 30}} if self.is_sqlite else {"pool_pre_ping": True}
+        self.engine = sa.create_engine(url, **options)
+        if self.is_sqlite:
+            sa.event.listen(self.engine, "connect", _configure_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_immediately)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._threads = ThreadPoolExecutor(1 if self.is_sqlite else threads, thread_name_prefix="database")
+        self.outbox_filled = asyncio.Event()
+
+    def migrate(self, versions: Path) -> None:
+        """Brings the schema up to date with the Alembic revisions in the folder `versions`."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATION_ENVIRONMENT))
+        config.set_main_option("version_locations", str(versions))
+        config.set_main_option("path_separator", "os")
+        config.attributes["engine"] = self.engine
+        config.attributes["metadata"] = self._base.metadata
+        command.upgrade(config, "head")
+
+    def run_now(self, work: Callable[[Transaction], T]) -> T:
+        """Like `run`, on this thread. For tests, start-up and command lines."""
+        with self._sessions.begin() as session:
+            return work(Transaction(session, self._base))
+
+    async def run(self, work: Callable[[Transaction], T]) -> T:
+        """Carries out `work` in one transaction on a worker thread. Its exception rolls everything back."""
+        context = contextvars.copy_context()  # the current span travels along
+        result: T = await asyncio.get_running_loop().run_in_executor(self._threads, context.run, self.run_now, work)
+        self.outbox_filled.set()
+        return result
+
+    def close(self) -> None:
+        """Waits for running transactions and lets go of the connections."""
+        self._threads.shutdown()
+        self.engine.dispose()
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy's own BEGIN below decides when a transaction starts
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.close()
+
+
+def _begin_immediately(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,74 @@
+"""CloudEvents in Kafka's binary mode: what an event is stands in headers, the payload is plain protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cloudevents.core.bindings.kafka import to_binary_event
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CONTENT_TYPE = "application/protobuf"
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event on its way to a topic."""
+
+    topic: str
+    key: str
+    """Partition key, such as the vehicle."""
+    event_id: str
+    """Hash of what caused it; a repeat has the same."""
+    event_type: str
+    """Full name of the protobuf message."""
+    payload: bytes
+    time_utc_ns: int
+    traceparent: str | None = None
+
+
+def to_headers(event: Event, source: str) -> list[tuple[str, bytes]]:
+    """CloudEvents attributes of `event` as Kafka headers, sent by the service `source`."""
+    attributes: dict[str, object] = {
+        "id": event.event_id,
+        "source": f"/fleetloop/{source}",
+        "type": event.event_type,
+        "specversion": "1.0",
+        "time": _EPOCH + timedelta(microseconds=event.time_utc_ns // 1000),
+        "datacontenttype": CONTENT_TYPE,
+        "partitionkey": event.key,
+    }
+    if event.traceparent:
+        attributes["traceparent"] = event.traceparent
+    message = to_binary_event(CloudEvent(attributes=attributes, data=event.payload), JSONFormat())
+    return [(name, value) for name, value in message.headers.items()]
+
+
+def header(headers: Headers, name: str) -> str | None:
+    """The first header of that name as text, or None."""
+    return next((value.decode("utf-8", "replace") for key, value in headers if key == name), None)
+
+
+def event_id_of(headers: Headers) -> str | None:
+    """The CloudEvents id."""
+    return header(headers, "ce_id")
+
+
+def traceparent_of(headers: Headers) -> str | None:
+    """The trace that the event belongs to."""
+    return header(headers, "ce_traceparent")
+
+
+def event_time_ns_of(headers: Headers) -> int | None:
+    """The CloudEvents time as UTC nanoseconds, exact to a microsecond; None when absent or damaged."""
+    text = header(headers, "ce_time")
+    if text is None:
+        return None
+    try:
+        return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1) * 1000
+    except (ValueError, TypeError):  # TypeError: a time without a zone
+        return None

@@ -1,0 +1,56 @@
+"""The HTTP side of every process: /metrics for Prometheus, /livez and /readyz for whoever supervises it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
+Check = Callable[[], str | None]
+"""Returns what is wrong, or None."""
+
+
+class HealthServer:
+    """Answers from the checks that a service registers."""
+
+    def __init__(self, listen: str) -> None:
+        host, _, port = listen.rpartition(":")
+        self._host, self._port = host or "127.0.0.1", int(port)
+        self._live: dict[str, Check] = {}
+        self._ready: dict[str, Check] = {}
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/metrics", self._metrics),
+                web.get("/livez", lambda request: self._answer(self._live)),
+                web.get("/readyz", lambda request: self._answer(self._live | self._ready)),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None)
+        self.port = 0
+
+    def add_liveness(self, name: str, check: Check) -> None:
+        """A check whose failure means: kill me and start me anew."""
+        self._live[name] = check
+
+    def add_readiness(self, name: str, check: Check) -> None:
+        """A check whose failure means: send me nothing yet."""
+        self._ready[name] = check
+
+    async def start(self) -> None:
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _answer(self, checks: dict[str, Check]) -> web.Response:
+        problems = {name: problem for name, check in checks.items() if (problem := check()) is not None}
+        text = "\n".join(f"{name}: {problem}" for name, problem in problems.items()) or "ok"
+        return web.Response(text=text + "\n", status=503 if problems else 200)

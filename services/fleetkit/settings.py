@@ -1,0 +1,62 @@
+"""Settings from environment variables, frozen and typed; an error names the variable and what it takes.
+
+Only a service's `__main__` reads the environment. Everything else is handed a settings object.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "FLEETLOOP_"
+
+
+class SettingsError(Exception):
+    """A variable is missing or wrong. The text has a line a variable, ready to show."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told. A service's own settings extend this."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    fleet_id: str = Field("demo", min_length=1, description="Fleet that this installation serves.")
+    kafka_bootstrap_servers: str = Field(description="host:port of brokers, separated by commas.")
+    kafka_username: str = Field("", description="SCRAM-SHA-512 user; empty: no authentication.")
+    kafka_password: str = Field("", repr=False, description="Password of that user.")
+    grpc_listen: str = Field("127.0.0.1:0", description="Address that gRPC listens on.")
+    http_listen: str = Field("127.0.0.1:0", description="Address of /metrics, /livez and /readyz.")
+    tls_ca: Path | None = Field(None, description="PEM file of the CA that peers are checked against.")
+    tls_cert: Path | None = Field(None, description="PEM file of this process's certificate.")
+    tls_key: Path | None = Field(None, description="PEM file of its private key.")
+    state_dir: Path = Field(Path(".fleetloop/state"), description="Folder of its own that survives restarts.")
+    config_dir: Path = Field(Path("config"), description="Folder with what users edit.")
+    objects_url: str = Field("file:///tmp/fleetloop/objects", description="Object store: file:///..., s3://...")
+    database_url: str = Field("", description="SQLAlchemy URL, for services with a database.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json or console.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level.")
+    trace_file: Path | None = Field(None, description="File that spans are appended to as JSON lines.")
+    stuck_after_s: float = Field(60.0, gt=0, description="Lag without a commit for so long fails liveness.")
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load_settings(kind: type[S]) -> S:
+    """Reads `kind` from the environment.
+
+    Raises SettingsError that names each variable at fault and what is wrong with it.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
+            field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
+            meaning = f" ({field.description})" if field and field.description else ""
+            lines.append(f"{name}: {problem['msg']}{meaning}")
+        raise SettingsError("\n".join(lines)) from error
