@@ -14,17 +14,13 @@ from typing import Any
 import faust
 from faust.types import EventT
 
-from fleetkit.kafka import KafkaPublisher, Record
+from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError
 from fleetkit.lifecycle import EXIT_BROKEN_DEPENDENCY
 from fleetkit.logs import get_logger
 from fleetkit.metrics import MESSAGES
 from fleetkit.settings import ServiceSettings
 
 log = get_logger(__name__)
-
-
-class UnreadableMessageError(Exception):
-    """The message cannot be understood and never will be: it belongs into the dead letters."""
 
 
 def build_app(service: str, settings: ServiceSettings) -> faust.App:
@@ -67,8 +63,8 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
 def record_of(event: EventT[Any]) -> Record:
     """The message behind a Faust event."""
     message = event.message
-    headers = message.headers or []
-    pairs = list(headers.items()) if isinstance(headers, dict) else list(headers)
+    headers: Any = message.headers or []
+    pairs: list[tuple[str, bytes]] = list(headers.items()) if isinstance(headers, dict) else list(headers)
     return Record(
         topic=message.topic,
         partition=message.partition,

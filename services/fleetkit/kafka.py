@@ -38,6 +38,10 @@ class Record:
     """When the broker or the producer stamped it, milliseconds since 1970."""
 
 
+class UnreadableMessageError(Exception):
+    """The message cannot be understood and never will be: it belongs into the dead letters."""
+
+
 class Publisher(Protocol):
     """Sends events and returns once Kafka has them all."""
 
