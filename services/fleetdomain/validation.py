@@ -92,9 +92,7 @@ def _check_identity(batch: FrameBatch) -> None:
         if not 0 < len(text) <= 128 or not text.isprintable():
             raise BatchError("identity", field, "must be 1 to 128 printable characters")
     if not 8 <= len(batch.boot_id) <= 16:
-        raise BatchError(
-            "identity", "boot_id", f"has {len(batch.boot_id)} bytes; send 8 to 16 random ones per start"
-        )
+        raise BatchError("identity", "boot_id", f"has {len(batch.boot_id)} bytes; send 8 to 16 random ones per start")
     if batch.sequence < 0:
         raise BatchError("identity", "sequence", "is negative; count the batches of a boot from 0")
 
@@ -108,9 +106,7 @@ def _check_clock(batch: FrameBatch, limits: BatchLimits, now_utc_ns: int) -> Non
             "size", "frame_offsets_ns", f"{frames} frames, at most {limits.max_frames}: send more batches"
         )
     if not 0 <= batch.start_monotonic_ns < _MAX_MONOTONIC_NS:
-        raise BatchError(
-            "time", "start_monotonic_ns", "must be a monotonic clock's nanoseconds, not negative"
-        )
+        raise BatchError("time", "start_monotonic_ns", "must be a monotonic clock's nanoseconds, not negative")
     ahead_ns = batch.start_utc_ns + int(batch.frame_offsets_ns[-1]) - now_utc_ns
     if ahead_ns > limits.max_future_s * 1e9:
         raise BatchError("future", "start_utc_ns", f"the batch ends {ahead_ns / 1e9:.1f} "
@@ -123,12 +119,15 @@ def _with_catalogue_values(signal: Signal, column: Column) -> Column | None:
     values = column.values
     if signal.kind in ("enum", "string"):
         field = f"columns[{signal.path}]"
-        if values.dtype.kind != "u" or not column.dictionary:
+        words = column.dictionary or signal.values
+        if values.dtype.kind != "u" or not words:
             raise BatchError("type", field, f"a {signal.kind} is unsigned codes and a dictionary")
-        if len(values) and int(values.max()) >= len(column.dictionary):
+        if len(values) and int(values.max()) >= len(words):
             raise BatchError("range", f"{field}.values", "has a code beyond its dictionary")
         if signal.kind == "string" or column.dictionary == signal.values:
             return column
+        if not column.dictionary:
+            return replace(column, dictionary=signal.values)
         if not set(column.dictionary) <= set(signal.values):
             return None
         codes = np.array([signal.values.index(word) for word in column.dictionary], values.dtype)
@@ -138,9 +137,7 @@ def _with_catalogue_values(signal: Signal, column: Column) -> Column | None:
         return column
     numeric = signal.kind != "bool" and values.dtype.kind in "iuf"
     if not numeric or not np.can_cast(values.dtype, wanted, "same_kind"):
-        raise BatchError(
-            "type", f"columns[{signal.path}]", f"is {values.dtype}, the catalogue says {signal.kind}"
-        )
+        raise BatchError("type", f"columns[{signal.path}]", f"is {values.dtype}, the catalogue says {signal.kind}")
     if values.dtype.kind in "iu" and len(values) and signal.kind in ("int32", "int64"):
         info = np.iinfo(wanted)
         if int(values.min()) < info.min or int(values.max()) > info.max:
@@ -153,13 +150,9 @@ def _check_shape(signal: Signal, column: Column, frames: int, limits: BatchLimit
     field = f"columns[{signal.path}]"
     splits = column.splits
     if signal.ragged != (splits is not None):
-        raise BatchError(
-            "length", f"{field}.splits", "must be given for a list-valued signal and for no other"
-        )
+        raise BatchError("length", f"{field}.splits", "must be given for a list-valued signal and for no other")
     if len(column.values) > limits.max_values:
-        raise BatchError(
-            "size", f"{field}.values", f"{len(column.values)} values, at most {limits.max_values}"
-        )
+        raise BatchError("size", f"{field}.values", f"{len(column.values)} values, at most {limits.max_values}")
     total = len(column.values)
     if splits is not None and (
         len(splits) == 0 or splits[0] != 0 or splits[-1] != total or bool((splits[1:] < splits[:-1]).any())
@@ -183,9 +176,7 @@ def _check_group(groups: dict[str, tuple[str, Column]], signal: Signal, column: 
         first.offsets_ns is column.offsets_ns or np.array_equal(first.offsets_ns, column.offsets_ns)  # type: ignore[arg-type]
     )
     if not same_time or not np.array_equal(first.splits, column.splits):  # type: ignore[arg-type]
-        raise BatchError(
-            "length", f"columns[{signal.path}].splits", f"must equal those of {path}: parallel lists"
-        )
+        raise BatchError("length", f"columns[{signal.path}].splits", f"must equal those of {path}: parallel lists")
 
 
 def _check_times(timed: Sequence[tuple[str, npt.NDArray[np.int64]]], limits: BatchLimits) -> None:
@@ -198,9 +189,7 @@ def _check_times(timed: Sequence[tuple[str, npt.NDArray[np.int64]]], limits: Bat
     longest_ns = int(limits.max_span_s * 1e9)
     if bool((firsts < 0).any()) or bool((lasts > longest_ns).any()):
         place = int(np.argmax((firsts < 0) | (lasts > longest_ns)))
-        raise BatchError(
-            "time", timed[place][0], f"must lie between 0 and {limits.max_span_s:g} s from the start"
-        )
+        raise BatchError("time", timed[place][0], f"must lie between 0 and {limits.max_span_s:g} s from the start")
     back = flat[1:] < flat[:-1]
     back[ends[:-1] - 1] = False
     if bool(back.any()):
@@ -211,9 +200,7 @@ def _check_times(timed: Sequence[tuple[str, npt.NDArray[np.int64]]], limits: Bat
 def _check_ranges(kind: str, nan_allowed: bool, entries: Sequence[tuple[Signal, npt.NDArray[Any]]]) -> None:
     """Minimum and maximum of every column of one type, in one reduction. NaN fails both comparisons."""
     arrays = (
-        [values.view(np.uint8) for _, values in entries]
-        if kind == "uint8"
-        else [values for _, values in entries]
+        [values.view(np.uint8) for _, values in entries] if kind == "uint8" else [values for _, values in entries]
     )
     flat = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     lengths = np.array([len(a) for a in arrays], np.intp)

@@ -78,6 +78,13 @@ def test_enum_codes_become_the_catalogues() -> None:
     assert light.values.tolist() == [1, 0, 0, 1]
 
 
+def test_an_enum_without_a_dictionary_has_the_catalogues_codes() -> None:
+    given = batch(Light=Column(np.array([0, 1, 1, 0], np.uint8)))
+    assert validate(given, CATALOGUE, NOW_NS).batch.columns["Light"].dictionary == ("red", "green")
+    with pytest.raises(BatchError, match="code"):
+        validate(batch(Light=Column(np.array([0, 1, 2, 0], np.uint8))), CATALOGUE, NOW_NS)
+
+
 def test_numbers_become_the_catalogues_type() -> None:
     given = batch(Speed=Column(np.array([1.5, 2, 3, 4], np.float64)), Gear=Column(np.arange(4, dtype=I64)))
     columns = validate(given, CATALOGUE, NOW_NS).batch.columns
@@ -133,11 +140,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("code", "field", "given"), WRONG, ids=[f"{c}-{f}-{i}" for i, (c, f, _) in enumerate(WRONG)]
-)
-def test_each_fault_is_refused_by_its_name(code: str, field: str, given: FrameBatch) -> None:
-    with pytest.raises(BatchError) as caught:
-        validate(given, CATALOGUE, NOW_NS)
-    assert (caught.value.code, caught.value.field) == (code, field)
-    assert field in str(caught.value)
+@pytest.mark.parametrize(("code", "field", "given"), WRONG, ids=[f"{c}-{f}-{i}" for i, (c, f, _) in
+enumerate(WRONG)]) def test_each_fault_is_refused_by_its_name(code: str, field: str, given: FrameBatch) ->
+None: with pytest.raises(BatchError) as caught: validate(given, CATALOGUE, NOW_NS) assert (caught.value.code,
+caught.value.field) == (code, field) assert field in str(caught.value)
