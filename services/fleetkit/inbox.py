@@ -7,6 +7,7 @@ inbox knows it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from fleetkit.clock import Clock
 from fleetkit.database import Database, Transaction
@@ -41,7 +42,7 @@ class Inbox:
         for record in records:
             with span(f"{self._service} {record.topic}", parent=traceparent_of(record.headers)):
                 try:
-                    outcome = await self._database.run(lambda tx, record=record: self._once(tx, record))
+                    outcome = await self._database.run(partial(self._once, record=record))
                 except UnreadableMessageError as error:
                     await self._publisher.bury(record, error)
                     outcome = "dead"
