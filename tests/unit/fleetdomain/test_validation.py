@@ -140,7 +140,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("code", "field", "given"), WRONG, ids=[f"{c}-{f}-{i}" for i, (c, f, _) in
-enumerate(WRONG)]) def test_each_fault_is_refused_by_its_name(code: str, field: str, given: FrameBatch) ->
-None: with pytest.raises(BatchError) as caught: validate(given, CATALOGUE, NOW_NS) assert (caught.value.code,
-caught.value.field) == (code, field) assert field in str(caught.value)
+@pytest.mark.parametrize(("code", "field", "given"), WRONG)
+def test_each_fault_is_refused_by_its_name(code: str, field: str, given: FrameBatch) -> None:
+    with pytest.raises(BatchError) as caught:
+        validate(given, CATALOGUE, NOW_NS)
+    assert (caught.value.code, caught.value.field) == (code, field)
+    assert field in str(caught.value)
