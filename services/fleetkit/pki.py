@@ -1,0 +1,326 @@
+"""The certificate authority of an embedded run: mTLS is on from the first version, so somebody has to issue.
+
+On a cluster cert-manager or SPIRE does this; services only ever see PEM files and cannot tell the difference. An
+identity is a SPIFFE URI, `spiffe://<fleet>/<kind>/<name>`, in a certificate's subject alternative name. Everything
+here may be repeated: what is there and good for a while is used again, and files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CA_LIFETIME = timedelta(days=3650)
+LEAF_LIFETIME = timedelta(days=365)
+_BACKDATE = timedelta(minutes=5)
+"""Clocks of vehicles differ a little; a certificate is good from just before it was issued."""
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_FLEET = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+class PkiError(Exception):
+    """An identity cannot be made or read. The text names what is wrong and the remedy."""
+
+
+class IdentityKind(StrEnum):
+    SERVICE = "service"
+    VEHICLE = "vehicle"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class SpiffeId:
+    """Who somebody is. Making one checks its parts (PkiError)."""
+
+    fleet: str
+    kind: IdentityKind
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _FLEET.fullmatch(self.fleet):
+            raise PkiError(f"fleet {self.fleet!r}: use up to 63 of a-z, 0-9, '.', '_', '-'")
+        if not _NAME.fullmatch(self.name):
+            raise PkiError(f"{self.kind.value} name {self.name!r}: use up to 63 of A-Z, a-z, 0-9, '.', '_', '-'")
+
+    @classmethod
+    def parse(cls, uri: str) -> SpiffeId:
+        """From `spiffe://fleet/kind/name`; PkiError for anything else."""
+        scheme, separator, rest = uri.partition("://")
+        parts = rest.split("/")
+        if scheme != "spiffe" or not separator or len(parts) != 3:
+            raise PkiError(f"{uri!r} is not of the form spiffe://<fleet>/<kind>/<name>")
+        try:
+            kind = IdentityKind(parts[1])
+        except ValueError as error:
+            kinds = ", ".join(IdentityKind)
+            raise PkiError(f"{uri!r}: the kind {parts[1]!r} is unknown; there are {kinds}") from error
+        return cls(parts[0], kind, parts[2])
+
+    def __str__(self) -> str:
+        return f"spiffe://{self.fleet}/{self.kind.value}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A certificate with its key, as files. `serial` is lower-case hex without leading zeros."""
+
+    spiffe_id: SpiffeId
+    ca: Path
+    cert: Path
+    key: Path
+    serial: str
+    not_after: datetime
+
+
+def serial_of(certificate: x509.Certificate) -> str:
+    return f"{certificate.serial_number:x}"
+
+
+def serial_of_pem(pem: bytes) -> str:
+    """The serial of a PEM certificate, such as gRPC's `x509_pem_cert`; PkiError if it is none."""
+    try:
+        return serial_of(x509.load_pem_x509_certificate(pem))
+    except ValueError as error:
+        raise PkiError("this is not a PEM certificate") from error
+
+
+def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
+    """The only SPIFFE URI of a certificate; PkiError if there is none or more than one."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as error:
+        raise PkiError("the certificate has no subject alternative names") from error
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) != 1:
+        raise PkiError(f"the certificate has {len(uris)} URIs; exactly one SPIFFE id is wanted")
+    return SpiffeId.parse(uris[0])
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write `path` whole, with `mode` from the first byte on: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+class CertificateAuthority:
+    """Issues identities for one fleet. Its key never leaves `folder`."""
+
+    def __init__(
+        self, folder: Path, fleet: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
+    ) -> None:
+        self._folder = folder
+        self.fleet = fleet
+        self._certificate = certificate
+        self._key = key
+
+    @classmethod
+    def open(cls, folder: Path, *, fleet: str, now: datetime) -> CertificateAuthority:
+        """The authority in `folder`, made there if there is none (ca.pem, ca.key).
+
+        `now` has a time zone. PkiError if it belongs to another fleet, has expired, or cannot be read.
+        """
+        SpiffeId(fleet, IdentityKind.SERVICE, "check")
+        folder.mkdir(parents=True, exist_ok=True)
+        with _held(folder):
+            if not (folder / "ca.pem").exists():
+                _make_authority(folder, fleet, now)
+            certificate, key = _load_authority(folder)
+        found = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+        if found != [fleet]:
+            raise PkiError(
+                f"{folder} holds the authority of fleet {found[0] if found else '?'}, not of {fleet}; "
+                "use another folder, or set FLEETLOOP_FLEET_ID"
+            )
+        if now >= certificate.not_valid_after_utc - LEAF_LIFETIME / 12:
+            raise PkiError(f"the authority in {folder} has expired or is about to; remove the folder and enrol anew")
+        return cls(folder, fleet, certificate, key)
+
+    @property
+    def ca_path(self) -> Path:
+        return self._folder / "ca.pem"
+
+    def issue(
+        self,
+        kind: IdentityKind,
+        name: str,
+        folder: Path,
+        *,
+        now: datetime,
+        lifetime: timedelta = LEAF_LIFETIME,
+        hosts: Sequence[str] = _LOCAL_HOSTS,
+        renew: bool = False,
+    ) -> Credentials:
+        """cert.pem, key.pem (0600) and ca.pem in `folder`.
+
+        One that is there is used again unless it is in the last third of its lifetime, is somebody else's or
+        another authority's, lacks one of `hosts`, or `renew` is set. PkiError for a bad name.
+        """
+        spiffe_id = SpiffeId(self.fleet, kind, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _held(folder):
+            known = None if renew else self._still_good(folder, spiffe_id, hosts, now)
+            if known is not None:
+                return known
+            key = ec.generate_private_key(ec.SECP256R1())
+            certificate = self._sign(spiffe_id, key, now, lifetime, hosts)
+            # The key first: a certificate without its key would be taken for a whole identity.
+            replace_file(folder / "key.pem", _pem_of(key), 0o600)
+            replace_file(folder / "ca.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
+            replace_file(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
+        return self._credentials(folder, spiffe_id, certificate)
+
+    def _credentials(self, folder: Path, spiffe_id: SpiffeId, certificate: x509.Certificate) -> Credentials:
+        return Credentials(
+            spiffe_id,
+            folder / "ca.pem",
+            folder / "cert.pem",
+            folder / "key.pem",
+            serial_of(certificate),
+            certificate.not_valid_after_utc,
+        )
+
+    def _still_good(self, folder: Path, who: SpiffeId, hosts: Sequence[str], now: datetime) -> Credentials | None:
+        try:
+            certificate = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
+            key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
+            certificate.verify_directly_issued_by(self._certificate)
+            same = spiffe_id_of(certificate) == who and key.public_key() == certificate.public_key()
+            anchored = (folder / "ca.pem").read_bytes() == self.ca_path.read_bytes()
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except Exception:  # whatever is wrong with it, it is made anew
+            return None
+        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        fresh = begin <= now < end - (end - begin) / 3
+        covers = all(_general_name(host) in names for host in hosts)
+        return self._credentials(folder, who, certificate) if same and anchored and fresh and covers else None
+
+    def _sign(
+        self,
+        spiffe_id: SpiffeId,
+        key: ec.EllipticCurvePrivateKey,
+        now: datetime,
+        lifetime: timedelta,
+        hosts: Sequence[str],
+    ) -> x509.Certificate:
+        names = [x509.UniformResourceIdentifier(str(spiffe_id)), *(_general_name(host) for host in hosts)]
+        usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+        return (
+            x509.CertificateBuilder()
+            .subject_name(_subject(self.fleet, f"{spiffe_id.kind.value} {spiffe_id.name}"[:64]))
+            .issuer_name(self._certificate.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _BACKDATE)
+            .not_valid_after(min(now + lifetime, self._certificate.not_valid_after_utc))
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(authority=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(_issued_by(self._key), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+def _make_authority(folder: Path, fleet: str, now: datetime) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject(fleet, "fleetloop embedded authority")
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + CA_LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(_issued_by(key), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    replace_file(folder / "ca.key", _pem_of(key), 0o600)
+    replace_file(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    try:
+        certificate = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    except (OSError, ValueError) as error:
+        raise PkiError(
+            f"the authority in {folder} cannot be read ({error}); remove the folder and enrol anew"
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise PkiError(f"ca.key in {folder} does not belong to ca.pem; remove the folder and enrol anew")
+    return certificate, key
+
+
+def _pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _subject(fleet: str, name: str) -> x509.Name:
+    return x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, fleet), x509.NameAttribute(NameOID.COMMON_NAME, name)]
+    )
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _issued_by(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+
+
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """One process at a time in this folder."""
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
