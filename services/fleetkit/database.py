@@ -25,7 +25,7 @@ from fleetkit.tracing import current_traceparent
 
 log = get_logger(__name__)
 T = TypeVar("T")
-_MIGRATION_ENVIRONMENT = Path(__file__).parent / "migration_environment"
+MIGRATION_ENVIRONMENT = Path(__file__).parent / "migration_environment"
 
 
 class InboxMixin:
@@ -143,7 +143,7 @@ class Database:
     def migrate(self, versions: Path) -> None:
         """Brings the schema up to date with the Alembic revisions in the folder `versions`."""
         config = Config()
-        config.set_main_option("script_location", str(_MIGRATION_ENVIRONMENT))
+        config.set_main_option("script_location", str(MIGRATION_ENVIRONMENT))
         config.set_main_option("version_locations", str(versions))
         config.set_main_option("path_separator", "os")
         config.attributes["engine"] = self.engine

@@ -1,0 +1,1 @@
+"""Owns campaigns and their triggers, and knows what became of every firing."""

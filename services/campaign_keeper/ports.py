@@ -1,0 +1,19 @@
+"""What the keeper needs of the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from fleet.campaign.v1 import campaign_pb2
+
+Examine = Callable[[campaign_pb2.Campaign], Iterable[campaign_pb2.TriggerProblem]]
+"""Says everything that is wrong with a campaign's triggers, each with its field and the remedy."""
+
+
+class Drops(Protocol):
+    """Knows which firings triage dropped."""
+
+    async def dropped(self) -> Mapping[str, Mapping[str, int]]:
+        """Trigger -> reason -> firings. Empty while the router cannot be asked."""
+        ...

@@ -1,0 +1,77 @@
+"""The keeper's tables: campaigns with every revision, firings, and the ledger's counters."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from campaign_keeper.model import Count
+
+
+class Base(DeclarativeBase):
+    """This service's schema."""
+
+
+class InboxRow(InboxMixin, Base):
+    """Events that took effect."""
+
+
+class OutboxRow(OutboxMixin, Base):
+    """Events to publish."""
+
+
+class RequestRow(RequestMixin, Base):
+    """Answers to mutating requests."""
+
+
+class CampaignRow(Base):
+    """The newest revision of a campaign, as the message that announced it."""
+
+    __tablename__ = "campaigns"
+    campaign: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    revision: Mapped[int]
+    message: Mapped[bytes] = mapped_column(sa.LargeBinary)
+
+
+class RevisionRow(Base):
+    """Every revision that ever was."""
+
+    __tablename__ = "revisions"
+    campaign: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    message: Mapped[bytes] = mapped_column(sa.LargeBinary)
+
+
+class FiringRow(Base):
+    """Which trigger version a firing belongs to: later events name only the firing."""
+
+    __tablename__ = "firings"
+    firing_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    campaign: Mapped[str] = mapped_column(sa.String(64))
+    trigger: Mapped[str] = mapped_column(sa.String(128))
+    version: Mapped[int]
+    at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+
+
+class EarningRow(Base):
+    """One counter of one trigger version."""
+
+    __tablename__ = "earnings"
+    campaign: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    trigger: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    count: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    value: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+
+
+def add_to(session: Session, campaign: str, trigger: str, version: int, count: Count, amount: int) -> int:
+    """Adds to a counter and returns its new value."""
+    key = (campaign, trigger, version, count.value)
+    row = session.get(EarningRow, key)
+    if row is None:
+        row = EarningRow(campaign=campaign, trigger=trigger, version=version, count=count.value, value=0)
+        session.add(row)
+    row.value += amount
+    session.flush()
+    return row.value

@@ -1,0 +1,78 @@
+"""The wiring that every service with a database shares: migrate, take events in once, publish the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy.orm import DeclarativeBase
+
+from fleetkit.clock import Clock, seconds_to_ns
+from fleetkit.consumer import ConsumerLoop
+from fleetkit.database import Database, Transaction
+from fleetkit.inbox import Effect, Inbox
+from fleetkit.kafka import KafkaPublisher
+from fleetkit.lifecycle import Runtime
+from fleetkit.outbox import OutboxRelay
+from fleetkit.settings import ServiceSettings
+
+INBOX_KEPT_S = 90 * 86_400.0
+"""Longer than any topic that is read through an inbox keeps its messages, for ever ones aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What a composition root goes on with."""
+
+    database: Database
+    publisher: KafkaPublisher
+
+
+async def open_keeping(
+    runtime: Runtime, settings: ServiceSettings, base: type[DeclarativeBase], migrations: Path
+) -> Keeping:
+    """Opens and migrates the database and starts the publisher; both close when the process stops."""
+    url = settings.database_url or f"sqlite:///{settings.state_dir / (runtime.service + '.db')}"
+    database = Database(url, base)
+    await asyncio.to_thread(database.migrate, migrations)
+    publisher = KafkaPublisher(runtime.service, settings)
+    await publisher.start()
+    runtime.on_stop(lambda: asyncio.to_thread(database.close))
+    runtime.on_stop(publisher.stop)
+    return Keeping(database, publisher)
+
+
+def spawn_keeping(
+    runtime: Runtime,
+    settings: ServiceSettings,
+    clock: Clock,
+    keeping: Keeping,
+    effects: Mapping[str, Effect],
+) -> None:
+    """Starts the consumer, when there are topics to read, the relay and the pruning of old inbox ids."""
+    if effects:
+        inbox = Inbox(runtime.service, keeping.database, keeping.publisher, clock, effects)
+        loop = ConsumerLoop(runtime.service, _topics(effects), inbox.handle, settings, clock)
+        runtime.http.add_liveness("consumer", loop.problem)
+        runtime.http.add_readiness("consumer", lambda: None if loop.ready.is_set() else "no partitions yet")
+        runtime.spawn("consume", loop.run(runtime.stopping))
+    relay = OutboxRelay(runtime.service, keeping.database, keeping.publisher)
+    runtime.spawn("relay", relay.run(runtime.stopping))
+    runtime.spawn("prune", _prune(runtime.stopping, clock, keeping.database))
+
+
+def _topics(effects: Mapping[str, Effect]) -> Sequence[str]:
+    return sorted(effects)
+
+
+async def _prune(stopping: asyncio.Event, clock: Clock, database: Database) -> None:
+    while not stopping.is_set():
+        before_ns = clock.now_utc_ns() - seconds_to_ns(INBOX_KEPT_S)
+        await database.run(partial(Transaction.forget_before, utc_ns=before_ns))
+        try:
+            await asyncio.wait_for(stopping.wait(), 3600)
+        except TimeoutError:
+            continue

@@ -1,0 +1,66 @@
+"""The composition root of label_desk."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from fleet.label.v1 import label_pb2_grpc
+from fleetdomain.tasks import load_task_schema
+from fleetkit.clock import Clock, SystemClock
+from fleetkit.database import Database, Transaction
+from fleetkit.identity import AllowList
+from fleetkit.keeping import open_keeping, spawn_keeping
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.objects import Objects
+from fleetkit.rpc import RpcServer
+
+from label_desk import hindsight, transactions
+from label_desk.metrics import OLDEST_TASK_SECONDS, OPEN_TASKS
+from label_desk.rpc import ALLOWED, SERVICE_NAME, LabelService, progress
+from label_desk.settings import LabelDeskSettings
+from label_desk.store import Base
+from label_desk.stream import EFFECTS
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_TICK_S = 1.0
+
+
+async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
+    """Wires the desk together."""
+    clock = SystemClock()
+    schema = load_task_schema(settings.config_dir / "tasks.yaml")
+    objects = Objects(settings.objects_url)
+    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
+    spawn_keeping(runtime, settings, clock, keeping, EFFECTS)
+    runtime.spawn("settle", _settle(runtime.stopping, keeping.database, clock, settings))
+    runtime.spawn(
+        "hindsight",
+        hindsight.run(runtime.stopping, keeping.database, objects, schema, clock, settings.automatic_bound),
+    )
+    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    service = LabelService(keeping.database, objects, schema, clock, settings)
+    label_pb2_grpc.add_LabelServiceServicer_to_server(service, server.server)
+    await server.start([SERVICE_NAME])
+    runtime.on_stop(server.stop)
+
+
+async def _settle(stopping: asyncio.Event, database: Database, clock: Clock, settings: LabelDeskSettings) -> None:
+    """Ends tasks whose undo window is over and keeps the gauges."""
+
+    def tick(tx: Transaction) -> None:
+        now_ns = clock.now_utc_ns()
+        transactions.settle(tx, now_ns, settings.automatic_bound)
+        for project in progress(tx, now_ns).projects:
+            OPEN_TASKS.labels(project.project).set(project.open)
+            OLDEST_TASK_SECONDS.labels(project.project).set(project.oldest_open_s)
+
+    while not stopping.is_set():
+        await database.run(tick)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _TICK_S)
+
+
+if __name__ == "__main__":
+    run_service(transactions.SERVICE, LabelDeskSettings, start)

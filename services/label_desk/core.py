@@ -1,0 +1,83 @@
+"""Pure decisions of the desk: when votes agree, who may be asked, which lease holds.
+
+Humans decide by agreement of n equal answers. An automatic source decides alone, but only above its confidence
+bound; below it, its vote is kept for the record and people are asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from fleetdomain.tasks import TaskSchema, TaskSchemaError
+
+from label_desk.model import Decision, Lease, Outcome, Source, Vote
+
+EXTRA_VOTES_BEFORE_DISPUTE = 2
+"""People asked beyond the agreement wanted before a task counts as disputed."""
+
+
+class AnswerError(ValueError):
+    """An answer that the task does not take; `field` names it."""
+
+    def __init__(self, field: str, remedy: str) -> None:
+        super().__init__(f"{field}: {remedy}")
+        self.field = field
+        self.remedy = remedy
+
+
+def check_answers(schema: TaskSchema, task: str, answers: Mapping[str, str]) -> None:
+    """Raises AnswerError unless `answers` is empty ("I cannot tell") or one choice of `task`."""
+    for name, choice in answers.items():
+        if name != task:
+            raise AnswerError(f"answers[{name}]", f"this task asks about {task}")
+        try:
+            schema.task(name).answer(choice)
+        except TaskSchemaError as error:
+            raise AnswerError(f"answers[{name}]", error.remedy) from error
+
+
+def decide(votes: Sequence[Vote], agreement: int, automatic_bound: float) -> Decision | None:
+    """How the task ends by these votes, or None while more are needed.
+
+    One vote an author counts, the last one. `agreement` equal human answers end it; so does an automatic vote
+    of at least `automatic_bound`. `agreement` people who cannot tell end it too, and after
+    `agreement + EXTRA_VOTES_BEFORE_DISPUTE` people without agreement it is disputed.
+    """
+    latest = {vote.author: vote for vote in sorted(votes, key=lambda vote: vote.at_utc_ns)}
+    humans = [vote for vote in latest.values() if vote.source is Source.HUMAN]
+    counts = Counter(_key(vote) for vote in humans)
+    if counts:
+        answer, count = max(counts.items(), key=lambda item: (item[1], item[0]))
+        if count >= agreement:
+            outcome = Outcome.AGREED if answer else Outcome.CANNOT_TELL
+            return Decision(outcome, dict(answer), Source.HUMAN, count / len(humans))
+    if len(humans) >= agreement + EXTRA_VOTES_BEFORE_DISPUTE:
+        return Decision(Outcome.DISPUTED, {}, Source.HUMAN, 0.0)
+    sure = [v for v in latest.values() if v.source is not Source.HUMAN and v.answers]
+    if sure and not humans:
+        best = max(sure, key=lambda vote: (vote.confidence, vote.author))
+        if best.confidence >= automatic_bound:
+            return Decision(Outcome.AGREED, best.answers, best.source, best.confidence)
+    return None
+
+
+def _key(vote: Vote) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(vote.answers.items()))
+
+
+def places_left(votes: Sequence[Vote], leases: Sequence[Lease], agreement: int, now_utc_ns: int) -> int:
+    """How many more people may be asked now: never more at once than could still be needed to agree."""
+    humans = {vote.author: _key(vote) for vote in votes if vote.source is Source.HUMAN}
+    leading = max(Counter(humans.values()).values(), default=0)
+    held = sum(lease.is_live(now_utc_ns) for lease in leases)
+    return max(0, agreement - leading - held)
+
+
+def may_ask(author: str, votes: Sequence[Vote], leases: Sequence[Lease], agreement: int, now_utc_ns: int) -> bool:
+    """True when this labeller may get the task: has not answered it, does not hold it, and a place is free."""
+    if any(vote.author == author for vote in votes):
+        return False
+    if any(lease.author == author and lease.is_live(now_utc_ns) for lease in leases):
+        return False
+    return places_left(votes, leases, agreement, now_utc_ns) > 0

@@ -1,0 +1,145 @@
+"""LabelService: the labellers' door. Who labels is who the certificate names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from fleet.label.v1 import label_pb2, label_pb2_grpc
+from fleetdomain.tasks import TaskSchema, TaskSchemaError
+from fleetkit.clock import Clock
+from fleetkit.database import Database, Transaction
+from fleetkit.idempotency import answer_once
+from fleetkit.objects import ObjectMissingError, Objects
+from fleetkit.rpc import caller, invalid
+
+from label_desk import transactions
+from label_desk.codec import OUTCOMES, questions_of
+from label_desk.core import AnswerError, check_answers
+from label_desk.frames import frames_around
+from label_desk.settings import LabelDeskSettings
+from label_desk.store import LeaseRow, TaskRow
+
+SERVICE_NAME = "fleet.label.v1.LabelService"
+ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/fleet-console")}
+
+
+class LabelService(label_pb2_grpc.LabelServiceServicer):
+    """See protos/fleet/label/v1/label.proto for what each call promises."""
+
+    def __init__(
+        self, database: Database, objects: Objects, schema: TaskSchema, clock: Clock, settings: LabelDeskSettings
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._schema = schema
+        self._clock = clock
+        self._settings = settings
+
+    async def LeaseTask(self, request: label_pb2.LeaseTaskRequest, context: object) -> label_pb2.LeaseTaskResponse:
+        longest_s = self._settings.longest_lease_s
+        if not 0 < request.lease_s <= longest_s:
+            raise invalid("lease_s", f"ask for more than 0 and at most {longest_s:.0f} seconds")
+        author, now_ns = caller().name, self._clock.now_utc_ns()
+        found = await self._database.run(
+            lambda tx: transactions.lease_next(tx, author, request.project, request.lease_s, now_ns)
+        )
+        if found is None:
+            return label_pb2.LeaseTaskResponse()
+        return label_pb2.LeaseTaskResponse(assignment=self._assignment(*found))
+
+    def _assignment(self, row: TaskRow, lease: LeaseRow) -> label_pb2.LabelAssignment:
+        try:
+            questions = questions_of(self._schema, row.task)
+        except TaskSchemaError as error:
+            raise invalid("task", str(error)) from error
+        return label_pb2.LabelAssignment(
+            task=transactions.created_of(row),
+            lease_id=lease.lease_id,
+            lease_expires_at_utc_ns=lease.expires_at_utc_ns,
+            questions=questions,
+        )
+
+    async def GetTaskFrames(
+        self, request: label_pb2.GetTaskFramesRequest, context: object
+    ) -> label_pb2.GetTaskFramesResponse:
+        created = await self._database.run(
+            lambda tx: transactions.created_of(transactions.find_task(tx, request.task_id))
+        )
+        try:
+            frames = await frames_around(self._objects, created, request.instants)
+        except ObjectMissingError as error:
+            raise invalid("task_id", f"the clip of this task is gone: {error}") from error
+        return label_pb2.GetTaskFramesResponse(frames=frames)
+
+    async def SubmitLabel(
+        self, request: label_pb2.SubmitLabelRequest, context: object
+    ) -> label_pb2.SubmitLabelResponse:
+        author, now_ns = caller().name, self._clock.now_utc_ns()
+
+        def work(tx: Transaction) -> bytes:
+            task = transactions.find_task(tx, request.task_id).task
+            try:
+                check_answers(self._schema, task, request.answers)
+            except AnswerError as error:
+                raise invalid(error.field, error.remedy) from error
+            decision = transactions.submit(
+                tx, request, author, now_ns, self._settings.automatic_bound, self._settings.undo_window_s
+            )
+            outcome = OUTCOMES[decision.outcome] if decision else label_pb2.LABEL_OUTCOME_UNSPECIFIED
+            return label_pb2.SubmitLabelResponse(outcome=outcome).SerializeToString()
+
+        answer = await self._once(request.request_id, "SubmitLabel", now_ns, work)
+        return label_pb2.SubmitLabelResponse.FromString(answer)
+
+    async def UndoLabel(self, request: label_pb2.UndoLabelRequest, context: object) -> label_pb2.UndoLabelResponse:
+        author, now_ns = caller().name, self._clock.now_utc_ns()
+
+        def work(tx: Transaction) -> bytes:
+            found = transactions.undo(tx, request.task_id, author, 120.0, now_ns)
+            return label_pb2.UndoLabelResponse(assignment=self._assignment(*found)).SerializeToString()
+
+        answer = await self._once(request.request_id, "UndoLabel", now_ns, work)
+        return label_pb2.UndoLabelResponse.FromString(answer)
+
+    async def ReleaseTask(
+        self, request: label_pb2.ReleaseTaskRequest, context: object
+    ) -> label_pb2.ReleaseTaskResponse:
+        author = caller().name
+        await self._database.run(lambda tx: transactions.release(tx, request.task_id, author, request.lease_id))
+        return label_pb2.ReleaseTaskResponse()
+
+    async def GetProgress(
+        self, request: label_pb2.GetProgressRequest, context: object
+    ) -> label_pb2.GetProgressResponse:
+        now_ns = self._clock.now_utc_ns()
+        return await self._database.run(lambda tx: progress(tx, now_ns))
+
+    async def _once(self, request_id: str, method: str, now_ns: int, work: Callable[[Transaction], bytes]) -> bytes:
+        key = f"{caller().name}:{request_id}" if request_id else ""
+        return await self._database.run(lambda tx: answer_once(tx, key, method, now_ns, lambda: work(tx)))
+
+
+def progress(tx: Transaction, now_utc_ns: int) -> label_pb2.GetProgressResponse:
+    """Counts per project."""
+    projects: dict[str, label_pb2.ProjectProgress] = {}
+    grouped = sa.select(
+        TaskRow.project, TaskRow.outcome, TaskRow.decided_by, sa.func.count(), sa.func.min(TaskRow.created_at_utc_ns)
+    ).group_by(TaskRow.project, TaskRow.outcome, TaskRow.decided_by)
+    for project, outcome, source, count, oldest_ns in tx.session.execute(grouped):
+        row = projects.setdefault(project, label_pb2.ProjectProgress(project=project))
+        if outcome:
+            row.ended[outcome] += count
+            row.by_source[source] += count
+        else:
+            row.open += count
+            row.oldest_open_s = max(row.oldest_open_s, (now_utc_ns - oldest_ns) / 1e9)
+    leased = (
+        sa.select(TaskRow.project, sa.func.count())
+        .join(LeaseRow, LeaseRow.task_id == TaskRow.task_id)
+        .where(LeaseRow.expires_at_utc_ns > now_utc_ns)
+        .group_by(TaskRow.project)
+    )
+    for project, count in tx.session.execute(leased):
+        projects[project].leased = count
+    return label_pb2.GetProgressResponse(projects=[projects[name] for name in sorted(projects)])
