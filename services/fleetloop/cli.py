@@ -1,0 +1,50 @@
+"""The `fleetloop` command. Groups live in fleetloop/commands; this only gathers them and speaks of errors.
+
+What the user can put right is said in a sentence with what to do, and ends with 2. Everything else is a fault of
+ours: it ends with 1 and one line; FLEETLOOP_TRACEBACK=1 shows where.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from rich.console import Console
+
+from fleetloop.commands import run, vehicles
+from fleetloop.errors import UserError
+
+app = typer.Typer(
+    name="fleetloop",
+    help="A fleet data engine: from a vehicle's telemetry to a better model on the vehicle.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+run.add_to(app)
+app.add_typer(vehicles.app, name="vehicles")
+
+
+def main() -> None:
+    """The entry point of the `fleetloop` command."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app()
+    except UserError as error:
+        errors.print(f"[bold red]error:[/] {_plain(error.message)}\n{_plain(error.remedy)}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("FLEETLOOP_TRACEBACK"):
+            raise
+        errors.print(
+            f"[bold red]fault in fleetloop:[/] {type(error).__name__}: {_plain(str(error))}\n"
+            "Please report it with what you did; FLEETLOOP_TRACEBACK=1 shows where it happened."
+        )
+        sys.exit(1)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

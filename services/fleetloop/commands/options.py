@@ -1,0 +1,20 @@
+"""Options that several commands share, so that they are called the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleetloop.layout import DEFAULT_FOLDER
+
+Folder = Annotated[
+    Path, typer.Option("--dir", envvar="FLEETLOOP_DIR", help="Folder of the run: ports, logs and state lie in it.")
+]
+FOLDER = DEFAULT_FOLDER
+Fleet = Annotated[
+    str, typer.Option("--fleet", envvar="FLEETLOOP_FLEET_ID", help="Name of the fleet, part of every identity.")
+]
+FLEET = "demo"
+AsJson = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
