@@ -62,7 +62,8 @@ def up(
     if detach:
         _up_detached(layout, within_s)
         return
-    lock_folder(layout).close()  # say so before anything is prepared
+    lock = lock_folder(layout)
+    clear_leftovers(layout)
     console = Console()
     stop = _signals_into_event()
     with console.status("preparing Kafka and certificates"):
@@ -80,6 +81,7 @@ def up(
         layout.root,
         info=stack.info,
         on_change=None if console.is_terminal else _tell,
+        lock=lock,
     )
     supervisor.start()
     try:

@@ -27,9 +27,12 @@ class RotatingLog:
 
     def write(self, data: bytes) -> None:
         if self._size + len(data) > self._limit and self._size:
-            head, newline, data = data.partition(b"\n")
-            self._append(head + newline)
-            self._rotate()
+            head, newline, rest = data.partition(b"\n")
+            # Who never ends a line (a progress bar) is cut anyway, at twice the limit.
+            if newline or self._size > 2 * self._limit:
+                self._append(head + newline)
+                self._rotate()
+                data = rest
         self._append(data)
 
     def _append(self, data: bytes) -> None:
@@ -84,8 +87,9 @@ class LogPump:
 
     def _run(self) -> None:
         while True:
-            ready = self._selector.select(timeout=0.0 if self._closing else None)
-            if self._closing and all(key.data is None for key, _ in ready):
+            closing = self._closing  # before asking: what was written before `close` is then among the answers
+            ready = self._selector.select(timeout=0.0 if closing else None)
+            if closing and all(key.data is None for key, _ in ready):
                 return
             for key, _ in ready:
                 data = os.read(key.fd, _CHUNK)

@@ -50,7 +50,8 @@ class Supervisor:
     """Runs `specs` below `folder`. Use as a context manager, or call `start` and `stop`.
 
     `start` returns at once; `wait_ready` waits. A second supervisor in the same folder is refused (UserError);
-    what a killed one has left there is ended first.
+    what a killed one has left there is ended first. `lock` is the folder's lock if the caller holds it already,
+    because it had something to prepare there; it is let go when everything has ended.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Supervisor:
         starting_at_once: int | None = None,
         info: Mapping[str, str] | None = None,
         on_change: Callable[[ServiceStatus], None] | None = None,
+        lock: IO[str] | None = None,
     ) -> None:
         self._layout = RunLayout.at(folder)
         self._specs = in_start_order(specs)
@@ -80,7 +82,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
-        self._lock_file: IO[str] | None = None
+        self._lock_file = lock
         self._guard: subprocess.Popen[bytes] | None = None
         self._guard_pipe: int | None = None
 
@@ -99,7 +101,7 @@ class Supervisor:
         if self._thread is not None:
             raise RuntimeError("a supervisor starts once")
         self._layout.root.mkdir(parents=True, exist_ok=True)
-        self._lock_file = lock_folder(self._layout)
+        self._lock_file = self._lock_file or lock_folder(self._layout)
         try:
             clear_leftovers(self._layout)
         except UserError:
