@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from fleetloop.broker import find_broker, running_broker
 from fleetloop.broker.ladder import ADDRESS_VARIABLE
 from fleetloop.broker.probe import kafka_answers
 from fleetloop.errors import UserError
+from fleetloop.supervisor import Supervisor
 from fleetloop.supervisor.processes import is_running
 from fleetloop.supervisor.state import read_state
 
@@ -45,6 +48,7 @@ async def _read_all(bootstrap: str, topic: str) -> list[bytes]:
 
 
 async def test_what_was_acknowledged_is_there_after_a_restart_on_other_ports(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "a run's folder"
     with running_broker(tmp_path, environ=_without_address()) as first:
         admin = AIOKafkaAdminClient(bootstrap_servers=first)
         await admin.start()
@@ -75,6 +79,31 @@ async def test_the_catalogue_is_created_once_and_a_changed_partition_count_is_re
     topics[name] = dataclasses.replace(topics[name], partitions=5)
     with pytest.raises(TopicCatalogueError, match=f"{name} has 4 partitions and the catalogue wants 5"):
         await create_topics(kafka_bootstrap, topics)
+
+
+async def test_a_broker_that_is_killed_is_back_at_its_address_with_what_it_had_acknowledged(tmp_path: Path) -> None:
+    broker = find_broker(tmp_path / "kafka", _without_address(), random.Random())
+    assert broker.spec is not None
+    with Supervisor([broker.spec], tmp_path) as supervisor:
+        supervisor.wait_ready(60)
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
+        await admin.start()
+        await admin.create_topics([NewTopic("kept", 1, 1)])
+        await admin.close()
+        values = [b"%d" % number for number in range(5)]
+        for value in values[:3]:
+            await _send(broker.bootstrap_servers, "kept", value)
+        killed = supervisor.kill(broker.spec.name)
+        await asyncio.to_thread(_wait_for_another_process, supervisor, killed)
+        supervisor.wait_ready(60)
+        for value in values[3:]:
+            await _send(broker.bootstrap_servers, "kept", value)
+        assert await _read_all(broker.bootstrap_servers, "kept") == values
+
+
+def _wait_for_another_process(supervisor: Supervisor, killed: int) -> None:
+    while (process := supervisor.status()[0].process) is None or process.pid == killed:
+        time.sleep(0.05)
 
 
 def test_a_broker_named_in_the_environment_is_used_as_it_is(kafka_bootstrap: str, tmp_path: Path) -> None:

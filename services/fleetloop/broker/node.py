@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ BENCH_JVM = ("-XX:+UseG1GC", "-Xms1g", "-Xmx1g")
 """The JIT left alone, for measurements."""
 
 # A single node: every internal topic has one replica, and few partitions, since each costs files and start-up time.
+# After a SIGKILL the node has to wait until its own old session has run out, so that is kept short.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -44,6 +46,8 @@ log.index.size.max.bytes=1048576
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
 num.io.threads=4
+broker.heartbeat.interval.ms=1000
+broker.session.timeout.ms=4000
 controlled.shutdown.max.retries=1
 """
 
@@ -78,29 +82,42 @@ class KafkaNode:
 
     def prepare(self) -> None:
         """Write the configuration, and format the storage if that has not been done. UserError if it fails."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(
-            _PROPERTIES.format(
-                port=self.port, controller_port=self.controller_port, data=str(self._data).replace("\\", "\\\\")
-            )
-        )
-        self._logging.write_text(_LOGGING.format())
-        if (self._data / "meta.properties").exists():
-            return
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        # A cluster id must not begin with a dash, or the tool takes it for an option.
-        cluster_id = cluster_id.replace("-", "A", 1) if cluster_id.startswith("-") else cluster_id
-        done = subprocess.run(
-            [*self._java("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"),
-             "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config)],
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines()
+        if "," in str(self.folder):
             raise UserError(
-                f"Kafka could not prepare its storage in {self._data}: {said[-1] if said else 'it did not say why'}",
-                "Check that the folder is writable and the disk has room.",
+                f"Kafka takes no folder with a comma in its name: {self.folder}.", "Give another with --dir."
             )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._logging.write_text(_LOGGING.format())
+        self._configure(self._config, self._data)
+        if not self._data.exists():
+            self._format()
+
+    def _configure(self, path: Path, data: Path) -> None:
+        escaped = str(data).replace("\\", "\\\\")
+        path.write_text(_PROPERTIES.format(port=self.port, controller_port=self.controller_port, data=escaped))
+
+    def _format(self) -> None:
+        """Make the storage beside its place and rename it, so that it is there whole or not at all."""
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        # The tool would take a leading dash for an option.
+        cluster_id = cluster_id.replace("-", "A", 1) if cluster_id.startswith("-") else cluster_id
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix="formatting-") as draft:
+            config, data = Path(draft) / "server.properties", Path(draft) / "data"
+            self._configure(config, data)
+            tool = [*self._java(*QUICK_JVM), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config)]
+            try:
+                done = subprocess.run(tool, capture_output=True, text=True, timeout=180, check=False)
+            except subprocess.TimeoutExpired as error:
+                raise UserError(
+                    "Kafka did not prepare its storage within 180 s.", "Is the machine overloaded?"
+                ) from error
+            if done.returncode != 0:
+                said = (done.stderr or done.stdout).strip().splitlines()
+                raise UserError(
+                    f"Kafka could not prepare its storage in {self._data}: {said[-1] if said else 'no reason given'}",
+                    "Check that the folder is writable and the disk has room.",
+                )
+            data.replace(self._data)
 
     @property
     def _config(self) -> Path:

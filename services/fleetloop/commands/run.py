@@ -108,7 +108,7 @@ def status(as_json: AsJson = False, folder: Folder = FOLDER) -> None:
     elif state is None:
         print(f"Nothing is up in {layout.root}.")
     else:
-        caption = f"logs in {layout.logs}"
+        caption = f"logs: {os.path.relpath(layout.logs)}/<service>.log"
         if not supervised:
             caption = "The supervisor is gone without having stopped; `fleetloop down` clears what it left."
         Console().print(services_table(_title(layout, state), services, caption=caption))

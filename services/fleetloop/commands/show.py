@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,27 +25,25 @@ _COLOURS = {
 }
 
 
-def services_table(title: str, services: Sequence[ServiceStatus], *, caption: str = "") -> Table:
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+def services_table(title: str, services: Sequence[ServiceStatus], *, caption: str = "") -> RenderableType:
+    """Fits 80 columns; what there is to say about a service stands below the table."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("service", "state"):
         table.add_column(name, no_wrap=True)
     for name in ("pid", "restarts", "CPU s"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("ports")
-    table.add_column("note")
-    table.add_column("log", overflow="fold")
+    table.add_column("ports", no_wrap=True)
     for each in services:
         table.add_row(
             each.name,
             Text(each.phase.value, style=_COLOURS[each.phase]),
             str(each.process.pid) if each.process else "",
-            str(each.restarts),
+            str(each.restarts) if each.restarts else "",
             f"{each.cpu_s:.1f}",
-            " ".join(f"{name} {port}" for name, port in each.ports.items()),
-            Text(each.note),
-            each.log.name,
+            " ".join(str(port) for port in each.ports.values()),
         )
-    return table
+    notes = [Text(f"{each.name}: {each.note}; see {each.log}") for each in services if each.note]
+    return Group(table, *notes, Text(caption, style="dim"))
 
 
 def services_json(folder: Path, supervised: bool, run_id: str, services: Sequence[ServiceStatus]) -> str:
