@@ -1,0 +1,91 @@
+"""The running campaigns, compiled: one program for all of them, and whom and when each trigger applies to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import asin, cos, radians, sin, sqrt
+
+from fleetdomain.signals import SignalCatalogue
+from trigger_detector.model import CampaignRevision, Limits
+from triggerlang.errors import TriggerFileError
+from triggerlang.program import Program, compile_program
+from triggerlang.trigger import Geofence, Trigger, check_trigger
+
+_EARTH_RADIUS_M = 6_371_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A trigger in force from one event time to another."""
+
+    campaign: str
+    trigger: Trigger
+    from_utc_ns: int
+    until_utc_ns: int
+    """0: no end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a step evaluates. ``program.triggers`` and ``actives`` run in parallel."""
+
+    actives: tuple[Active, ...]
+    program: Program
+    limits: Limits
+    deepest_ns: int
+    """How far before an instant anything can matter to its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A trigger that cannot run here; the others do."""
+
+    campaign: str
+    trigger: str
+    message: str
+
+
+def make_plan(
+    campaigns: Sequence[CampaignRevision], catalogue: SignalCatalogue, limits: Limits
+) -> tuple[Plan, tuple[Problem, ...]]:
+    """Compiles the running campaigns' triggers, in a fixed order, and names those that cannot be compiled."""
+    actives: list[Active] = []
+    problems: list[Problem] = []
+    for revision in sorted(campaigns, key=lambda c: c.campaign):
+        if not revision.running:
+            continue
+        for trigger in sorted(revision.triggers, key=lambda t: (t.name, t.version)):
+            try:
+                check_trigger(trigger, catalogue, limits.memory_s())
+            except TriggerFileError as error:
+                problems.append(Problem(revision.campaign, trigger.name, str(error)))
+                continue
+            begin = max(revision.in_force_from_utc_ns, trigger.from_utc_ns)
+            actives.append(Active(revision.campaign, trigger, begin, trigger.until_utc_ns))
+    program = compile_program([a.trigger.condition() for a in actives], catalogue, limits.memory_s())
+    conditions = [t.condition.lookback_ns for t in program.triggers]
+    deepest_ns = max(conditions, default=0) + program.memory_ns
+    return Plan(tuple(actives), program, limits, deepest_ns), tuple(problems)
+
+
+def applies_to(trigger: Trigger, fleet_id: str, vehicle_id: str) -> bool:
+    """Whether a vehicle is selected and falls into the trigger's share of the fleet."""
+    if trigger.vehicles and not any(fnmatchcase(vehicle_id, glob) for glob in trigger.vehicles):
+        return False
+    if trigger.sampling_fraction >= 1:
+        return True
+    digest = hashlib.sha256(f"{trigger.name}\0{fleet_id}\0{vehicle_id}".encode()).digest()
+    return int.from_bytes(digest[:8]) < trigger.sampling_fraction * 2**64
+
+
+def inside(fence: Geofence, latitude_deg: float, longitude_deg: float) -> bool:
+    """Whether a place lies within the circle, on a sphere."""
+    north, south = radians(latitude_deg), radians(fence.latitude_deg)
+    half_north = sin((north - south) / 2) ** 2
+    half_east = sin(radians(longitude_deg - fence.longitude_deg) / 2) ** 2
+    return (
+        2 * _EARTH_RADIUS_M * asin(min(1.0, sqrt(half_north + cos(north) * cos(south) * half_east))) <= fence.radius_m
+    )
