@@ -139,7 +139,7 @@ def test_a_frozen_service_is_killed_and_started_again(tmp_path: Path) -> None:
     """
     address = f"127.0.0.1:{port}"
     spec = _service("a", server, ready=http_ok(address, "/readyz"), live=http_ok(address, "/livez"))
-    live = LivePolicy(period_s=0.1, timeout_s=0.3, failures=2)
+    live = LivePolicy(period_s=0.1, timeout_s=0.6, failures=3)
     notes: list[str] = []
     with Supervisor(
         [spec], tmp_path, restart=QUICK, live=live, on_change=lambda each: notes.append(each.note)

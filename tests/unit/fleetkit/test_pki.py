@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -196,3 +197,32 @@ def test_a_real_handshake_in_both_directions(authority: CertificateAuthority, tm
     mixed.load_verify_locations(gateway.ca)
     with pytest.raises(ssl.SSLCertVerificationError):
         _handshake(mixed, context(ssl.PROTOCOL_TLS_SERVER, gateway))
+
+
+async def test_grpc_takes_the_certificates_and_shows_the_server_who_calls(
+    authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    gateway = authority.issue(IdentityKind.SERVICE, "gateway", tmp_path / "s", now=NOW)
+    vehicle = authority.issue(VEHICLE, "a", tmp_path / "v", now=NOW)
+    seen: dict[str, bytes] = {}
+
+    async def call(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        seen.update({name: values[0] for name, values in context.auth_context().items()})
+        return request
+
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(call)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", {"Call": handler}),))
+    pair = (gateway.key.read_bytes(), gateway.cert.read_bytes())
+    port = server.add_secure_port(
+        "127.0.0.1:0", grpc.ssl_server_credentials([pair], gateway.ca.read_bytes(), require_client_auth=True)
+    )
+    await server.start()
+    client = grpc.ssl_channel_credentials(
+        vehicle.ca.read_bytes(), vehicle.key.read_bytes(), vehicle.cert.read_bytes()
+    )
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", client) as channel:
+        assert await channel.unary_unary("/test.Echo/Call")(b"hello", timeout=10) == b"hello"
+    await server.stop(None)
+    assert seen["peer_spiffe_id"] == b"spiffe://demo/vehicle/a"
+    assert serial_of_pem(seen["x509_pem_cert"]) == vehicle.serial
