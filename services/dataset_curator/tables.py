@@ -1,0 +1,138 @@
+"""Lance: one table a dataset, a tag a version. Nothing here decides; it writes what was decided, once.
+
+A write carries its commit id in Lance's transaction properties, so that a process that starts after a crash can
+look up whether the write happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from dataset_curator.model import Neighbour, Sample
+
+COMMIT_PROPERTY = "fleetloop.commit"
+_LOOK_BACK = 1000
+
+_TEXTS = (
+    "task", "choice", "slice", "place", "vehicle_id", "clip_id", "clip_address", "firing_id", "trigger", "campaign",
+    "model_digest", "label_source", "trunk", "content_sha256",
+)  # fmt: skip
+_INTEGERS = ("moment_utc_ns", "trigger_version", "labelled_at_utc_ns", "detected_at_utc_ns")
+
+
+def schema(embedding_width: int) -> pa.Schema:
+    """Columns of a dataset table. `frames` holds the pixels, `frames_shape` how to read them."""
+    return pa.schema(
+        [
+            pa.field("sample_id", pa.string(), nullable=False),
+            *(pa.field(name, pa.string()) for name in _TEXTS),
+            *(pa.field(name, pa.int64()) for name in _INTEGERS),
+            pa.field("label_confidence", pa.float32()),
+            pa.field("answers", pa.string()),
+            pa.field("frames_shape", pa.list_(pa.int32())),
+            pa.field("frames", pa.large_binary()),
+            pa.field("embedding", pa.list_(pa.float32(), embedding_width)),
+        ]
+    )
+
+
+def to_batch(samples: Sequence[Sample], embedding_width: int) -> pa.Table:
+    """Rows in the order of `samples`."""
+    columns: dict[str, Any] = {"sample_id": [s.sample_id for s in samples]}
+    for name in (*_TEXTS, *_INTEGERS, "label_confidence"):
+        columns[name] = [getattr(s, name) for s in samples]
+    columns["answers"] = [json.dumps(s.answers, sort_keys=True) for s in samples]
+    columns["frames_shape"] = [list(s.frames.shape) for s in samples]
+    columns["frames"] = [np.ascontiguousarray(s.frames).tobytes() for s in samples]
+    columns["embedding"] = [s.embedding.astype(np.float32) for s in samples]
+    return pa.table(columns, schema=schema(embedding_width))
+
+
+class DatasetTables:
+    """The Lance tables below one root, a folder or an object store's URL."""
+
+    def __init__(self, root: str, storage_options: dict[str, str] | None = None) -> None:
+        self._root = root.removeprefix("file://").rstrip("/")
+        self._options = storage_options
+        if "://" not in self._root:
+            Path(self._root).mkdir(parents=True, exist_ok=True)
+
+    def address(self, dataset: str) -> str:
+        """Where a dataset's table lies."""
+        return f"{self._root}/{dataset}.lance"
+
+    def open(self, dataset: str, tag: str | None = None) -> lance.LanceDataset | None:
+        """The table at its newest state, or as `tag` has it; None when there is none yet."""
+        try:
+            return lance.dataset(self.address(dataset), version=tag, storage_options=self._options)
+        except (ValueError, FileNotFoundError):
+            return None
+
+    def has_commit(self, dataset: str, commit_id: str) -> int | None:
+        """Lance's version that a commit made, or None when it never happened."""
+        table = self.open(dataset)
+        if table is None:
+            return None
+        for back, transaction in enumerate(table.get_transactions(_LOOK_BACK)):
+            properties = transaction.transaction_properties if transaction is not None else None
+            if properties and properties.get(COMMIT_PROPERTY) == commit_id:
+                return int(table.version) - back
+        return None
+
+    def append(self, dataset: str, commit_id: str, samples: Sequence[Sample], embedding_width: int) -> int:
+        """Writes samples as one Lance version that carries the commit id; returns that version."""
+        written = lance.write_dataset(
+            to_batch(samples, embedding_width),
+            self.address(dataset),
+            mode="create" if self.open(dataset) is None else "append",
+            storage_options=self._options,
+            transaction_properties={COMMIT_PROPERTY: commit_id},
+        )
+        return int(written.version)
+
+    def tag(self, dataset: str, tag: str, version: int) -> None:
+        """Names a Lance version, unless it has that name already."""
+        table = self.open(dataset)
+        if table is None:
+            raise RuntimeError(f"the table of {dataset} is gone from {self.address(dataset)}")
+        if tag not in table.tags.list():
+            table.tags.create(tag, version)
+
+    def digests(self, dataset: str) -> set[str]:
+        """Content digests of all rows."""
+        table = self.open(dataset)
+        if table is None:
+            return set()
+        return set(table.to_table(columns=["content_sha256"])["content_sha256"].to_pylist())
+
+    def neighbours(self, dataset: str, sample: Sample, frozen: bool, count: int = 3) -> list[Neighbour]:
+        """The rows most like `sample` by the same trunk's embedding; exact search until an index is made."""
+        table = self.open(dataset)
+        if table is None or table.count_rows() == 0:
+            return []
+        found = table.to_table(
+            columns=["sample_id", "answers", "_distance"],
+            nearest={"column": "embedding", "q": sample.embedding, "k": count, "metric": "cosine"},
+            filter=f"trunk = '{sample.trunk}'",
+            prefilter=True,
+        )
+        answers = json.dumps(sample.answers, sort_keys=True)
+        return [
+            Neighbour(row["sample_id"], 1.0 - row["_distance"], row["answers"] == answers, frozen)
+            for row in found.to_pylist()
+        ]
+
+    def rows(self, dataset: str, tag: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Rows of a version, some columns of them."""
+        table = self.open(dataset, tag)
+        if table is None:
+            return
+        for batch in table.to_batches(columns=list(columns)):
+            yield from batch.to_pylist()

@@ -1,0 +1,60 @@
+"""The composition root of rollout_controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleet.rollout.v1 import rollout_pb2_grpc
+from fleetkit.clock import SystemClock
+from fleetkit.identity import AllowList
+from fleetkit.keeping import open_keeping, spawn_keeping
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.objects import Objects
+from fleetkit.rpc import RpcServer, open_service_channel
+from fleetkit.signing import load_key
+
+from rollout_controller.conductor import Conductor
+from rollout_controller.peers import MonitorWitness, OrchestratorCosigner
+from rollout_controller.publishing import Publisher
+from rollout_controller.rpc import ALLOWED, MODEL_SERVICE, ROLLOUT_SERVICE, ModelService, RolloutService
+from rollout_controller.settings import RolloutControllerSettings, load_plan
+from rollout_controller.store import Base
+from rollout_controller.stream import effects
+from rollout_controller.transactions import SERVICE
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
+    """Wires the controller together."""
+    clock = SystemClock()
+    plan = load_plan(settings.config_dir / "rollout.yaml")
+    signer = load_key(settings.signing_key)
+    monitor = open_service_channel(settings.fleet_monitor_address, settings)
+    orchestrator = open_service_channel(settings.training_orchestrator_address, settings)
+    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
+    database, fleet_id = keeping.database, settings.fleet_id
+    publisher = Publisher(
+        database,
+        Objects(settings.objects_url),
+        signer,
+        OrchestratorCosigner(orchestrator),
+        settings.trust_dir,
+        fleet_id,
+        clock,
+    )
+    publisher.install_trust()
+    spawn_keeping(runtime, settings, clock, keeping, effects(fleet_id, plan, clock))
+    conductor = Conductor(database, publisher, MonitorWitness(monitor), plan, fleet_id, clock)
+    runtime.spawn("conduct", conductor.run(runtime.stopping, settings.tick_s))
+    server = RpcServer(runtime.service, settings, AllowList(fleet_id, ALLOWED))
+    models = ModelService(database, publisher, signer, settings.trust_dir, fleet_id, plan, clock, runtime.stopping)
+    rollout_pb2_grpc.add_ModelServiceServicer_to_server(models, server.server)
+    rollouts = RolloutService(database, fleet_id, plan, clock)
+    rollout_pb2_grpc.add_RolloutServiceServicer_to_server(rollouts, server.server)
+    await server.start([MODEL_SERVICE, ROLLOUT_SERVICE])
+    runtime.on_stop(server.stop)
+
+
+if __name__ == "__main__":
+    run_service(SERVICE, RolloutControllerSettings, start)

@@ -1,0 +1,43 @@
+"""The services that the controller asks: the monitor for evidence, the orchestrator for its signature."""
+
+from __future__ import annotations
+
+import grpc
+from fleet.monitor.v1 import monitor_pb2, monitor_pb2_grpc
+from fleet.training.v1 import training_pb2, training_pb2_grpc
+from fleetkit.logs import get_logger
+
+from rollout_controller.codec import evidence_of
+from rollout_controller.model import Evidence
+
+log = get_logger(__name__)
+_TIMEOUT_S = 10.0
+
+
+class MonitorWitness:
+    """Evidence from fleet_monitor. None while it is away: a rollout then waits."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = monitor_pb2_grpc.MonitorServiceStub(channel)
+
+    async def evidence(self, rollout_id: str, candidate: str) -> Evidence | None:
+        """Sums of a rollout's reports; None while they cannot be had."""
+        request = monitor_pb2.CompareCohortsRequest(rollout_id=rollout_id)
+        try:
+            response = await self._stub.CompareCohorts(request, timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            log.warning("monitor_away", code=error.code().name, detail=error.details())
+            return None
+        return evidence_of(response, candidate)
+
+
+class OrchestratorCosigner:
+    """The orchestrator's signature, which it gives only over models that passed with it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = training_pb2_grpc.TrainingServiceStub(channel)
+
+    async def sign(self, signed: bytes) -> tuple[str, bytes]:
+        """(key id, signature). Raises grpc.aio.AioRpcError when it refuses or is away."""
+        response = await self._stub.SignModels(training_pb2.SignModelsRequest(signed=signed), timeout=_TIMEOUT_S)
+        return response.key_id, response.signature

@@ -1,0 +1,206 @@
+"""ModelService for vehicles and subscribers, RolloutService for people."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import sqlalchemy as sa
+from fleet.rollout.v1 import rollout_pb2, rollout_pb2_grpc
+from fleetkit.clock import Clock, seconds_to_ns
+from fleetkit.database import Database, Transaction
+from fleetkit.idempotency import answer_once
+from fleetkit.objects import ObjectMissingError
+from fleetkit.rpc import RpcError, caller, invalid
+from securesystemslib.signer import CryptoSigner
+
+from rollout_controller import transactions
+from rollout_controller.codec import STAGES
+from rollout_controller.metadata import ASSIGNMENT, assignment_bytes, director_files
+from rollout_controller.model import Assignment, Cohort, RolloutPlan, Stage
+from rollout_controller.publishing import Publisher
+from rollout_controller.store import RolloutRow, VehicleRow
+
+MODEL_SERVICE = "fleet.rollout.v1.ModelService"
+ROLLOUT_SERVICE = "fleet.rollout.v1.RolloutService"
+ALLOWED = {
+    f"/{MODEL_SERVICE}/*": ("vehicle/*", "service/*", "user/*"),
+    f"/{ROLLOUT_SERVICE}/*": ("user/*", "service/*"),
+}
+_CHUNK_BYTES = 1024 * 1024
+_RESIGN_AFTER_S = 86_400.0
+_POLL_S = 1.0
+
+
+class ModelService(rollout_pb2_grpc.ModelServiceServicer):
+    """See protos/fleet/rollout/v1/rollout.proto for what each call promises."""
+
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        signer: CryptoSigner,
+        trust_dir: Path,
+        fleet_id: str,
+        plan: RolloutPlan,
+        clock: Clock,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._signer = signer
+        self._director_root = (trust_dir / "director" / "1.root.json").read_bytes()
+        self._fleet_id = fleet_id
+        self._plan = plan
+        self._clock = clock
+        self._stopping = stopping
+
+    async def WatchModels(
+        self, request: rollout_pb2.WatchModelsRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> AsyncIterator[rollout_pb2.WatchModelsResponse]:
+        token = request.resume_after
+        while not self._stopping.is_set():
+            changes = await self._database.run(
+                lambda tx, after=token: transactions.changes_after(tx, after, ())  # type: ignore[misc]
+            )
+            for change in changes:
+                token = change.sequence
+                if not request.stages or change.stage in request.stages:
+                    yield rollout_pb2.WatchModelsResponse(change=change)
+            if not changes:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), _POLL_S)
+
+    async def ListModels(
+        self, request: rollout_pb2.ListModelsRequest, context: object
+    ) -> rollout_pb2.ListModelsResponse:
+        return rollout_pb2.ListModelsResponse(models=await self._database.run(_latest_changes))
+
+    async def FetchMetadata(
+        self, request: rollout_pb2.FetchMetadataRequest, context: object
+    ) -> rollout_pb2.FetchMetadataResponse:
+        if request.repository == rollout_pb2.REPOSITORY_MODELS:
+            if "/" in request.name:
+                raise invalid("name", "a file name without folders is wanted")
+            try:
+                return rollout_pb2.FetchMetadataResponse(
+                    content=await asyncio.to_thread(self._publisher.read, request.name)
+                )
+            except ObjectMissingError as error:
+                raise RpcError(grpc.StatusCode.NOT_FOUND, str(error), "name") from error
+        if request.repository == rollout_pb2.REPOSITORY_DIRECTOR:
+            return rollout_pb2.FetchMetadataResponse(content=await self._director(request.name))
+        raise invalid("repository", "name REPOSITORY_MODELS or REPOSITORY_DIRECTOR")
+
+    async def _director(self, name: str) -> bytes:
+        if name == "1.root.json":
+            return self._director_root
+        vehicle, version, signed_at_ns = await self._mine()
+        files = director_files(caller().name, vehicle, version, signed_at_ns, self._signer)
+        if name not in files:
+            raise RpcError(grpc.StatusCode.NOT_FOUND, f"your director has {', '.join(sorted(files))}", "name")
+        return files[name]
+
+    async def _mine(self) -> tuple[Assignment, int, int]:
+        """What the calling vehicle is meant to run, the version of that, and when it was signed."""
+        if caller().kind != "vehicle":
+            raise RpcError(grpc.StatusCode.PERMISSION_DENIED, "a director speaks to its vehicle alone", "repository")
+        name, now_ns = caller().name, self._clock.now_utc_ns()
+
+        def read(tx: Transaction) -> tuple[Assignment, int, int]:
+            row = transactions.enlist(tx, name, self._fleet_id, self._plan, now_ns)
+            if now_ns - row.signed_at_utc_ns > seconds_to_ns(_RESIGN_AFTER_S):
+                row.version += 1
+                row.signed_at_utc_ns = now_ns
+            return _assignment(row), row.version, row.signed_at_utc_ns
+
+        return await self._database.run(read)
+
+    async def FetchTarget(
+        self, request: rollout_pb2.FetchTargetRequest, context: object
+    ) -> AsyncIterator[rollout_pb2.FetchTargetResponse]:
+        if request.repository == rollout_pb2.REPOSITORY_DIRECTOR:
+            if request.path.rpartition(".")[0].rpartition(".")[2] + ".json" != ASSIGNMENT:
+                raise RpcError(grpc.StatusCode.NOT_FOUND, f"a director has {ASSIGNMENT} alone", "path")
+            vehicle, version, _ = await self._mine()
+            content = assignment_bytes(caller().name, vehicle, version)
+        else:
+            if not request.path.startswith("models/") or ".." in request.path.split("/"):
+                raise invalid("path", "models/<digest>/<sha256>.<file> is wanted")
+            try:
+                content = await asyncio.to_thread(self._publisher.target, request.path)
+            except ObjectMissingError as error:
+                raise RpcError(grpc.StatusCode.NOT_FOUND, str(error), "path") from error
+        for begin in range(0, len(content), _CHUNK_BYTES):
+            yield rollout_pb2.FetchTargetResponse(chunk=content[begin : begin + _CHUNK_BYTES])
+
+
+class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
+    """See protos/fleet/rollout/v1/rollout.proto for what each call promises."""
+
+    def __init__(self, database: Database, fleet_id: str, plan: RolloutPlan, clock: Clock) -> None:
+        self._database = database
+        self._fleet_id = fleet_id
+        self._plan = plan
+        self._clock = clock
+
+    async def ListRollouts(
+        self, request: rollout_pb2.ListRolloutsRequest, context: object
+    ) -> rollout_pb2.ListRolloutsResponse:
+        def read(tx: Transaction) -> list[rollout_pb2.Rollout]:
+            rows = tx.session.scalars(sa.select(RolloutRow).order_by(RolloutRow.began_at_utc_ns.desc()))
+            return [_rollout(tx, row) for row in rows]
+
+        return rollout_pb2.ListRolloutsResponse(rollouts=await self._database.run(read))
+
+    async def RollBack(self, request: rollout_pb2.RollBackRequest, context: object) -> rollout_pb2.RollBackResponse:
+        now_ns = self._clock.now_utc_ns()
+
+        def work(tx: Transaction) -> bytes:
+            row = transactions.roll_back(
+                tx, request.rollout_id, f"by {caller()}: {request.reason}", self._fleet_id, self._plan, now_ns
+            )
+            return rollout_pb2.RollBackResponse(rollout=_rollout(tx, row)).SerializeToString()
+
+        key = f"{caller()}:{request.request_id}" if request.request_id else ""
+        answer = await self._database.run(lambda tx: answer_once(tx, key, "RollBack", now_ns, lambda: work(tx)))
+        return rollout_pb2.RollBackResponse.FromString(answer)
+
+
+def _assignment(row: VehicleRow) -> Assignment:
+    return Assignment(row.active, row.shadow, row.rollout_id, Cohort(row.cohort))
+
+
+def _latest_changes(tx: Transaction) -> list[rollout_pb2.ModelChanged]:
+    latest: dict[str, rollout_pb2.ModelChanged] = {}
+    after = 0
+    while changes := transactions.changes_after(tx, after, ()):
+        latest |= {change.model_digest: change for change in changes}
+        after = changes[-1].sequence
+    return sorted(latest.values(), key=lambda change: change.sequence, reverse=True)
+
+
+def _rollout(tx: Transaction, row: RolloutRow) -> rollout_pb2.Rollout:
+    if row.open:
+        state = rollout_pb2.ROLLOUT_STATE_RUNNING
+    elif row.stage == Stage.ROLLED_BACK.value:
+        state = rollout_pb2.ROLLOUT_STATE_ROLLED_BACK
+    else:
+        state = rollout_pb2.ROLLOUT_STATE_COMPLETED
+    vehicles = tx.session.scalars(sa.select(VehicleRow)).all()
+    return rollout_pb2.Rollout(
+        rollout_id=row.rollout_id,
+        model_digest=row.digest,
+        state=state,
+        stage=STAGES[Stage(row.stage)],
+        canary_percent=row.canary_percent,
+        vehicles=sorted(v.vehicle_id for v in vehicles if row.digest in (v.active, v.shadow)),
+        stage_began_at_utc_ns=row.stage_began_at_utc_ns,
+        reasons=json.loads(row.reasons),
+        attested=sum(v.attested == row.digest for v in vehicles),
+        last_attested_at_utc_ns=row.last_attested_at_utc_ns,
+    )

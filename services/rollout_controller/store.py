@@ -1,0 +1,96 @@
+"""The controller's tables: models, rollouts, every change in sequence, what each vehicle is meant to and does run."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """This service's schema."""
+
+
+class InboxRow(InboxMixin, Base):
+    """Events that took effect."""
+
+
+class OutboxRow(OutboxMixin, Base):
+    """Events to publish."""
+
+
+class RequestRow(RequestMixin, Base):
+    """Answers to mutating requests."""
+
+
+class ModelRow(Base):
+    """A model that passed its examination. `number` is its place in the order of arrival, from 1."""
+
+    __tablename__ = "models"
+    digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(unique=True)
+    stage: Mapped[str] = mapped_column(sa.String(16))
+    run: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    """The RunChanged that brought it."""
+    files: Mapped[str] = mapped_column(sa.Text, default="[]")
+    """JSON list of [path, size, sha256], once it is in the TUF repository."""
+    published: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    traceparent: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+class RolloutRow(Base):
+    """One candidate's way."""
+
+    __tablename__ = "rollouts"
+    rollout_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(sa.String(64), index=True)
+    previous: Mapped[str] = mapped_column(sa.String(64))
+    """Model that was released when it began; empty for the first."""
+    stage: Mapped[str] = mapped_column(sa.String(16))
+    canary_percent: Mapped[int] = mapped_column(default=0)
+    began_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    stage_began_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    reasons: Mapped[str] = mapped_column(sa.Text, default="[]")
+    last_attested_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """When the last of all vehicles attested it; 0 before."""
+    open: Mapped[bool] = mapped_column(sa.Boolean, index=True)
+
+
+class ChangeRow(Base):
+    """Every ModelChanged; `sequence` is the resume token."""
+
+    __tablename__ = "changes"
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(sa.String(64), index=True)
+    message: Mapped[bytes] = mapped_column(sa.LargeBinary)
+
+
+class VehicleRow(Base):
+    """What a vehicle is meant to run, and what it last attested."""
+
+    __tablename__ = "vehicles"
+    vehicle_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    version: Mapped[int] = mapped_column(default=1)
+    signed_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    active: Mapped[str] = mapped_column(sa.String(64), default="")
+    shadow: Mapped[str] = mapped_column(sa.String(64), default="")
+    rollout_id: Mapped[str] = mapped_column(sa.String(64), default="")
+    cohort: Mapped[str] = mapped_column(sa.String(16), default="control")
+    attested: Mapped[str] = mapped_column(sa.String(64), default="")
+    attested_boot: Mapped[bytes] = mapped_column(sa.LargeBinary, default=b"")
+    attested_sequence: Mapped[int] = mapped_column(sa.BigInteger, default=-1)
+    attested_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+
+
+class PublicationRow(Base):
+    """The TUF publication under way or the last one done: numbers and times that a redo uses again."""
+
+    __tablename__ = "publications"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    """Version of models.json, snapshot.json and timestamp.json."""
+    signed_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    digests: Mapped[str] = mapped_column(sa.Text)
+    """JSON list of the models that it lists."""
+    cosigner: Mapped[str] = mapped_column(sa.String(64), default="")
+    cosignature: Mapped[bytes] = mapped_column(sa.LargeBinary, default=b"")
+    done: Mapped[bool] = mapped_column(sa.Boolean, default=False)

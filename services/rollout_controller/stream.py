@@ -1,0 +1,46 @@
+"""The Kafka shell: examined runs come in, and what vehicles attest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fleet.health.v1 import health_pb2
+from fleet.training.v1 import training_pb2
+from fleetdomain.messages import parse
+from fleetdomain.topics import HEALTH, TRAINING
+from fleetkit.clock import Clock
+from fleetkit.database import Transaction
+from fleetkit.inbox import Effect
+from fleetkit.kafka import Record, UnreadableMessageError
+from fleetkit.logs import get_logger
+
+from rollout_controller import transactions
+from rollout_controller.metrics import LAST_VEHICLE_SECONDS
+from rollout_controller.model import RolloutPlan
+
+log = get_logger(__name__)
+
+
+def effects(fleet_id: str, plan: RolloutPlan, clock: Clock) -> Mapping[str, Effect]:
+    """What each topic's events do."""
+
+    def take_run(tx: Transaction, record: Record) -> None:
+        run = parse(training_pb2.RunChanged, record)
+        if run.state != training_pb2.RUN_STATE_EVALUATED or run.verdict != training_pb2.VERDICT_PASSED:
+            return
+        for field in ("model_digest", "artifact_address"):
+            if not getattr(run, field):
+                raise UnreadableMessageError(f"{field}: is empty in a run that passed")
+        transactions.register(tx, run, clock.now_utc_ns())
+
+    def take_report(tx: Transaction, record: Record) -> None:
+        report = parse(health_pb2.VehicleReport, record)
+        now_ns = clock.now_utc_ns()
+        vehicle = transactions.enlist(tx, report.vehicle_id, fleet_id, plan, now_ns)
+        finished = transactions.attest(tx, vehicle, report.model_digest, report.boot_id, report.sequence, now_ns)
+        if finished is not None:
+            took_s = (now_ns - finished.began_at_utc_ns) / 1e9
+            LAST_VEHICLE_SECONDS.observe(took_s)
+            log.info("last_vehicle_attests", model=finished.digest, seconds=took_s)
+
+    return {TRAINING: take_run, HEALTH: take_report}

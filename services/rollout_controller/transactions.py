@@ -1,0 +1,247 @@
+"""What the controller does in one transaction each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import grpc
+import sqlalchemy as sa
+from fleet.rollout.v1 import rollout_pb2
+from fleet.training.v1 import training_pb2
+from fleetkit.database import Transaction
+from fleetkit.ids import causal_id
+from fleetkit.metrics import STAGE_SECONDS
+from fleetkit.rpc import RpcError
+from fleetkit.tracing import current_traceparent, span
+
+from rollout_controller.codec import change_of, fetch_command, model_event
+from rollout_controller.core import assign
+from rollout_controller.model import Cohort, Move, RolloutPlan, Stage, Standing
+from rollout_controller.store import ChangeRow, ModelRow, RolloutRow, VehicleRow
+
+SERVICE = "rollout-controller"
+
+
+def register(tx: Transaction, run: training_pb2.RunChanged, now_utc_ns: int) -> bool:
+    """Notes a model that passed its examination; False when it is known."""
+    if tx.session.get(ModelRow, run.model_digest) is not None:
+        return False
+    number = (tx.session.scalar(sa.select(sa.func.max(ModelRow.number))) or 0) + 1
+    row = ModelRow(
+        digest=run.model_digest,
+        number=number,
+        stage=Stage.REGISTERED.value,
+        run=run.SerializeToString(),
+        files="[]",
+        published=False,
+        traceparent=current_traceparent(),
+    )
+    tx.session.add(row)
+    tx.session.flush()
+    _announce(tx, row, Stage.REGISTERED, 0, "", "", run.reasons, now_utc_ns)
+    return True
+
+
+def released(tx: Transaction) -> str:
+    """Digest of the model that drives; empty before the first."""
+    row = tx.session.scalars(sa.select(ModelRow).where(ModelRow.stage == Stage.RELEASED.value)).first()
+    return row.digest if row else ""
+
+
+def open_rollout(tx: Transaction) -> RolloutRow | None:
+    """The rollout on its way, if any: there is one at a time."""
+    return tx.session.scalars(sa.select(RolloutRow).where(RolloutRow.open)).first()
+
+
+def begin_next(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: int) -> RolloutRow | None:
+    """Begins the rollout of the newest published candidate when none is on its way; older ones are passed over.
+
+    The fleet's first model is released at once: there is nothing that it could be compared with.
+    """
+    if open_rollout(tx) is not None:
+        return None
+    candidate = tx.session.scalars(
+        sa.select(ModelRow)
+        .where(ModelRow.published, ModelRow.stage == Stage.REGISTERED.value)
+        .order_by(ModelRow.number.desc())
+    ).first()
+    newest_tried = tx.session.scalar(
+        sa.select(sa.func.max(ModelRow.number)).where(ModelRow.stage != Stage.REGISTERED.value)
+    )
+    if candidate is None or candidate.number < (newest_tried or 0):
+        return None
+    previous = released(tx)
+    row = RolloutRow(
+        rollout_id=causal_id("rollout", candidate.digest),
+        digest=candidate.digest,
+        previous=previous,
+        stage=Stage.REGISTERED.value,
+        canary_percent=0,
+        began_at_utc_ns=now_utc_ns,
+        stage_began_at_utc_ns=now_utc_ns,
+        reasons="[]",
+        last_attested_at_utc_ns=0,
+        open=True,
+    )
+    tx.session.add(row)
+    tx.session.flush()
+    if previous:
+        move = Move(Stage.SHADOWING, 0, (f"runs silently on {plan.shadow_percent} % of the vehicles",))
+    else:
+        move = Move(Stage.RELEASED, 100, ("the first model: there is none to compare it with",))
+    carry_out(tx, row, move, fleet_id, plan, now_utc_ns)
+    return row
+
+
+def carry_out(
+    tx: Transaction, rollout: RolloutRow, move: Move, fleet_id: str, plan: RolloutPlan, now_utc_ns: int
+) -> None:
+    """Moves a rollout: model, announcements, what vehicles are meant to run, commands to those it changes for."""
+    rollout.reasons = json.dumps(list(move.reasons))
+    if move.stays:
+        return
+    model = tx.session.get_one(ModelRow, rollout.digest)
+    with span("rollout-controller moves", parent=model.traceparent, attributes={"stage": move.stage.value}):
+        if move.stage is Stage.RELEASED:
+            for old in tx.session.scalars(sa.select(ModelRow).where(ModelRow.stage == Stage.RELEASED.value)):
+                old.stage = Stage.REGISTERED.value
+        model.stage = move.stage.value
+        rollout.stage, rollout.canary_percent = move.stage.value, move.canary_percent
+        rollout.stage_began_at_utc_ns = now_utc_ns
+        rollout.open = move.stage in (Stage.SHADOWING, Stage.CANARY)
+        tx.session.flush()
+        _announce(
+            tx, model, move.stage, move.canary_percent, rollout.rollout_id, rollout.previous, move.reasons, now_utc_ns
+        )
+        reassign(tx, fleet_id, plan, now_utc_ns)
+    if not rollout.open:
+        STAGE_SECONDS.labels(SERVICE, "rollout").observe((now_utc_ns - rollout.began_at_utc_ns) / 1e9)
+
+
+def _announce(
+    tx: Transaction,
+    model: ModelRow,
+    stage: Stage,
+    canary_percent: int,
+    rollout_id: str,
+    previous: str,
+    reasons: Sequence[str],
+    now_utc_ns: int,
+) -> None:
+    sequence = (tx.session.scalar(sa.select(sa.func.max(ChangeRow.sequence))) or 0) + 1
+    change = change_of(
+        training_pb2.RunChanged.FromString(model.run),
+        number=model.number,
+        stage=stage,
+        canary_percent=canary_percent,
+        rollout_id=rollout_id,
+        previous=previous,
+        reasons=reasons,
+        sequence=sequence,
+        now_utc_ns=now_utc_ns,
+    )
+    tx.session.add(ChangeRow(sequence=sequence, digest=model.digest, message=change.SerializeToString()))
+    tx.publish(model_event(change))
+
+
+def reassign(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: int) -> int:
+    """Brings every vehicle's assignment up to date; commands go to those that it changed for. Returns how many."""
+    vehicles = tx.session.scalars(sa.select(VehicleRow).order_by(VehicleRow.vehicle_id)).all()
+    names = [vehicle.vehicle_id for vehicle in vehicles]
+    rollout = open_rollout(tx)
+    standing = (
+        Standing(Stage(rollout.stage), rollout.canary_percent, rollout.stage_began_at_utc_ns) if rollout else None
+    )
+    rollout_id = rollout.rollout_id if rollout else _last_rollout(tx)
+    candidate, driving = (rollout.digest if rollout else ""), released(tx)
+    changed = 0
+    for vehicle in vehicles:
+        wanted = assign(vehicle.vehicle_id, names, standing, rollout_id, candidate, driving, plan)
+        now = (vehicle.active, vehicle.shadow, vehicle.rollout_id, vehicle.cohort)
+        if now == (wanted.active, wanted.shadow, wanted.rollout_id, wanted.cohort.value):
+            continue
+        vehicle.active, vehicle.shadow = wanted.active, wanted.shadow
+        vehicle.rollout_id, vehicle.cohort = wanted.rollout_id, wanted.cohort.value
+        vehicle.version += 1
+        vehicle.signed_at_utc_ns = now_utc_ns
+        changed += 1
+        tx.publish(fetch_command(fleet_id, vehicle.vehicle_id, rollout_id, vehicle.version, now_utc_ns))
+    return changed
+
+
+def _last_rollout(tx: Transaction) -> str:
+    query = sa.select(RolloutRow.rollout_id).order_by(RolloutRow.began_at_utc_ns.desc()).limit(1)
+    return tx.session.scalars(query).first() or ""
+
+
+def enlist(tx: Transaction, vehicle_id: str, fleet_id: str, plan: RolloutPlan, now_utc_ns: int) -> VehicleRow:
+    """The vehicle's row; a vehicle that is new gets what it is meant to run."""
+    row = tx.session.get(VehicleRow, vehicle_id)
+    if row is None:
+        row = VehicleRow(
+            vehicle_id=vehicle_id, version=1, signed_at_utc_ns=now_utc_ns, active="", shadow="", rollout_id="",
+            cohort=Cohort.CONTROL.value, attested="", attested_boot=b"", attested_sequence=-1, attested_at_utc_ns=0,
+        )  # fmt: skip
+        tx.session.add(row)
+        tx.session.flush()
+        reassign(tx, fleet_id, plan, now_utc_ns)
+    return row
+
+
+def attest(
+    tx: Transaction, vehicle: VehicleRow, digest: str, boot: bytes, sequence: int, now_utc_ns: int
+) -> RolloutRow | None:
+    """Notes what a vehicle runs; returns the rollout when this was the last vehicle to attest its model.
+
+    Reports of one boot that come late are passed over.
+    """
+    if boot == vehicle.attested_boot and sequence <= vehicle.attested_sequence:
+        return None
+    vehicle.attested_boot, vehicle.attested_sequence = boot, sequence
+    if digest != vehicle.attested:
+        vehicle.attested, vehicle.attested_at_utc_ns = digest, now_utc_ns
+    rollout = tx.session.scalars(
+        sa.select(RolloutRow).where(
+            RolloutRow.digest == digest,
+            RolloutRow.stage == Stage.RELEASED.value,
+            RolloutRow.last_attested_at_utc_ns == 0,
+        )
+    ).first()
+    if rollout is None:
+        return None
+    tx.session.flush()
+    missing = sa.select(sa.func.count()).select_from(VehicleRow).where(VehicleRow.attested != digest)
+    if tx.session.scalar(missing):
+        return None
+    rollout.last_attested_at_utc_ns = now_utc_ns
+    return rollout
+
+
+def roll_back(
+    tx: Transaction, rollout_id: str, reason: str, fleet_id: str, plan: RolloutPlan, now_utc_ns: int
+) -> RolloutRow:
+    """Takes a model back by hand. Raises RpcError NOT_FOUND or FAILED_PRECONDITION."""
+    rollout = tx.session.get(RolloutRow, rollout_id)
+    if rollout is None:
+        raise RpcError(grpc.StatusCode.NOT_FOUND, "no such rollout; ListRollouts has them all", "rollout_id")
+    drives = rollout.stage == Stage.RELEASED.value and released(tx) == rollout.digest
+    if not rollout.open and not (drives and rollout.previous):
+        raise RpcError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "it is not on its way and does not drive, or nothing stood before it",
+            "rollout_id",
+        )
+    if drives:
+        tx.session.get_one(ModelRow, rollout.previous).stage = Stage.RELEASED.value
+    carry_out(tx, rollout, Move(Stage.ROLLED_BACK, 0, (reason or "by hand",)), fleet_id, plan, now_utc_ns)
+    return rollout
+
+
+def changes_after(
+    tx: Transaction, sequence: int, stages: Sequence[int], limit: int = 100
+) -> list[rollout_pb2.ModelChanged]:
+    """Changes after a resume token, in sequence."""
+    query = sa.select(ChangeRow).where(ChangeRow.sequence > sequence).order_by(ChangeRow.sequence).limit(limit)
+    changes = [rollout_pb2.ModelChanged.FromString(row.message) for row in tx.session.scalars(query)]
+    return [change for change in changes if not stages or change.stage in stages]
