@@ -97,4 +97,6 @@ def first_per_slot(positions: Ints, moments: Moments, interval_ns: int) -> Ints:
     if len(positions) < 2:
         return positions
     slot, segment = moments.times_ns[positions] // interval_ns, moments.segment[positions]
-    return positions[np.append(True, (slot[1:] != slot[:-1]) | (segment[1:] != segment[:-1]))]
+    opens = np.append(True, (slot[1:] != slot[:-1]) | (segment[1:] != segment[:-1]))
+    first: Ints = positions[opens]
+    return first

@@ -117,11 +117,7 @@ class _Reader:
         if group and f"{group}.{tree.path}" in self.catalogue:
             return self.field(self.catalogue[f"{group}.{tree.path}"], group, tree)
         if tree.path in self.named:
-            inner = _Reader(self.named[tree.path], self.catalogue, self.memory_ns, self.table, {})
-            inner.count = self.count
-            typed = inner.read(parse(inner.source), "")
-            self.count = inner.count
-            return typed
+            return self.named_condition(tree)
         if tree.path not in self.catalogue:
             known = [*self.catalogue.signals, *self.named]
             near = get_close_matches(tree.path, known, 1, 0.5)
@@ -133,6 +129,16 @@ class _Reader:
         if signal.ragged:
             raise self.fail(f"`{tree.path}` is a list per instant; use any_track({signal.group()}, ...)", tree)
         return self.signal(signal, tree)
+
+    def named_condition(self, tree: Name) -> _Typed:
+        """Another condition by its name; it may use further ones, but not itself."""
+        source = self.named[tree.path]
+        others = {name: text for name, text in self.named.items() if name != tree.path}
+        inner = _Reader(source, self.catalogue, self.memory_ns, self.table, others)
+        inner.count = self.count
+        typed = inner.read(parse(source), "")
+        self.count = inner.count
+        return typed
 
     def signal(self, signal: Signal, tree: Syntax, known_ns: int = 0, skip_nan: bool = False) -> _Typed:
         kind = self.kind_of(signal, tree)

@@ -107,19 +107,27 @@ def compile_program(conditions: Sequence[Condition], catalogue: SignalCatalogue,
     )
 
 
-def check(condition: Condition, catalogue: SignalCatalogue, memory_s: float) -> None:
-    """Raises ``ExpressionError`` when a trigger's expressions cannot be used."""
-    _compiled(condition, Meaning(catalogue, memory_s), catalogue)
+def check(expression: str, named: Mapping[str, str], catalogue: SignalCatalogue, memory_s: float) -> None:
+    """Raises ``ExpressionError`` when a condition that may use named ones cannot be compiled."""
+    Meaning(catalogue, memory_s).condition(expression, named)
 
 
 def _compiled(condition: Condition, meaning: Meaning, catalogue: SignalCatalogue) -> Compiled:
     node = meaning.condition(condition.expression, condition.named)
-    named = tuple((name, meaning.condition(source)) for name, source in sorted(condition.named.items()))
+    named = tuple(
+        (name, meaning.condition(source, _others(condition.named, name)))
+        for name, source in sorted(condition.named.items())
+    )
     paths = list(condition.evidence)
     if condition.place or condition.evidence:
         paths += [p for p in (LATITUDE, LONGITUDE) if p in catalogue and p not in paths]
     evidence = tuple((path, meaning.value(path)) for path in paths)
     return Compiled(node, named, evidence)
+
+
+def _others(named: Mapping[str, str], name: str) -> dict[str, str]:
+    """What a named condition may use: all but itself."""
+    return {other: source for other, source in named.items() if other != name}
 
 
 def _level(reach: dict[tuple[str, str], int], together: Sequence[frozenset[str]]) -> None:

@@ -141,6 +141,8 @@ class _Parser:
         if token.kind != text and token.text != text:
             shown = "the end of the expression" if token.kind == "end" else repr(token.text)
             wanted = "an operator or the end" if text == "end" else repr(text)
+            if token.text == "=":
+                raise self.fail("a lone `=` is not a comparison; write `==`", token)
             hint = "; units known here: " + ", ".join(UNITS) if token.kind == "name" and text == "end" else ""
             raise self.fail(f"expected {wanted}, found {shown}{hint}", token)
 
@@ -154,8 +156,6 @@ class _Parser:
             strength = _BINDING.get(token.text, 0) if token.kind == "operator" else 0
             if strength <= binding:
                 return left
-            if token.text == "=":
-                raise self.fail("a lone `=` is not a comparison; write `==`", token)
             if token.text in _COMPARISONS:
                 if compared:
                     raise self.fail("comparisons cannot be chained; write `a < b and b < c`", token)

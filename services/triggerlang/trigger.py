@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import yaml
@@ -77,7 +77,8 @@ def check_trigger(trigger: Trigger, catalogue: SignalCatalogue, memory_s: float)
         if name in catalogue or "." in name or name in _PATH_WORDS or not name.isidentifier():
             raise TriggerFileError(f"conditions.{name}", "is no usable name: a word that is not a signal")
         try:
-            check(Condition(name, source, {}), catalogue, memory_s)
+            others = {other: text for other, text in trigger.conditions if other != name}
+            check(source, others, catalogue, memory_s)
         except ExpressionError as error:
             raise TriggerFileError(f"conditions.{name}", str(error)) from None
     for path in trigger.evidence:
@@ -86,7 +87,7 @@ def check_trigger(trigger: Trigger, catalogue: SignalCatalogue, memory_s: float)
         if catalogue[path].ragged or catalogue[path].kind == "string":
             raise TriggerFileError("evidence", f"`{path}` is no plain signal with one number per instant")
     try:
-        check(trigger.condition(), catalogue, memory_s)
+        check(trigger.expression, dict(trigger.conditions), catalogue, memory_s)
     except ExpressionError as error:
         raise TriggerFileError("expression", str(error)) from None
 
@@ -212,6 +213,8 @@ def _instant(raw: Mapping[Any, Any], field: str) -> int:
             value = datetime.fromisoformat(value)
         except ValueError:
             raise TriggerFileError(field, f"{value!r} is not a time such as 2026-11-21T08:00:00Z") from None
+    if type(value) is date:
+        value = datetime(value.year, value.month, value.day)
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.replace(tzinfo=UTC)
         return int(moment.timestamp()) * 10**9 + moment.microsecond * 1000

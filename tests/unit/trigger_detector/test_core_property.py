@@ -35,7 +35,8 @@ def log_of(seed: int) -> Log:
 
 
 def run(log: Log, plan: Plan, cuts: set[int]) -> list[Firing]:
-    state, found, begin = DetectorState(), [], 0
+    state, begin = DetectorState(), 0
+    found: list[Firing] = []
     for cut in [*sorted(cuts), len(log)]:
         state, result = step(state, log[begin:cut], plan)
         found += result.firings

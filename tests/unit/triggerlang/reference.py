@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from fleetdomain.frames import Column, FrameBatch
 from triggerlang.nodes import BOOL, Node
 
 FALSE, UNKNOWN, TRUE = 0, 1, 2
 Entry = dict[str, float]
+V = TypeVar("V")
 
 
 @dataclass
@@ -89,12 +91,13 @@ def value(node: Node, t: int, world: Telemetry, track: float = -1) -> float:
     return pointwise(node, [value(a, t, world, track) for a in node.args])
 
 
-def last_of_each(points: list[tuple[int, object]]) -> list:  # type: ignore[type-arg]
-    return sorted(dict(points).items())
+def last_of_each(points: list[tuple[int, V]]) -> list[tuple[int, V]]:
+    latest = dict(points)
+    return [(t, latest[t]) for t in sorted(latest)]
 
 
 def entries_of(group: str, world: Telemetry, track: float) -> list[tuple[int, Entry]]:
-    lists: list[tuple[int, list[Entry]]] = last_of_each(world.lists.get(group, []))  # type: ignore[arg-type]
+    lists: list[tuple[int, list[Entry]]] = last_of_each(world.lists.get(group, []))
     return [(at, e) for at, entries in lists for e in entries if e["Id"] == track]
 
 

@@ -115,7 +115,7 @@ def _batch(rng: np.random.Generator, vehicle: str, sequence: int, start_ns: int)
     return FrameBatch("f", vehicle, b"boot 001", sequence, start_ns, 10**18 + start_ns, "gnss", offsets, columns)
 
 
-def _values(rng: np.random.Generator, path: str, rows: int, own: np.ndarray | None) -> Column:  # type: ignore[type-arg]
+def _values(rng: np.random.Generator, path: str, rows: int, own: np.ndarray | None) -> Column:
     if path == "F":
         return Column(rng.random(rows) < 0.5, own)
     if path == "E":
