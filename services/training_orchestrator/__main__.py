@@ -1,0 +1,45 @@
+"""The composition root of training_orchestrator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleet.training.v1 import training_pb2_grpc
+from fleetkit.clock import SystemClock
+from fleetkit.identity import AllowList
+from fleetkit.keeping import open_keeping, spawn_keeping
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.objects import Objects
+from fleetkit.rpc import RpcServer
+from fleetkit.signing import load_key
+
+from training_orchestrator.jobs import TorchrunJobs
+from training_orchestrator.rpc import ALLOWED, SERVICE_NAME, TrainingService
+from training_orchestrator.settings import TrainingOrchestratorSettings, load_policies
+from training_orchestrator.steward import Steward, job_folder_root
+from training_orchestrator.store import Base
+from training_orchestrator.stream import EFFECTS
+from training_orchestrator.transactions import SERVICE
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def start(runtime: Runtime, settings: TrainingOrchestratorSettings) -> None:
+    """Wires the orchestrator together."""
+    clock = SystemClock()
+    policies = load_policies(settings.config_dir / "training.yaml")
+    signer = load_key(settings.signing_key)
+    jobs = TorchrunJobs(job_folder_root(settings.state_dir.resolve()), settings.job_module, settings.nice)
+    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
+    spawn_keeping(runtime, settings, clock, keeping, EFFECTS)
+    steward = Steward(keeping.database, Objects(settings.objects_url), jobs, policies, settings, clock)
+    runtime.spawn("steward", steward.run(runtime.stopping))
+    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    service = TrainingService(keeping.database, jobs, policies, signer, settings.seed, clock, runtime.stopping)
+    training_pb2_grpc.add_TrainingServiceServicer_to_server(service, server.server)
+    await server.start([SERVICE_NAME])
+    runtime.on_stop(server.stop)
+
+
+if __name__ == "__main__":
+    run_service(SERVICE, TrainingOrchestratorSettings, start)

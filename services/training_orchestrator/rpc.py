@@ -1,0 +1,154 @@
+"""TrainingService: starts and watches runs, and co-signs what passed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+
+import grpc
+from fleet.training.v1 import training_pb2, training_pb2_grpc
+from fleetkit.clock import Clock
+from fleetkit.database import Database, Transaction
+from fleetkit.idempotency import answer_once
+from fleetkit.rpc import RpcError, caller, invalid
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import TargetFile
+
+from training_orchestrator import transactions
+from training_orchestrator.core import Start
+from training_orchestrator.jobs import TorchrunJobs, read_progress
+from training_orchestrator.model import Policy
+
+SERVICE_NAME = "fleet.training.v1.TrainingService"
+ALLOWED = {
+    f"/{SERVICE_NAME}/SignModels": ("service/rollout-controller",),
+    f"/{SERVICE_NAME}/StartRun": ("user/*",),
+    f"/{SERVICE_NAME}/ListRuns": ("user/*", "service/*"),
+    f"/{SERVICE_NAME}/WatchRun": ("user/*", "service/*"),
+}
+_FINAL = (training_pb2.RUN_STATE_EVALUATED, training_pb2.RUN_STATE_FAILED)
+_POLL_S = 0.5
+
+
+class TrainingService(training_pb2_grpc.TrainingServiceServicer):
+    """See protos/fleet/training/v1/training.proto for what each call promises."""
+
+    def __init__(
+        self,
+        database: Database,
+        jobs: TorchrunJobs,
+        policies: Mapping[str, Policy],
+        signer: CryptoSigner,
+        first_seed: int,
+        clock: Clock,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._policies = policies
+        self._signer = signer
+        self._first_seed = first_seed
+        self._clock = clock
+        self._stopping = stopping
+
+    async def StartRun(self, request: training_pb2.StartRunRequest, context: object) -> training_pb2.StartRunResponse:
+        now_ns = self._clock.now_utc_ns()
+        key = f"{caller()}:{request.request_id}" if request.request_id else ""
+        answer = await self._database.run(
+            lambda tx: answer_once(
+                tx, key, "StartRun", now_ns, lambda: self._start(tx, request, now_ns).SerializeToString()
+            )
+        )
+        return training_pb2.StartRunResponse.FromString(answer)
+
+    def _start(
+        self, tx: Transaction, request: training_pb2.StartRunRequest, now_ns: int
+    ) -> training_pb2.StartRunResponse:
+        policy = self._policies.get(request.dataset)
+        if policy is None:
+            raise invalid("dataset", f"config/training.yaml has {', '.join(sorted(self._policies))}")
+        version = transactions.newest_version(tx, request.dataset, request.dataset_version)
+        test_set = transactions.newest_version(tx, policy.test_set)
+        if version is None:
+            raise invalid("dataset_version", "no such version; DatasetService.ListVersions has them all")
+        if test_set is None or not test_set.frozen:
+            raise RpcError(
+                grpc.StatusCode.FAILED_PRECONDITION, f"import the frozen test set {policy.test_set} first", "dataset"
+            )
+        situation = transactions.situation(tx, policy)
+        if situation.run_is_open:
+            raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, "a run of this dataset is under way", "dataset")
+        recipe = request.recipe or (policy.recipe if situation.parent_digest else policy.first_recipe)
+        start = Start(
+            version.seen(),
+            test_set.seen(),
+            recipe,
+            situation.parent_digest,
+            f"by {caller()}: {request.reason}",
+        )
+        row = transactions.queue(tx, start, self._first_seed, now_ns, request.seed or None)
+        return training_pb2.StartRunResponse(run=training_pb2.RunChanged.FromString(row.message))
+
+    async def ListRuns(self, request: training_pb2.ListRunsRequest, context: object) -> training_pb2.ListRunsResponse:
+        return training_pb2.ListRunsResponse(runs=await self._database.run(transactions.runs))
+
+    async def WatchRun(
+        self, request: training_pb2.WatchRunRequest, context: object
+    ) -> AsyncIterator[training_pb2.WatchRunResponse]:
+        position = 0
+        while not self._stopping.is_set():
+            known = await self._database.run(transactions.runs)
+            run = next((run for run in known if run.run_id == request.run_id), None)
+            if run is None:
+                raise RpcError(grpc.StatusCode.NOT_FOUND, "no such run; ListRuns has them all", "run_id")
+            folder = self._jobs.folder(run.run_id)
+            lines, position = await asyncio.to_thread(read_progress, folder, position)
+            for line in lines:
+                yield training_pb2.WatchRunResponse(
+                    stage=str(line.get("stage", "")),
+                    step=int(line.get("step", 0)),
+                    steps=int(line.get("steps", 0)),
+                    loss=float(line.get("loss", 0.0)),
+                    state=run.state,
+                    message=str(line.get("message", "")),
+                )
+            if run.state in _FINAL:
+                yield training_pb2.WatchRunResponse(state=run.state, message="; ".join(run.reasons))
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _POLL_S)
+
+    async def SignModels(
+        self, request: training_pb2.SignModelsRequest, context: object
+    ) -> training_pb2.SignModelsResponse:
+        targets = _targets_of(request.signed)
+        await self._database.run(lambda tx: _check_targets(tx, targets))
+        signature = self._signer.sign(request.signed)
+        return training_pb2.SignModelsResponse(key_id=signature.keyid, signature=bytes.fromhex(signature.signature))
+
+
+def _targets_of(signed: bytes) -> dict[str, TargetFile]:
+    """The targets of a role's canonical JSON. Raises RpcError when it is not one."""
+    try:
+        content = json.loads(signed)
+        if content["_type"] != "targets" or content.get("delegations"):
+            raise ValueError("a targets role without delegations is wanted")
+        return {path: TargetFile.from_dict(entry, path) for path, entry in content["targets"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise invalid("signed", f"not the signed part of a targets role: {error}") from error
+
+
+def _check_targets(tx: Transaction, targets: Mapping[str, TargetFile]) -> None:
+    """Raises RpcError unless every target is a file of a model that passed here, byte for byte."""
+    for path, target in targets.items():
+        kind, _, rest = path.partition("/")
+        digest, _, name = rest.partition("/")
+        files = transactions.passed_files(tx, digest) if kind == "models" else None
+        if files is None:
+            raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, f"{digest or path} did not pass here", "signed")
+        if files.get(name) != (target.length, target.hashes.get("sha256")):
+            raise RpcError(
+                grpc.StatusCode.FAILED_PRECONDITION, f"{path} is not the file that passed the examination", "signed"
+            )

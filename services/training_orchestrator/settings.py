@@ -1,0 +1,52 @@
+"""Settings of training_orchestrator, and the training policy that users edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from fleetkit.settings import ServiceSettings, SettingsError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training_orchestrator.model import Policy
+
+
+class TrainingOrchestratorSettings(ServiceSettings):
+    """What the orchestrator is told beside what every service is."""
+
+    signing_key: Path = Field(description="PEM file of the orchestrator's online key.")
+    seed: int = Field(1, ge=0, description="Seed of the first run; each further run takes the next.")
+    tick_s: float = Field(1.0, gt=0, description="Seconds between looks at runs.")
+    heartbeat_stale_s: float = Field(
+        120.0, gt=0, description="A job that holds its lock but has not beaten for so long is ended."
+    )
+    job_module: str = Field("perception.job", description="Module that is run as the training job.")
+    nice: int = Field(5, ge=0, le=19, description="Niceness of the job: services come first.")
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test_set: str
+    first_recipe: str
+    recipe: str
+    new_samples: int = Field(ge=1)
+    attempts: int = Field(3, ge=1)
+
+
+class _PolicyFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    datasets: dict[str, _Entry] = Field(min_length=1)
+
+
+def load_policies(path: Path) -> dict[str, Policy]:
+    """Reads config/training.yaml: dataset -> policy. Raises SettingsError that names the field."""
+    try:
+        raw = _PolicyFile.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file; config/training.yaml is the one shipped") from error
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("\n".join(lines)) from error
+    return {name: Policy(dataset=name, **entry.model_dump()) for name, entry in raw.datasets.items()}

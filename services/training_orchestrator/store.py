@@ -1,0 +1,83 @@
+"""The orchestrator's tables: dataset versions that were seen, runs, and what drives."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from training_orchestrator.model import VersionSeen
+
+
+class Base(DeclarativeBase):
+    """This service's schema."""
+
+
+class InboxRow(InboxMixin, Base):
+    """Events that took effect."""
+
+
+class OutboxRow(OutboxMixin, Base):
+    """Events to publish."""
+
+
+class RequestRow(RequestMixin, Base):
+    """Answers to mutating requests."""
+
+
+class VersionRow(Base):
+    """A dataset version. `place` is the order in which versions were heard of."""
+
+    __tablename__ = "versions"
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    dataset: Mapped[str] = mapped_column(sa.String(64), index=True)
+    version: Mapped[str] = mapped_column(sa.String(16))
+    samples: Mapped[int]
+    table_address: Mapped[str] = mapped_column(sa.Text)
+    lance_tag: Mapped[str] = mapped_column(sa.String(64))
+    frozen: Mapped[bool] = mapped_column(sa.Boolean)
+    earliest_detected_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    latest_detected_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    traceparent: Mapped[str | None] = mapped_column(sa.String(64))
+
+    def seen(self) -> VersionSeen:
+        """As the core knows it."""
+        return VersionSeen(
+            self.dataset,
+            self.version,
+            self.samples,
+            self.table_address,
+            self.lance_tag,
+            self.frozen,
+            self.earliest_detected_at_utc_ns,
+            self.latest_detected_at_utc_ns,
+        )
+
+
+class RunRow(Base):
+    """A run. `message` is its RunChanged as last announced."""
+
+    __tablename__ = "runs"
+    run_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(unique=True)
+    dataset: Mapped[str] = mapped_column(sa.String(64), index=True)
+    samples: Mapped[int]
+    state: Mapped[str] = mapped_column(sa.String(16), index=True)
+    attempts: Mapped[int] = mapped_column(default=0)
+    passed_digest: Mapped[str] = mapped_column(sa.String(64), default="", index=True)
+    """Digest of the model when it passed; what may be co-signed."""
+    files: Mapped[str] = mapped_column(sa.Text, default="{}")
+    """JSON: artifact name -> [size, SHA-256]."""
+    message: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    traceparent: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+class ModelStageRow(Base):
+    """The latest stage of each model, from the new-model events."""
+
+    __tablename__ = "model_stages"
+    digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    stage: Mapped[int]
+    sequence: Mapped[int] = mapped_column(sa.BigInteger)
+    previous: Mapped[str] = mapped_column(sa.String(64))
+    artifact_address: Mapped[str] = mapped_column(sa.Text)
