@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from campaign_keeper.model import State
 from fleet.campaign.v1 import campaign_pb2
 from fleetdomain.messages import event_of
 from fleetdomain.topics import CAMPAIGN
 from fleetkit.events import Event
 from fleetkit.ids import causal_id
-
-from campaign_keeper.model import State
 
 STATES = {
     State.DRAFT: campaign_pb2.CAMPAIGN_STATE_DRAFT,

@@ -1,4 +1,4 @@
-"""Pure decisions of the keeper: which moves a campaign may make, what an applied file changes, when a quota is met."""
+"""Pure decisions of the keeper: the moves of a campaign, what an applied file changes, when a quota is met."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Change:
 
 def compare(current: Mapping[str, tuple[int, bytes]], wanted: Mapping[str, tuple[int, bytes]]) -> Change:
     """Compares triggers by name; each is (version, content without the version)."""
-    changed, stale = [], []
+    changed: list[str] = []
+    stale: list[str] = []
     for name in sorted(current.keys() & wanted.keys()):
         (old_version, old), (new_version, new) = current[name], wanted[name]
         if (old_version, old) == (new_version, new):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import grpc
+
 from fleet.route.v1 import route_pb2, route_pb2_grpc
 from fleetkit.logs import get_logger
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from campaign_keeper import transactions
+from campaign_keeper.ports import Drops, Examine
 from fleet.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetkit.clock import Clock
 from fleetkit.database import Database
 from fleetkit.idempotency import answer_once
 from fleetkit.rpc import caller, invalid
-
-from campaign_keeper import transactions
-from campaign_keeper.ports import Drops, Examine
 
 SERVICE_NAME = "fleet.campaign.v1.CampaignService"
 ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/*")}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from campaign_keeper.model import Count
+from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 
 
 class Base(DeclarativeBase):

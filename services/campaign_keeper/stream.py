@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from campaign_keeper import transactions
+from campaign_keeper.model import Count
 from fleet.clip.v1 import clip_pb2
 from fleet.dataset.v1 import dataset_pb2
 from fleet.label.v1 import label_pb2
@@ -14,9 +16,6 @@ from fleetkit.clock import Clock
 from fleetkit.database import Transaction
 from fleetkit.inbox import Effect
 from fleetkit.kafka import Record
-
-from campaign_keeper import transactions
-from campaign_keeper.model import Count
 
 
 def take_firing(tx: Transaction, record: Record) -> None:

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 import grpc
 import sqlalchemy as sa
-from fleet.campaign.v1 import campaign_pb2
-from fleetkit.database import Transaction
-from fleetkit.rpc import RpcError
 
 from campaign_keeper.codec import STATES, campaign_event, contents_of, state_of
 from campaign_keeper.core import MOVES, compare, may_move, quota_is_met
@@ -16,6 +13,9 @@ from campaign_keeper.metrics import EARNINGS
 from campaign_keeper.model import Count, State
 from campaign_keeper.ports import Examine
 from campaign_keeper.store import CampaignRow, EarningRow, FiringRow, RevisionRow, add_to
+from fleet.campaign.v1 import campaign_pb2
+from fleetkit.database import Transaction
+from fleetkit.rpc import RpcError
 
 
 def current(tx: Transaction, name: str) -> campaign_pb2.Campaign | None:
@@ -57,7 +57,7 @@ def apply(
         campaign_pb2.TriggerProblem(
             trigger=name,
             field="version",
-            message=f"the trigger changed; raise its version above {old[name][0]}, so that its firings can be told apart",
+            message=f"the trigger changed: raise its version above {old[name][0]}, to tell its firings apart",
         )
         for name in change.stale
     ]

@@ -7,8 +7,9 @@ an index is made.
 from __future__ import annotations
 
 import sqlalchemy as sa
-from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 
 
 class Base(DeclarativeBase):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from google.protobuf.message import DecodeError, Message
+
 from fleetkit.events import Event
 from fleetkit.kafka import Record, UnreadableMessageError
-from google.protobuf.message import DecodeError, Message
 
 M = TypeVar("M", bound=Message)
 

@@ -1,8 +1,8 @@
 """The task schema: which cameras and frames the net sees and which questions it answers.
 
 Why it exists: cameras, frames and tasks are configuration. The model builds its heads from this, the label
-page its choices, the evaluation its tables and the vehicle its `Perception.*` signals, so none of them knows a
-task by name. Every mistake in the file is a `TaskSchemaError` that names the field and says what to write instead.
+page its choices, the evaluation its tables and the vehicle its `Perception.*` signals, so none of them knows
+a task by name. Every mistake in the file is a `TaskSchemaError` that names the field and the remedy.
 """
 
 from collections.abc import Mapping, Sequence

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fleetkit.admission import Admission, AdmissionList, admit, revoke
 from fleetkit.pki import CertificateAuthority, Credentials, IdentityKind, PkiError, SpiffeId
-
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 
 from fleetkit.pki import CertificateAuthority, Credentials, IdentityKind, PkiError
-
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout
 from fleetloop.supervisor.state import RunState, StateError, read_state

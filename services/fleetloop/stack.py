@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 
 from fleetkit.pki import CertificateAuthority, Credentials, IdentityKind, PkiError
-
 from fleetloop.broker.ladder import Broker, find_broker
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout

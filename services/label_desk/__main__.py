@@ -15,7 +15,6 @@ from fleetkit.keeping import open_keeping, spawn_keeping
 from fleetkit.lifecycle import Runtime, run_service
 from fleetkit.objects import Objects
 from fleetkit.rpc import RpcServer
-
 from label_desk import hindsight, transactions
 from label_desk.metrics import OLDEST_TASK_SECONDS, OPEN_TASKS
 from label_desk.rpc import ALLOWED, SERVICE_NAME, LabelService, progress

@@ -10,7 +10,6 @@ from fleetdomain.tasks import TaskSchema
 from fleetdomain.topics import LABEL
 from fleetkit.events import Event
 from fleetkit.ids import causal_id
-
 from label_desk.model import Decision, Outcome, Source, Vote
 
 SOURCES = {

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fleetdomain.tasks import TaskSchema, TaskSchemaError
-
 from label_desk.model import Decision, Lease, Outcome, Source, Vote
 
 EXTRA_VOTES_BEFORE_DISPUTE = 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import sqlalchemy as sa
+
 from fleet.label.v1 import label_pb2, label_pb2_grpc
 from fleetdomain.tasks import TaskSchema, TaskSchemaError
 from fleetkit.clock import Clock
@@ -12,7 +13,6 @@ from fleetkit.database import Database, Transaction
 from fleetkit.idempotency import answer_once
 from fleetkit.objects import ObjectMissingError, Objects
 from fleetkit.rpc import caller, invalid
-
 from label_desk import transactions
 from label_desk.codec import OUTCOMES, questions_of
 from label_desk.core import AnswerError, check_answers

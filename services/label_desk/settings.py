@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fleetkit.settings import ServiceSettings
 from pydantic import Field
+
+from fleetkit.settings import ServiceSettings
 
 
 class LabelDeskSettings(ServiceSettings):

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 from label_desk.model import Lease, Source, Vote
 
 

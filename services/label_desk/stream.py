@@ -10,7 +10,6 @@ from fleetdomain.topics import LABEL_TASK
 from fleetkit.database import Transaction
 from fleetkit.inbox import Effect
 from fleetkit.kafka import Record, UnreadableMessageError
-
 from label_desk import transactions
 
 

@@ -12,7 +12,6 @@ from fleetkit.lifecycle import Runtime, run_service
 from fleetkit.objects import Objects
 from fleetkit.rpc import RpcServer, open_service_channel
 from fleetkit.signing import load_key
-
 from rollout_controller.conductor import Conductor
 from rollout_controller.peers import MonitorWitness, OrchestratorCosigner
 from rollout_controller.publishing import Publisher

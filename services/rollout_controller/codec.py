@@ -14,7 +14,6 @@ from fleetdomain.topics import COMMAND, MODEL
 from fleetkit.clock import seconds_to_ns
 from fleetkit.events import Event
 from fleetkit.ids import causal_id
-
 from rollout_controller.model import Cohort, Evidence, Stage, Totals
 
 STAGES = {

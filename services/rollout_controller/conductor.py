@@ -8,10 +8,10 @@ from contextlib import suppress
 
 import grpc
 import sqlalchemy as sa
+
 from fleetkit.clock import Clock
 from fleetkit.database import Database, Transaction
 from fleetkit.logs import get_logger
-
 from rollout_controller import transactions
 from rollout_controller.core import advance
 from rollout_controller.metrics import MOVES, VEHICLES

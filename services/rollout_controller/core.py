@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from fleetdomain.rates import p_rate_is_higher, rate_interval
 from fleetkit.ids import causal_id
-
 from rollout_controller.model import (
     Assignment,
     Cohort,

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from fleetdomain.artifacts import sha256_hex
 from securesystemslib.signer import CryptoSigner, Signature
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 
+from fleetdomain.artifacts import sha256_hex
 from rollout_controller.model import Assignment
 
 MODELS_ROLE = "models"

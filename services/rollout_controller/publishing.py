@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
+from securesystemslib.signer import CryptoSigner
+from tuf.api.serialization.json import CanonicalJSONSerializer
+
 from fleet.training.v1 import training_pb2
 from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
 from fleetkit.clock import Clock
 from fleetkit.database import Database, Transaction
 from fleetkit.logs import get_logger
 from fleetkit.objects import Objects
-from securesystemslib.signer import CryptoSigner
-from tuf.api.serialization.json import CanonicalJSONSerializer
-
 from rollout_controller.metadata import (
     MODELS_ROLE,
     ListedFile,

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import grpc
 import sqlalchemy as sa
+from securesystemslib.signer import CryptoSigner
+
 from fleet.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 from fleetkit.clock import Clock, seconds_to_ns
 from fleetkit.database import Database, Transaction
 from fleetkit.idempotency import answer_once
 from fleetkit.objects import ObjectMissingError
 from fleetkit.rpc import RpcError, caller, invalid
-from securesystemslib.signer import CryptoSigner
-
 from rollout_controller import transactions
 from rollout_controller.codec import STAGES
 from rollout_controller.metadata import ASSIGNMENT, assignment_bytes, director_files

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from fleetkit.settings import ServiceSettings, SettingsError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fleetkit.settings import ServiceSettings, SettingsError
 from rollout_controller.model import RolloutPlan
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 
 
 class Base(DeclarativeBase):

@@ -13,7 +13,6 @@ from fleetkit.database import Transaction
 from fleetkit.inbox import Effect
 from fleetkit.kafka import Record, UnreadableMessageError
 from fleetkit.logs import get_logger
-
 from rollout_controller import transactions
 from rollout_controller.metrics import LAST_VEHICLE_SECONDS
 from rollout_controller.model import RolloutPlan

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import grpc
 import sqlalchemy as sa
+
 from fleet.rollout.v1 import rollout_pb2
 from fleet.training.v1 import training_pb2
 from fleetkit.database import Transaction
@@ -14,7 +15,6 @@ from fleetkit.ids import causal_id
 from fleetkit.metrics import STAGE_SECONDS
 from fleetkit.rpc import RpcError
 from fleetkit.tracing import current_traceparent, span
-
 from rollout_controller.codec import change_of, fetch_command, model_event
 from rollout_controller.core import assign
 from rollout_controller.model import Cohort, Move, RolloutPlan, Stage, Standing

@@ -12,7 +12,6 @@ from fleetkit.lifecycle import Runtime, run_service
 from fleetkit.objects import Objects
 from fleetkit.rpc import RpcServer
 from fleetkit.signing import load_key
-
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.rpc import ALLOWED, SERVICE_NAME, TrainingService
 from training_orchestrator.settings import TrainingOrchestratorSettings, load_policies

@@ -10,7 +10,6 @@ from fleetdomain.messages import event_of
 from fleetdomain.topics import TRAINING
 from fleetkit.events import Event
 from fleetkit.ids import causal_id
-
 from training_orchestrator.model import JobResult, MetricValue, State
 
 STATES = {

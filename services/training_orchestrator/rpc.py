@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
 import grpc
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import TargetFile
+
 from fleet.training.v1 import training_pb2, training_pb2_grpc
 from fleetkit.clock import Clock
 from fleetkit.database import Database, Transaction
 from fleetkit.idempotency import answer_once
 from fleetkit.rpc import RpcError, caller, invalid
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import TargetFile
-
 from training_orchestrator import transactions
 from training_orchestrator.core import Start
 from training_orchestrator.jobs import TorchrunJobs, read_progress

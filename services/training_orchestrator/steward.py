@@ -17,7 +17,6 @@ from fleetkit.database import Database, Transaction
 from fleetkit.logs import get_logger
 from fleetkit.metrics import STAGE_SECONDS
 from fleetkit.objects import ObjectMissingError, Objects, object_address
-
 from training_orchestrator import transactions
 from training_orchestrator.codec import ResultError, job_result
 from training_orchestrator.core import Start, due, start_again

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
 from training_orchestrator.model import VersionSeen
 
 

@@ -11,7 +11,6 @@ from fleetdomain.topics import DATASET, MODEL
 from fleetkit.database import Transaction
 from fleetkit.inbox import Effect
 from fleetkit.kafka import Record
-
 from training_orchestrator import transactions
 
 
