@@ -46,6 +46,16 @@ class RunLayout:
         return self.identities / "vehicles.json"
 
     @property
+    def signing(self) -> Path:
+        """Keys and trust of this run's signing ceremony."""
+        return self.root / "signing"
+
+    @property
+    def trust(self) -> Path:
+        """The roots that vehicles are born with: models/1.root.json and director/1.root.json."""
+        return self.signing / "trust"
+
+    @property
     def kafka(self) -> Path:
         return self.root / "kafka"
 

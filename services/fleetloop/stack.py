@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fleetkit.pki import CertificateAuthority, Credentials, IdentityKind, PkiError
 from fleetloop.broker.ladder import Broker, find_broker
+from fleetloop.ceremony import Trust, hold_ceremony
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout
 from fleetloop.ports import remembered_ports
@@ -65,6 +66,7 @@ def build_stack(
         }
     except PkiError as error:
         raise UserError(f"{error}.", f"The identities of this run lie in {layout.identities}.") from error
+    trust = hold_ceremony(layout.signing, now)
     broker = find_broker(layout.kafka, os.environ if environ is None else environ, chance, bench=bench)
     ports = _ports(layout, chance)
     info = {"fleet_id": fleet_id, "kafka_bootstrap_servers": broker.bootstrap_servers, "broker": broker.origin}
@@ -84,7 +86,7 @@ def build_stack(
     layout.objects.mkdir(parents=True, exist_ok=True)
     specs = [*([broker.spec] if broker.spec else []), _topics_task(broker)]
     for each in entries:
-        own = _own_env(layout, each, credentials[each.package], ports)
+        own = {**_own_env(layout, each, credentials[each.package], ports), **_signing_env(each.package, trust)}
         added = (more_env or {}).get(each.package, {})
         specs.append(_spec(each, {**common, **own, **each.env, **added}, ports, entries))
     return Stack(tuple(specs), info, broker)
@@ -138,6 +140,15 @@ def _own_env(layout: RunLayout, each: Entry, credentials: Credentials, ports: Ma
     for name, variable in each.more_ports.items():
         env[variable] = f"127.0.0.1:{ports[f'{each.package}.{name}']}"
     return {**(_ONE_THREAD if each.one_thread else {}), **env}
+
+
+def _signing_env(package: str, trust: Trust) -> dict[str, str]:
+    """The online key of the two services that sign; nobody else gets one."""
+    if package == "training_orchestrator":
+        return {"FLEETLOOP_SIGNING_KEY": str(trust.orchestrator_key)}
+    if package == "rollout_controller":
+        return {"FLEETLOOP_SIGNING_KEY": str(trust.rollout_key), "FLEETLOOP_TRUST_DIR": str(trust.folder)}
+    return {}
 
 
 def _spec(each: Entry, env: Mapping[str, str], ports: Mapping[str, int], entries: Sequence[Entry]) -> ServiceSpec:
