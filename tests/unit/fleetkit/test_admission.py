@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from fleetkit.admission import AdmissionList, admit, revoke
 from fleetkit.pki import IdentityKind, PkiError, SpiffeId
 

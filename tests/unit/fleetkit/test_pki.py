@@ -12,6 +12,9 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fleetkit.pki import (
     LEAF_LIFETIME,
     CertificateAuthority,
@@ -24,8 +27,6 @@ from fleetkit.pki import (
     serial_of_pem,
     spiffe_id_of,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # the handshake below checks against the real clock
 VEHICLE = IdentityKind.VEHICLE

@@ -1,0 +1,34 @@
+"""The catalogue, the constants in code and the protos name the same topics and messages."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from fleetdomain import topics as names
+from fleetkit.topics import DLQ_SUFFIX, Topic, load_topics
+
+CATALOGUE = load_topics(Path(__file__).parents[2] / "protos" / "topics.yaml")
+CONSTANTS = {value for name, value in vars(names).items() if name.isupper()}
+EVENTS = [topic for topic in CATALOGUE.values() if topic.message.startswith("fleet.")]
+
+
+def test_constants_are_the_catalogues_topics() -> None:
+    assert {topic.name for topic in EVENTS} == CONSTANTS
+
+
+@pytest.mark.parametrize("topic", EVENTS, ids=lambda topic: topic.name)
+def test_the_message_of_a_topic_exists(topic: Topic) -> None:
+    package, _, message = topic.message.rpartition(".")
+    context = package.split(".")[1]
+    modules = [importlib.import_module(f"{package}.{context}_pb2")]
+    assert hasattr(modules[0], message)
+
+
+def test_dead_letters_have_room_for_the_headers_that_say_why() -> None:
+    for topic in EVENTS:
+        dead = CATALOGUE.get(topic.name + DLQ_SUFFIX)
+        if dead is not None:
+            assert dead.max_bytes > topic.max_bytes

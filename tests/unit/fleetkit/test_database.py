@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from fleetkit.database import Database, InboxMixin, OutboxMixin, RequestMixin, Transaction
+from fleetkit.events import Event
+from fleetkit.idempotency import answer_once
+from fleetkit.outbox import OutboxRelay
+from fleetkit.rpc import RpcError
+from fleetkit.testing import KeepingPublisher
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class InboxRow(InboxMixin, Base):
+    pass
+
+
+class OutboxRow(OutboxMixin, Base):
+    pass
+
+
+class RequestRow(RequestMixin, Base):
+    pass
+
+
+class CountRow(Base):
+    __tablename__ = "counts"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int]
+
+
+def event(number: int) -> Event:
+    return Event("fleet.x.v1", f"car-{number}", f"id-{number}", "fleet.x.v1.Thing", bytes([number]), 1_000 * number)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}", Base)
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+async def test_an_event_takes_effect_once(database: Database) -> None:
+    assert await database.run(lambda tx: tx.first_time("a", 1))
+    assert not await database.run(lambda tx: tx.first_time("a", 2))
+
+
+async def test_a_failure_leaves_nothing_behind(database: Database) -> None:
+    def work(tx: Transaction) -> None:
+        tx.first_time("a", 1)
+        tx.publish(event(1))
+        tx.session.add(CountRow(name="n", value=1))
+        raise LookupError("half way")
+
+    with pytest.raises(LookupError):
+        await database.run(work)
+    assert await database.run(lambda tx: tx.first_time("a", 1))
+    assert await database.run(lambda tx: tx.session.scalar(sa.select(sa.func.count()).select_from(OutboxRow))) == 0
+    assert await database.run(lambda tx: tx.session.get(CountRow, "n")) is None
+
+
+async def test_old_ids_are_forgotten_and_young_ones_kept(database: Database) -> None:
+    await database.run(lambda tx: tx.first_time("old", 10))
+    await database.run(lambda tx: tx.first_time("young", 20))
+    assert await database.run(lambda tx: tx.forget_before(15)) == 1
+    assert await database.run(lambda tx: tx.first_time("old", 30))
+    assert not await database.run(lambda tx: tx.first_time("young", 30))
+
+
+async def test_a_request_is_carried_out_once_and_answered_alike(database: Database) -> None:
+    calls: list[int] = []
+
+    def work() -> bytes:
+        calls.append(1)
+        return b"answer"
+
+    ask: Callable[[], object] = lambda: database.run(lambda tx: answer_once(tx, "r1", "M", 1, work))  # noqa: E731
+    assert await ask() == b"answer"  # type: ignore[misc]
+    assert await ask() == b"answer"  # type: ignore[misc]
+    assert len(calls) == 1
+
+
+async def test_a_request_without_an_id_is_refused(database: Database) -> None:
+    with pytest.raises(RpcError, match="request_id"):
+        await database.run(lambda tx: answer_once(tx, "", "M", 1, lambda: b""))
+
+
+async def test_the_relay_publishes_in_order_and_deletes(database: Database) -> None:
+    await database.run(lambda tx: [tx.publish(event(n)) for n in (1, 2, 3)])
+    publisher = KeepingPublisher()
+    relay = OutboxRelay("test", database, publisher)
+    assert await relay.relay_once() == 3
+    assert [e.event_id for e in publisher.events] == ["id-1", "id-2", "id-3"]
+    assert publisher.events[1] == event(2)
+    assert await relay.relay_once() == 0
+
+
+async def test_what_kafka_did_not_take_stays_in_the_outbox(database: Database) -> None:
+    await database.run(lambda tx: tx.publish(event(1)))
+    publisher = KeepingPublisher(broken=ConnectionError("no broker"))
+    relay = OutboxRelay("test", database, publisher)
+    with pytest.raises(ConnectionError):
+        await relay.relay_once()
+    publisher.broken = None
+    assert await relay.relay_once() == 1
+    assert [e.event_id for e in publisher.events] == ["id-1"]
+
+
+async def test_the_relay_wakes_up_for_a_new_row_and_drains_when_told_to_stop(database: Database) -> None:
+    publisher, stopping = KeepingPublisher(), asyncio.Event()
+    running = asyncio.create_task(OutboxRelay("test", database, publisher, poll_s=60).run(stopping))
+    await asyncio.sleep(0.05)
+    await database.run(lambda tx: tx.publish(event(1)))
+    async with asyncio.timeout(5):
+        while not publisher.events:
+            await asyncio.sleep(0.01)
+    stopping.set()
+    await database.run(lambda tx: tx.publish(event(2)))
+    await asyncio.wait_for(running, 5)
+    assert [e.event_id for e in publisher.events] == ["id-1", "id-2"]
+
+
+async def test_committed_rows_survive_the_process_that_wrote_them(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    first = Database(url, Base)
+    Base.metadata.create_all(first.engine)
+    await first.run(lambda tx: tx.first_time("a", 1))
+    second = Database(url, Base)  # `first` is never closed: as after SIGKILL
+    assert not await second.run(lambda tx: tx.first_time("a", 1))
+    second.close()
+    first.close()
