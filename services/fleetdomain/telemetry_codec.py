@@ -8,7 +8,6 @@ catalogue.
 from __future__ import annotations
 
 from collections.abc import Container
-from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -106,7 +105,7 @@ def _array(raw: bytes, dtype: np.dtype[Any], signal: str, part: str) -> npt.NDAr
         raise BatchError(
             "length",
             f"columns[{signal}].{part}",
-            f"has {len(raw)} bytes, which do not divide into values of {dtype.itemsize}",
+            f"has {len(raw)} bytes, which are no whole number of {dtype.itemsize}-byte values",
         )
     return np.frombuffer(raw, dtype)
 
@@ -129,10 +128,11 @@ def _encode_column(signal: str, column: Column) -> telemetry_pb2.Column:
 def _wire_type(signal: str, column: Column) -> tuple[telemetry_pb2.ValueType.ValueType, np.dtype[Any]]:
     dtype = column.values.dtype
     if column.dictionary or dtype.kind == "u":
-        if dtype.kind == "u" and (dtype.itemsize <= 2 or not len(column.values) or int(column.values.max()) < 65_536):
+        largest = int(column.values.max()) if dtype.kind == "u" and len(column.values) else 0
+        if dtype.kind == "u" and largest < 65_536:
             return telemetry_pb2.VALUE_TYPE_ENUM, _DTYPES[telemetry_pb2.VALUE_TYPE_ENUM]
         raise BatchError(
-            "type", f"columns[{signal}]", f"{dtype} cannot be sent as codes: they are unsigned and below 65536"
+            "type", f"columns[{signal}]", f"the wire has no type for codes of {dtype}: unsigned, below 65536"
         )
     for kind, wire in _DTYPES.items():
         if wire == dtype:
@@ -140,5 +140,5 @@ def _wire_type(signal: str, column: Column) -> tuple[telemetry_pb2.ValueType.Val
     raise BatchError(
         "type",
         f"columns[{signal}]",
-        f"{dtype} cannot be sent; the wire has bool, int32, int64, float32, float64 and codes",
+        f"the wire has no type for {dtype}",
     )
