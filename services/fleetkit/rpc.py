@@ -21,11 +21,13 @@ from grpc_reflection.v1alpha import reflection
 from fleetkit.identity import AllowList, Identity, parse_spiffe_id
 from fleetkit.logs import get_logger
 from fleetkit.metrics import RPC_SECONDS, RPCS
+from fleetkit.pki import serial_of_pem
 from fleetkit.settings import ServiceSettings
 from fleetkit.tracing import current_traceparent, span
 
 log = get_logger(__name__)
 _caller: ContextVar[Identity] = ContextVar("caller")
+_certificate: ContextVar[bytes | None] = ContextVar("certificate")
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -54,6 +56,12 @@ def invalid(field: str, message: str) -> RpcError:
 def caller() -> Identity:
     """Who calls, inside a handler."""
     return _caller.get()
+
+
+def peer_serial() -> str | None:
+    """Serial of the caller's certificate, inside a handler; None without TLS. Ask once a call, not once a message."""
+    pem = _certificate.get()
+    return serial_of_pem(pem) if pem is not None else None
 
 
 class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
@@ -125,6 +133,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
                 code = grpc.StatusCode.PERMISSION_DENIED
                 await context.abort(code, f"{identity} may not call {method}")
             _caller.set(identity)
+            _certificate.set(next(iter(context.auth_context().get("x509_pem_cert", ())), None))
             with span(method, parent=traceparent, attributes={"caller": str(identity)}):
                 yield
         except RpcError as error:
