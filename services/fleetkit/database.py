@@ -68,6 +68,8 @@ class Transaction:
     def __init__(self, session: Session, base: type[DeclarativeBase]) -> None:
         self.session = session
         self._tables = base.metadata.tables
+        self.published = 0
+        """Events that this transaction put into the outbox."""
 
     def first_time(self, event_id: str, now_utc_ns: int) -> bool:
         """Notes an event in the inbox. False when it took effect before: then leave everything as it is."""
@@ -80,6 +82,7 @@ class Transaction:
 
     def publish(self, event: Event) -> None:
         """Puts an event into the outbox, in the current trace unless it names one."""
+        self.published += 1
         self.session.execute(
             self._tables["outbox"]
             .insert()
@@ -152,14 +155,22 @@ class Database:
 
     def run_now(self, work: Callable[[Transaction], T]) -> T:
         """Like `run`, on this thread. For tests, start-up and command lines."""
+        return self._carry_out(work)[0]
+
+    def _carry_out(self, work: Callable[[Transaction], T]) -> tuple[T, bool]:
         with self._sessions.begin() as session:
-            return work(Transaction(session, self._base))
+            transaction = Transaction(session, self._base)
+            result = work(transaction)
+        return result, transaction.published > 0
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
         """Carries out `work` in one transaction on a worker thread. Its exception rolls everything back."""
         context = contextvars.copy_context()  # the current span travels along
-        result: T = await asyncio.get_running_loop().run_in_executor(self._threads, context.run, self.run_now, work)
-        self.outbox_filled.set()
+        result, published = await asyncio.get_running_loop().run_in_executor(
+            self._threads, context.run, self._carry_out, work
+        )
+        if published:
+            self.outbox_filled.set()
         return result
 
     def close(self) -> None:

@@ -7,17 +7,20 @@ below keeps both.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import faust
 from faust.types import EventT
 
+from fleetkit.clock import Clock, ns_to_seconds
 from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError
-from fleetkit.lifecycle import EXIT_BROKEN_DEPENDENCY
+from fleetkit.lifecycle import EXIT_BROKEN_DEPENDENCY, Runtime
 from fleetkit.logs import get_logger
-from fleetkit.metrics import MESSAGES
+from fleetkit.metrics import CONSUMER_LAG, LAST_COMMIT, MESSAGES
 from fleetkit.settings import ServiceSettings
 
 log = get_logger(__name__)
@@ -99,3 +102,58 @@ async def handled(
         os._exit(EXIT_BROKEN_DEPENDENCY)
     MESSAGES.labels(service, record.topic, outcome).inc()
     event.ack()
+
+
+class StreamWatch:
+    """Lag and progress of a Faust worker, which has no lag gauge of its own. A stuck worker is a dead one."""
+
+    def __init__(self, service: str, app: faust.App, stuck_after_s: float, clock: Clock) -> None:
+        self._service = service
+        self._app = app
+        self._stuck_after_s = stuck_after_s
+        self._clock = clock
+        self._committed: dict[Any, int] = {}
+        self._lag = 0
+        self._progress_ns = clock.monotonic_ns()
+        self.assigned = False
+
+    def observe(self) -> None:
+        """Reads offsets from the worker and sets the gauges."""
+        consumer: Any = self._app.consumer
+        partitions = consumer.assignment()
+        self.assigned = bool(partitions)
+        lag, committed = 0, {}
+        for partition in partitions:
+            end, done = consumer.highwater(partition), consumer._committed_offset.get(partition)
+            committed[partition] = done
+            behind = max(0, end - done) if end is not None and done is not None else 0
+            CONSUMER_LAG.labels(self._service, partition.topic, str(partition.partition)).set(behind)
+            lag += behind
+        if lag == 0 or committed != self._committed:
+            self._progress_ns = self._clock.monotonic_ns()
+            LAST_COMMIT.labels(self._service).set(ns_to_seconds(self._clock.now_utc_ns()))
+        self._lag, self._committed = lag, committed
+
+    def problem(self) -> str | None:
+        """Why the worker counts as stuck, or None."""
+        idle_s = ns_to_seconds(self._clock.monotonic_ns() - self._progress_ns)
+        if self._lag > 0 and idle_s > self._stuck_after_s:
+            return f"{self._lag} messages behind and no commit for {idle_s:.0f} s"
+        return None
+
+
+async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, clock: Clock) -> None:
+    """Runs a Faust app inside our lifecycle until it is told to stop. A crash of the app is the process's."""
+    watch = StreamWatch(runtime.service, app, settings.stuck_after_s, clock)
+    runtime.http.add_liveness("faust", watch.problem)
+    runtime.http.add_readiness("faust", lambda: None if watch.assigned else "no partitions yet")
+    await app.start()
+    try:
+        while not runtime.stopping.is_set():
+            if app.crashed:
+                raise app.crash_reason or RuntimeError("the faust app crashed")
+            watch.observe()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(runtime.stopping.wait(), 1.0)
+    finally:
+        await app.stop()

@@ -1,0 +1,54 @@
+"""The composition root of label_router. The Faust app runs inside our own lifecycle, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from fleet.route.v1 import route_pb2_grpc
+from fleetdomain.tasks import load_task_schema
+from fleetkit.clock import SystemClock
+from fleetkit.faustapp import run_app
+from fleetkit.identity import AllowList
+from fleetkit.keeping import open_keeping, spawn_keeping
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.rpc import RpcServer
+from label_router import transactions
+from label_router.rpc import ALLOWED, SERVICE_NAME, RouteService
+from label_router.settings import LabelRouterSettings, load_routing
+from label_router.store import Base
+from label_router.stream import build_router
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def start(runtime: Runtime, settings: LabelRouterSettings) -> None:
+    """Wires the router together."""
+    clock = SystemClock()
+    schema = load_task_schema(settings.config_dir / "tasks.yaml")
+    routing = replace(
+        load_routing(settings.config_dir / "routing.yaml"), task_schema_version=f"{schema.name}-{schema.version}"
+    )
+    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
+    spawn_keeping(runtime, settings, clock, keeping, {})
+    app = build_router(settings, routing, keeping.database, keeping.publisher, clock)
+    runtime.spawn("faust", run_app(app, runtime, settings, clock))
+
+    async def chase() -> None:
+        while not runtime.stopping.is_set():
+            now_ns = clock.now_utc_ns()
+            await keeping.database.run(lambda tx: transactions.chase_clips(tx, routing, now_ns))  # noqa: B023
+            with suppress(TimeoutError):
+                await asyncio.wait_for(runtime.stopping.wait(), settings.tick_s)
+
+    runtime.spawn("chase", chase())
+    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    route_pb2_grpc.add_RouteServiceServicer_to_server(RouteService(keeping.database), server.server)
+    await server.start([SERVICE_NAME])
+    runtime.on_stop(server.stop)
+
+
+if __name__ == "__main__":
+    run_service(transactions.SERVICE, LabelRouterSettings, start)

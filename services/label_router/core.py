@@ -1,0 +1,71 @@
+"""Pure decisions of the router: triage of a firing, its place, and when to ask for its clip again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from label_router.model import Check, Drop, Dropped, Firing, Known, Route, Routing, Wanted
+
+_METRES_PER_DEGREE = 111_320.0
+
+
+def triage(firing: Firing, routing: Routing, known: Known) -> Wanted | Dropped:
+    """What becomes of a firing, in this order: false alarm or boring, no route, seen enough here, over budget."""
+    for rule in routing.drops:
+        if _matches(firing.trigger, rule.triggers) and all(_holds(check, firing) for check in rule.checks):
+            return Dropped(rule.reason, rule.detail)
+    route = route_of(firing, routing)
+    if route is None:
+        return Dropped(Drop.NO_ROUTE, f"config/routing.yaml has no route for the trigger {firing.trigger}")
+    task = route.task or firing.task
+    if not task:
+        return Dropped(Drop.NO_ROUTE, f"neither the route {route.project} nor the trigger names a task")
+    if known.in_cell >= routing.per_cell:
+        detail = f"{known.in_cell} of {routing.per_cell} wanted from this place and model are there"
+        return Dropped(Drop.DUPLICATE_PLACE, detail)
+    limit = firing.bytes_per_vehicle_day
+    if limit and known.vehicle_bytes_today >= limit:
+        return Dropped(Drop.OVER_BUDGET, f"the vehicle sent {known.vehicle_bytes_today} of {limit} bytes today")
+    return Wanted(route, task)
+
+
+def route_of(firing: Firing, routing: Routing) -> Route | None:
+    """The project that the trigger's author had in mind, if it takes the trigger; else the first that does."""
+    taking = [route for route in routing.routes if _matches(firing.trigger, route.triggers)]
+    hinted = [route for route in taking if route.project == firing.project_hint]
+    return next(iter(hinted or taking), None)
+
+
+def _matches(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _holds(check: Check, firing: Firing) -> bool:
+    value = firing.evidence.get(check.signal)
+    if value is None or math.isnan(value):
+        return False
+    return (check.below is None or value < check.below) and (check.above is None or value > check.above)
+
+
+def cell_of(firing: Firing, cell_m: float) -> str:
+    """The square cell that a firing lies in; its own vehicle when the place is not known.
+
+    Cells are about `cell_m` on a side everywhere: columns are counted in the row's own degrees of longitude.
+    """
+    if firing.latitude_deg is None or firing.longitude_deg is None:
+        return f"vehicle:{firing.vehicle_id}"
+    row = math.floor(firing.latitude_deg * _METRES_PER_DEGREE / cell_m)
+    latitude_deg = (row + 0.5) * cell_m / _METRES_PER_DEGREE
+    width_m = _METRES_PER_DEGREE * max(0.01, math.cos(math.radians(latitude_deg)))
+    column = math.floor(firing.longitude_deg * width_m / cell_m)
+    return f"{row}:{column}"
+
+
+def ask_again(
+    attempts: int, last_asked_utc_ns: int, expires_at_utc_ns: int, repeat_s: float, now_utc_ns: int
+) -> bool:
+    """True when a clip that has not come should be asked for again: doubling waits, never past the expiry."""
+    wait_ns = round(repeat_s * 1e9) * 2 ** min(attempts, 10)
+    return now_utc_ns < expires_at_utc_ns and now_utc_ns - last_asked_utc_ns >= wait_ns

@@ -1,0 +1,77 @@
+"""Settings of label_router, and the routing rules that users edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fleetkit.settings import ServiceSettings, SettingsError
+from label_router.model import Check, Drop, DropRule, Route, Routing
+
+
+class LabelRouterSettings(ServiceSettings):
+    """What the router is told beside what every service is."""
+
+    tick_s: float = Field(1.0, gt=0, description="Seconds between looks for clips to ask for again.")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Check(_Strict):
+    signal: str
+    below: float | None = None
+    above: float | None = None
+
+
+class _DropRule(_Strict):
+    reason: Literal["false_alarm", "boring"]
+    detail: str
+    triggers: tuple[str, ...] = ("*",)
+    when: tuple[_Check, ...] = Field(min_length=1)
+
+
+class _Route(_Strict):
+    triggers: tuple[str, ...] = Field(min_length=1)
+    dataset: str
+    task: str = ""
+    sources: tuple[Literal["human", "hindsight"], ...] = Field(min_length=1)
+    agreement: int = Field(1, ge=1)
+    priority: int = 0
+
+
+class _RoutingFile(_Strict):
+    projects: dict[str, _Route] = Field(min_length=1)
+    drops: tuple[_DropRule, ...] = ()
+    cell_m: float = Field(gt=0)
+    per_cell: int = Field(ge=1)
+    cell_window_s: float = Field(gt=0)
+    clip_expires_s: float = Field(gt=0)
+    repeat_s: float = Field(gt=0)
+
+
+def load_routing(path: Path) -> Routing:
+    """Reads config/routing.yaml. Raises SettingsError that names the field."""
+    try:
+        raw = _RoutingFile.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file; config/routing.yaml is the one shipped") from error
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("\n".join(lines)) from error
+    return Routing(
+        routes=[Route(project=name, **entry.model_dump()) for name, entry in raw.projects.items()],
+        drops=[
+            DropRule(Drop(r.reason), r.detail, r.triggers, [Check(c.signal, c.below, c.above) for c in r.when])
+            for r in raw.drops
+        ],
+        cell_m=raw.cell_m,
+        per_cell=raw.per_cell,
+        cell_window_s=raw.cell_window_s,
+        clip_expires_s=raw.clip_expires_s,
+        repeat_s=raw.repeat_s,
+    )

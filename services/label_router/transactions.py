@@ -1,0 +1,143 @@
+"""What the router does in one transaction each."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from fleet.clip.v1 import clip_pb2
+from fleet.trigger.v1 import trigger_pb2
+from fleetkit.clock import seconds_to_ns
+from fleetkit.database import Transaction
+from fleetkit.metrics import STAGE_SECONDS
+from fleetkit.tracing import current_traceparent, span
+from label_router.codec import firing_of, label_task, send_clip
+from label_router.core import ask_again, cell_of, triage
+from label_router.metrics import DECISIONS, WAITING_CLIPS
+from label_router.model import Drop, Dropped, Firing, Known, Progress, Routing, Wanted
+from label_router.store import EarlyClipRow, FiringRow
+
+SERVICE = "label-router"
+_DAY_NS = 86_400 * 1_000_000_000
+
+
+def take_firing(tx: Transaction, fired: trigger_pb2.TriggerFired, routing: Routing, now_utc_ns: int) -> FiringRow:
+    """Triage: the firing is dropped with a reason, or its vehicle is asked for the clip."""
+    firing = firing_of(fired)
+    cell = cell_of(firing, routing.cell_m)
+    decision = triage(firing, routing, _known(tx, firing, cell, routing))
+    row = FiringRow(
+        firing_id=firing.firing_id,
+        vehicle_id=firing.vehicle_id,
+        trigger=firing.trigger,
+        model_digest=firing.model_digest,
+        cell=cell,
+        onset_utc_ns=firing.onset_utc_ns,
+        progress=Progress.CLIP_WANTED.value,
+        reason="",
+        detail="",
+        project="",
+        task="",
+        task_id="",
+        clip_bytes=0,
+        message=fired.SerializeToString(),
+        traceparent=current_traceparent(),
+        decided_at_utc_ns=now_utc_ns,
+        attempts=0,
+        last_asked_utc_ns=now_utc_ns,
+        expires_at_utc_ns=now_utc_ns + seconds_to_ns(routing.clip_expires_s),
+    )
+    tx.session.add(row)
+    if isinstance(decision, Dropped):
+        _drop(row, decision, now_utc_ns)
+        return row
+    row.project, row.task = decision.route.project, decision.task
+    early = tx.session.get(EarlyClipRow, firing.firing_id)
+    if early is not None:
+        tx.session.delete(early)
+        _route(tx, row, decision, clip_pb2.ClipStored.FromString(early.message), routing, now_utc_ns)
+        return row
+    tx.publish(send_clip(fired, 0, row.expires_at_utc_ns, now_utc_ns))
+    DECISIONS.labels(row.trigger, row.progress, "").inc()
+    return row
+
+
+def _known(tx: Transaction, firing: Firing, cell: str, routing: Routing) -> Known:
+    window_ns = seconds_to_ns(routing.cell_window_s)
+    in_cell = sa.select(sa.func.count()).where(
+        FiringRow.trigger == firing.trigger,
+        FiringRow.model_digest == firing.model_digest,
+        FiringRow.cell == cell,
+        FiringRow.onset_utc_ns.between(firing.onset_utc_ns - window_ns, firing.onset_utc_ns + window_ns),
+        FiringRow.progress != Progress.DROPPED.value,
+    )
+    day_ns = firing.onset_utc_ns // _DAY_NS * _DAY_NS
+    sent = sa.select(sa.func.coalesce(sa.func.sum(FiringRow.clip_bytes), 0)).where(
+        FiringRow.vehicle_id == firing.vehicle_id,
+        FiringRow.trigger == firing.trigger,
+        FiringRow.onset_utc_ns.between(day_ns, day_ns + _DAY_NS - 1),
+    )
+    return Known(in_cell=tx.session.scalar(in_cell) or 0, vehicle_bytes_today=tx.session.scalar(sent) or 0)
+
+
+def _drop(row: FiringRow, dropped: Dropped, now_utc_ns: int) -> None:
+    row.progress, row.reason, row.detail = Progress.DROPPED.value, dropped.reason.value, dropped.detail
+    row.decided_at_utc_ns = now_utc_ns
+    DECISIONS.labels(row.trigger, row.progress, row.reason).inc()
+
+
+def take_clip(tx: Transaction, stored: clip_pb2.ClipStored, routing: Routing, now_utc_ns: int) -> str:
+    """The clip of a firing has come: it becomes a question. Returns what was done, for the log."""
+    firing_id = stored.provenance.firing_id
+    if not firing_id:
+        return "unasked"
+    row = tx.session.get(FiringRow, firing_id)
+    if row is None:
+        tx.session.merge(EarlyClipRow(firing_id=firing_id, message=stored.SerializeToString(), at_utc_ns=now_utc_ns))
+        return "early"
+    late_but_welcome = row.progress == Progress.DROPPED.value and row.reason == Drop.CLIP_EXPIRED.value
+    if row.progress != Progress.CLIP_WANTED.value and not late_but_welcome:
+        return "known"
+    route = next((route for route in routing.routes if route.project == row.project), None)
+    if route is None:
+        _drop(row, Dropped(Drop.NO_ROUTE, f"the project {row.project} is gone from config/routing.yaml"), now_utc_ns)
+        return "no_route"
+    _route(tx, row, Wanted(route, row.task), stored, routing, now_utc_ns)
+    return "routed"
+
+
+def _route(
+    tx: Transaction, row: FiringRow, wanted: Wanted, stored: clip_pb2.ClipStored, routing: Routing, now_utc_ns: int
+) -> None:
+    fired = trigger_pb2.TriggerFired.FromString(row.message)
+    task_id, event = label_task(fired, stored, wanted.route, wanted.task, routing.task_schema_version, now_utc_ns)
+    row.progress, row.task_id, row.reason, row.detail = Progress.ROUTED.value, task_id, "", ""
+    row.clip_bytes, row.decided_at_utc_ns = stored.size_bytes, now_utc_ns
+    with span(f"{SERVICE} routed", parent=row.traceparent, attributes={"project": wanted.route.project}):
+        tx.publish(event)
+    DECISIONS.labels(row.trigger, row.progress, "").inc()
+    STAGE_SECONDS.labels(SERVICE, "clip").observe(max(0, now_utc_ns - fired.detected_at_utc_ns) / 1e9)
+
+
+def chase_clips(tx: Transaction, routing: Routing, now_utc_ns: int, limit: int = 500) -> tuple[int, int]:
+    """Asks again for clips that have not come and gives up those that expired; returns how many of each."""
+    waiting = tx.session.scalars(
+        sa.select(FiringRow)
+        .where(FiringRow.progress == Progress.CLIP_WANTED.value)
+        .order_by(FiringRow.last_asked_utc_ns)
+        .limit(limit)
+    ).all()
+    WAITING_CLIPS.set(len(waiting))
+    asked = given_up = 0
+    for row in waiting:
+        if now_utc_ns >= row.expires_at_utc_ns:
+            detail = f"asked {row.attempts + 1} times; the vehicle never sent it"
+            _drop(row, Dropped(Drop.CLIP_EXPIRED, detail), now_utc_ns)
+            given_up += 1
+        elif ask_again(row.attempts, row.last_asked_utc_ns, row.expires_at_utc_ns, routing.repeat_s, now_utc_ns):
+            row.attempts += 1
+            row.last_asked_utc_ns = now_utc_ns
+            fired = trigger_pb2.TriggerFired.FromString(row.message)
+            with span(f"{SERVICE} asks again", parent=row.traceparent):
+                tx.publish(send_clip(fired, row.attempts, row.expires_at_utc_ns, now_utc_ns))
+            asked += 1
+    return asked, given_up
