@@ -100,9 +100,7 @@ def parse_catalogue(text: str) -> SignalCatalogue:
     except yaml.YAMLError as error:
         raise CatalogueError(f"not YAML: {error}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("signals"), dict):
-        raise CatalogueError(
-            "expected a mapping with a key `signals` that maps each signal path to its definition"
-        )
+        raise CatalogueError("expected a mapping with a key `signals` that maps each signal path to its definition")
     unknown = sorted(set(raw) - {"version", "limits", "signals"})
     if unknown:
         raise CatalogueError(f"unknown key `{unknown[0]}`: only version, limits and signals are known")
@@ -130,9 +128,7 @@ def _signal(path: str, raw: Any) -> Signal:
         raise CatalogueError(f"signal {path}: expected a mapping with at least `type`")
     unknown = sorted(set(raw) - _FIELDS)
     if unknown:
-        raise CatalogueError(
-            f"signal {path}: unknown key `{unknown[0]}`; known are {', '.join(sorted(_FIELDS))}"
-        )
+        raise CatalogueError(f"signal {path}: unknown key `{unknown[0]}`; known are {', '.join(sorted(_FIELDS))}")
     if not all(part.isidentifier() for part in path.split(".")):
         raise CatalogueError(f"signal {path!r}: a path is names of letters, digits and _ joined by dots")
     kind = raw.get("type")
@@ -142,9 +138,7 @@ def _signal(path: str, raw: Any) -> Signal:
     if (kind == "enum") != bool(values):
         raise CatalogueError(f"signal {path}.values: an enum, and only an enum, lists its values")
     if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
-        raise CatalogueError(
-            f"signal {path}.values: expected a list of strings (quote words like on and off)"
-        )
+        raise CatalogueError(f"signal {path}.values: expected a list of strings (quote words like on and off)")
     if len(set(values)) != len(values):
         raise CatalogueError(f"signal {path}.values: a value occurs twice")
     if kind not in NUMERIC_KINDS and any(k in raw for k in ("min", "max", "unit", "nan_allowed")):

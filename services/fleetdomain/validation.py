@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fleetdomain.frames import Column, FrameBatch
 from fleetdomain.signals import BatchLimits, Signal, SignalCatalogue
 

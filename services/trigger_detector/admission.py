@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from trigger_detector.model import Appended
 from trigger_detector.plan import Plan
 from triggerlang.block import History, Tail, latest_ns

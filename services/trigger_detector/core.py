@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from fleetdomain.frames import FrameBatch
 from fleetkit.ids import causal_id
 from trigger_detector.admission import (
@@ -152,13 +153,15 @@ def _evaluate(runs: Sequence[Run], plan: Plan) -> list[_Candidate]:
             known[id(query)] = moments_of(block, query, batch_keys, append_ms)
         moments = known[id(query)]
         if active.trigger.mode == ALWAYS:
-            onsets = _in_force(np.flatnonzero(codes == 2), moments, active, batch_keys, utc_shift_ns)
-            if active.trigger.geofence is None:
-                onsets = first_per_slot(onsets, moments, _interval_ns(active))
+            onsets = np.flatnonzero(codes == 2)
         else:
             before = Edges(false_s[:, number], false_append_s[:, number])
             onsets, after = rising(codes, moments, before, memory_s)
             false_s[:, number], false_append_s[:, number] = after.false_s, after.false_append_s
+        if len(onsets):
+            onsets = _in_force(onsets, moments, active, batch_keys, utc_shift_ns)
+        if active.trigger.geofence is None:  # inside a fence a later one of the slot may count
+            onsets = first_per_slot(onsets, moments, _interval_ns(active))
         if len(onsets):
             keys = moments.keys[onsets]
             places = np.searchsorted(batch_keys, keys, side="right") - 1

@@ -49,26 +49,27 @@ class Problem:
 
 
 def make_plan(
-    campaigns: Sequence[CampaignRevision], catalogue: SignalCatalogue, limits: Limits
+    campaigns: Sequence[tuple[CampaignRevision, int]], catalogue: SignalCatalogue, limits: Limits
 ) -> tuple[Plan, tuple[Problem, ...]]:
-    """Compiles the running campaigns' triggers, in a fixed order, and names those that cannot be compiled."""
+    """Compiles the running campaigns' triggers, in a fixed order, and names those that cannot be compiled.
+
+    With each revision comes the event time at which another replaces it, 0 for none.
+    """
     actives: list[Active] = []
     problems: list[Problem] = []
-    for revision in sorted(campaigns, key=lambda c: c.campaign):
-        if not revision.running:
-            continue
-        for trigger in sorted(revision.triggers, key=lambda t: (t.name, t.version)):
+    for revision, replaced_utc_ns in campaigns:
+        for trigger in sorted(revision.triggers, key=lambda t: (t.name, t.version)) if revision.running else ():
             try:
                 check_trigger(trigger, catalogue, limits.memory_s())
             except TriggerFileError as error:
                 problems.append(Problem(revision.campaign, trigger.name, str(error)))
                 continue
             begin = max(revision.in_force_from_utc_ns, trigger.from_utc_ns)
-            actives.append(Active(revision.campaign, trigger, begin, trigger.until_utc_ns))
+            ends = [ns for ns in (trigger.until_utc_ns, replaced_utc_ns) if ns]
+            actives.append(Active(revision.campaign, trigger, begin, min(ends, default=0)))
     program = compile_program([a.trigger.condition() for a in actives], catalogue, limits.memory_s())
-    conditions = [t.condition.lookback_ns for t in program.triggers]
-    deepest_ns = max(conditions, default=0) + program.memory_ns
-    return Plan(tuple(actives), program, limits, deepest_ns), tuple(problems)
+    lookback_ns = max((t.condition.lookback_ns for t in program.triggers), default=0)
+    return Plan(tuple(actives), program, limits, lookback_ns + program.memory_ns), tuple(problems)
 
 
 def applies_to(trigger: Trigger, fleet_id: str, vehicle_id: str) -> bool:

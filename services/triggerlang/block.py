@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fleetdomain.frames import Column, FrameBatch
 from triggerlang.program import Program
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from triggerlang import windows
 from triggerlang.block import Block, Instants, Ints, Points
 from triggerlang.nodes import BOOL, Node
@@ -278,9 +279,16 @@ def _groups(node: Node) -> set[str]:
 
 
 def _merged(members: list[Instants]) -> Instants:
-    keys = np.unique(np.concatenate([i.keys for i in members]))
-    fresh = np.unique(np.concatenate([i.keys[i.new] for i in members]))
+    keys = _distinct(np.concatenate([i.keys for i in members]))
+    fresh = _distinct(np.concatenate([i.keys[i.new] for i in members]))
     return Instants(keys, np.searchsorted(keys, fresh))
+
+
+def _distinct(keys: Ints) -> Ints:
+    """Sorted without repeats; the stable sort finds that the parts are sorted already."""
+    keys = np.sort(keys, kind="stable")
+    result: Ints = keys[np.append(keys[1:] != keys[:-1], True)[: len(keys)]]
+    return result
 
 
 def _pointwise(op: str, values: list[Values]) -> Values:

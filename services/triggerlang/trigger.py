@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import yaml
+
 from fleetdomain.signals import SignalCatalogue
 from triggerlang.errors import ExpressionError, TriggerFileError
 from triggerlang.program import Condition, check

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fleetdomain.signals import CatalogueError, load_catalogue, parse_catalogue
 
 SHIPPED = Path(__file__).parents[3] / "config" / "signals.yaml"
@@ -13,10 +14,8 @@ SHIPPED = Path(__file__).parents[3] / "config" / "signals.yaml"
 def test_the_shipped_catalogue_loads() -> None:
     catalogue = load_catalogue(SHIPPED)
     assert catalogue["Vehicle.Speed"].unit == "km/h"
-    assert [s.path.rpartition(".")[2] for s in catalogue.group("Perception.StopSign.Tracks")][:2] == [
-        "Id",
-        "Score",
-    ]
+    fields = [s.path.rpartition(".")[2] for s in catalogue.group("Perception.Tracks")]
+    assert fields[:3] == ["Id", "Class", "Score"]
     for signal in catalogue.signals.values():
         assert signal.description, signal.path
 

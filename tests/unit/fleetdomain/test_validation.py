@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fleetdomain.frames import Column, FrameBatch
 from fleetdomain.signals import parse_catalogue
 from fleetdomain.validation import BatchError, validate

@@ -7,13 +7,13 @@ from collections import defaultdict
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.triggerlang.reference import ReferenceDetector
+from tests.unit.triggerlang.telemetry import CATALOGUE, EXPRESSIONS, random_log
+
 from trigger_detector.core import DetectorState, step
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits
 from trigger_detector.plan import Plan, make_plan
 from triggerlang.trigger import ALWAYS, RISING_EDGE, Trigger
-
-from tests.unit.triggerlang.reference import ReferenceDetector
-from tests.unit.triggerlang.telemetry import CATALOGUE, EXPRESSIONS, random_log
 
 LIMITS = Limits(horizon_s=20, lateness_s=2)
 Log = list[Appended]
@@ -25,7 +25,7 @@ def plan_of(*expressions: str) -> Plan:
         Trigger(f"t{i}", 1, e, mode=(RISING_EDGE, ALWAYS)[i % 2], min_interval_s=0.3)
         for i, e in enumerate(expressions)
     )
-    plan, problems = make_plan([CampaignRevision("c", 1, True, triggers)], CATALOGUE, LIMITS)
+    plan, problems = make_plan([(CampaignRevision("c", 1, True, triggers), 0)], CATALOGUE, LIMITS)
     assert problems == ()
     return plan
 
@@ -91,6 +91,6 @@ def test_triggers_do_not_disturb_one_another(expressions: list[str], seed: int) 
     alone: set[str] = set()
     for i, expression in enumerate(expressions):
         trigger = Trigger(f"t{i}", 1, expression, mode=(RISING_EDGE, ALWAYS)[i % 2], min_interval_s=0.3)
-        plan, _ = make_plan([CampaignRevision("c", 1, True, (trigger,))], CATALOGUE, LIMITS)
+        plan, _ = make_plan([(CampaignRevision("c", 1, True, (trigger,)), 0)], CATALOGUE, LIMITS)
         alone |= {f.firing_id for f in run(log, plan, set(np.arange(1, len(log)).tolist()))}
     assert together == alone

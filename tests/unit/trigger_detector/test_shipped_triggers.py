@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fleetdomain.frames import Column, FrameBatch
 from fleetdomain.signals import load_catalogue
 from trigger_detector.core import DetectorState, step
@@ -16,7 +17,7 @@ from triggerlang.trigger import parse_trigger
 ROOT = Path(__file__).parents[3]
 CATALOGUE = load_catalogue(ROOT / "config" / "signals.yaml")
 TRIGGERS = tuple(parse_trigger(p.read_text()) for p in sorted((ROOT / "config" / "triggers").glob("*.yaml")))
-PLAN, PROBLEMS = make_plan([CampaignRevision("c", 1, True, TRIGGERS)], CATALOGUE, Limits())
+PLAN, PROBLEMS = make_plan([(CampaignRevision("c", 1, True, TRIGGERS), 0)], CATALOGUE, Limits())
 COMMA = ROOT.parent / "shared" / "data" / "comma2k19" / "Example_1"
 Signal = tuple[np.ndarray, np.ndarray]
 

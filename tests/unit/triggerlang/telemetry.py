@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import strategies as st
+
 from fleetdomain.frames import Column, FrameBatch
 from fleetdomain.signals import parse_catalogue
-from hypothesis import strategies as st
 
 CATALOGUE = parse_catalogue("""
 signals:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import load_catalogue
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fleetdomain.frames import Column, FrameBatch
+from fleetdomain.signals import load_catalogue
 from triggerlang.block import Block, Segment
 from triggerlang.errors import ExpressionError
 from triggerlang.evaluate import Evaluation

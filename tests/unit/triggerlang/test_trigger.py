@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fleetdomain.signals import load_catalogue
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fleetdomain.signals import load_catalogue
 from triggerlang.errors import TriggerFileError
 from triggerlang.trigger import Geofence, check_trigger, parse_trigger
 

@@ -1,0 +1,1 @@
+"""The little that several services share and that protos cannot say."""

@@ -1,0 +1,34 @@
+"""The composition root of trigger_detector."""
+
+from __future__ import annotations
+
+from fleet.detect.v1 import detect_pb2_grpc
+from fleetdomain.signals import load_catalogue
+from fleetkit.clock import SystemClock
+from fleetkit.identity import AllowList
+from fleetkit.kafka import KafkaPublisher
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.rpc import RpcServer
+from trigger_detector.rpc import ALLOWED, SERVICE_NAME, DetectorService
+from trigger_detector.settings import TriggerDetectorSettings
+from trigger_detector.stream import SERVICE, DetectorStream
+
+
+async def start(runtime: Runtime, settings: TriggerDetectorSettings) -> None:
+    """Wires the detector together."""
+    catalogue = load_catalogue(settings.config_dir / "signals.yaml")
+    publisher = KafkaPublisher(SERVICE, settings)
+    await publisher.start()
+    runtime.on_stop(publisher.stop)
+    stream = DetectorStream(settings, catalogue, publisher, SystemClock())
+    runtime.http.add_liveness("consumer", stream.problem)
+    runtime.http.add_readiness("consumer", lambda: None if stream.ready.is_set() else "no partitions yet")
+    runtime.spawn("detect", stream.run(runtime.stopping))
+    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    detect_pb2_grpc.add_DetectorServiceServicer_to_server(DetectorService(stream), server.server)
+    await server.start([SERVICE_NAME])
+    runtime.on_stop(server.stop)
+
+
+if __name__ == "__main__":
+    run_service(SERVICE, TriggerDetectorSettings, start)

@@ -1,0 +1,85 @@
+"""Protobuf to the detector's model and back."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from fleet.campaign.v1 import campaign_pb2
+from fleet.common.v1 import provenance_pb2
+from fleet.telemetry.v1 import telemetry_pb2
+from fleet.trigger.v1 import trigger_pb2
+from fleetdomain.messages import event_of, parse
+from fleetdomain.signals import SignalCatalogue
+from fleetdomain.telemetry_codec import decode_batch
+from fleetdomain.topics import TRIGGER
+from fleetdomain.validation import BatchError, validate
+from fleetkit.events import Event
+from fleetkit.kafka import Record, UnreadableMessageError
+from trigger_detector.model import Appended, CampaignRevision, Firing
+from triggerlang.definition import from_definition
+from triggerlang.errors import TriggerFileError
+
+_FUTURE_IS_NO_MATTER_HERE = 2**63
+
+
+def appended_of(record: Record, catalogue: SignalCatalogue, only: Container[str]) -> Appended:
+    """A batch of the log with the columns wanted.
+
+    The gateway has checked it, but others may write to the topic: what would break the arrays of a whole poll
+    is refused here, by ``UnreadableMessageError``.
+    """
+    try:
+        frames = decode_batch(parse(telemetry_pb2.TelemetryBatch, record), only)
+        return Appended(validate(frames, catalogue, _FUTURE_IS_NO_MATTER_HERE).batch, record.appended_ms)
+    except BatchError as error:
+        raise UnreadableMessageError(str(error)) from error
+
+
+def campaign_of(record: Record) -> tuple[CampaignRevision, tuple[str, ...]]:
+    """A campaign's revision, and what is wrong with triggers that had to be left out."""
+    message = parse(campaign_pb2.Campaign, record)
+    triggers, problems = [], []
+    for definition in message.triggers:
+        try:
+            triggers.append(from_definition(definition))
+        except TriggerFileError as error:
+            problems.append(f"{definition.name}: {error}")
+    running = message.state == campaign_pb2.CAMPAIGN_STATE_RUNNING
+    revision = CampaignRevision(
+        message.campaign, message.revision, running, tuple(triggers), message.in_force_from_utc_ns
+    )
+    return revision, tuple(problems)
+
+
+def firing_event(firing: Firing, now_utc_ns: int) -> Event:
+    """The announcement of a firing."""
+    trigger = firing.trigger
+    message = trigger_pb2.TriggerFired(
+        event_id=firing.firing_id,
+        provenance=provenance_pb2.Provenance(
+            fleet_id=firing.fleet_id,
+            vehicle_id=firing.vehicle_id,
+            boot_id=firing.boot_id,
+            firing_id=firing.firing_id,
+            trigger=trigger.name,
+            trigger_version=trigger.version,
+            campaign=firing.campaign,
+            model_digest=firing.model_digest,
+        ),
+        onset_monotonic_ns=firing.onset_monotonic_ns,
+        onset_utc_ns=firing.onset_utc_ns,
+        pre_s=trigger.pre_s,
+        post_s=trigger.post_s,
+        cameras=trigger.cameras,
+        priority=trigger.priority,
+        task=trigger.task,
+        project_hint=trigger.project_hint,
+        conditions=firing.conditions,
+        evidence=dict(firing.evidence),
+        detected_at_utc_ns=now_utc_ns,
+        min_interval_s=trigger.min_interval_s,
+        bytes_per_vehicle_day=trigger.bytes_per_vehicle_day,
+    )
+    if firing.place is not None:
+        message.place.CopyFrom(provenance_pb2.Place(latitude_deg=firing.place[0], longitude_deg=firing.place[1]))
+    return event_of(TRIGGER, firing.vehicle_id, firing.firing_id, message, now_utc_ns)

@@ -1,0 +1,17 @@
+"""What the shell needs from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from fleetkit.events import Event
+from fleetkit.kafka import Record
+
+
+class Outlet(Protocol):
+    """Where events and dead letters go; both return once Kafka has them."""
+
+    async def publish(self, events: Iterable[Event]) -> None: ...
+
+    async def bury(self, record: Record, error: Exception, attempts: int = 1) -> None: ...

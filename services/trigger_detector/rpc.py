@@ -1,0 +1,41 @@
+"""DetectorService: what is really in force."""
+
+from __future__ import annotations
+
+from fleet.detect.v1 import detect_pb2, detect_pb2_grpc
+from trigger_detector.metrics import FRAMES
+from trigger_detector.stream import DetectorStream
+
+SERVICE_NAME = "fleet.detect.v1.DetectorService"
+ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/fleet-console", "service/campaign-keeper")}
+
+
+class DetectorService(detect_pb2_grpc.DetectorServiceServicer):
+    """See protos/fleet/detect/v1/detect.proto for what the call promises."""
+
+    def __init__(self, stream: DetectorStream) -> None:
+        self._stream = stream
+
+    async def GetDetector(
+        self, request: detect_pb2.GetDetectorRequest, context: object
+    ) -> detect_pb2.GetDetectorResponse:
+        stream = self._stream
+        campaigns = []
+        for revision in stream.book.newest():
+            running = {
+                a.trigger.name: a.trigger.version for a in stream.plan.actives if a.campaign == revision.campaign
+            }
+            if revision.running:
+                campaigns.append(
+                    detect_pb2.CampaignInForce(
+                        campaign=revision.campaign, revision=revision.revision, triggers=running
+                    )
+                )
+        return detect_pb2.GetDetectorResponse(
+            campaigns=campaigns,
+            partitions=sorted(tp.partition for tp in stream.partitions),
+            vehicles=stream.vehicles(),
+            state_bytes=stream.state_bytes(),
+            frames=int(FRAMES._value.get()),
+            firings=stream.firings,
+        )

@@ -1,0 +1,279 @@
+"""The Kafka shell: reads telemetry and campaigns, sends firings, and commits last.
+
+On assignment, and when campaigns change, a partition is sought back by the horizon and replayed in silence up
+to what was committed. The commit carries the broker's time of the last record in its metadata, so the seek
+needs no guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CommitFailedError, IllegalStateError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.structs import OffsetAndMetadata
+
+from fleetdomain.signals import SignalCatalogue
+from fleetdomain.topics import CAMPAIGN, TELEMETRY
+from fleetkit.clock import Clock, ns_to_seconds, seconds_to_ns
+from fleetkit.consumer import read_to_end
+from fleetkit.kafka import Record, UnreadableMessageError, connection_options
+from fleetkit.logs import get_logger
+from fleetkit.metrics import CONSUMER_LAG, EVENT_AGE, LAST_COMMIT
+from trigger_detector import metrics
+from trigger_detector.campaigns import CampaignBook
+from trigger_detector.codec import campaign_of
+from trigger_detector.partition import Outcome, Partition, advance, event_of_firing
+from trigger_detector.plan import Plan, make_plan
+from trigger_detector.ports import Outlet
+from trigger_detector.settings import TriggerDetectorSettings
+
+SERVICE = "trigger-detector"
+_POLL_MS = 200
+_GAUGES_EVERY_S = 10.0
+log = get_logger(__name__)
+
+
+class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
+    """One process's share of the telemetry. ``run`` until stopped; its failure is the process's."""
+
+    def __init__(
+        self, settings: TriggerDetectorSettings, catalogue: SignalCatalogue, outlet: Outlet, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._outlet = outlet
+        self._clock = clock
+        self.book = CampaignBook()
+        self.plan: Plan = make_plan([], catalogue, settings.limits())[0]
+        self.partitions: dict[TopicPartition, Partition] = {}
+        self._unprepared: set[TopicPartition] = set()
+        self._lag = 0
+        self._last_progress_ns = clock.monotonic_ns()
+        self._last_gauges_ns = 0
+        self.firings = 0
+        self.ready = asyncio.Event()
+        self._consumer = AIOKafkaConsumer(
+            **connection_options(settings),
+            group_id=SERVICE,
+            client_id=SERVICE,
+            group_instance_id=settings.detector_instance_id or None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=3_000,
+            max_poll_interval_ms=300_000,
+        )
+
+    def problem(self) -> str | None:
+        """Why this consumer counts as stuck, or None."""
+        idle_s = ns_to_seconds(self._clock.monotonic_ns() - self._last_progress_ns)
+        if self._lag > 0 and idle_s > self._settings.stuck_after_s:
+            return f"{self._lag} messages behind and no commit for {idle_s:.0f} s"
+        return None
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Forgets their state: whoever has them next replays it."""
+        for tp in revoked:
+            self.partitions.pop(tp, None)
+            self._unprepared.discard(tp)
+            CONSUMER_LAG.labels(SERVICE, tp.topic, str(tp.partition)).set(0)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Marks them; they are sought back before anything of them is used."""
+        self._unprepared |= set(assigned)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Runs until ``stopping``; what was handled is committed before it returns."""
+        unreadable: list[tuple[Record, UnreadableMessageError]] = []
+
+        def take(record: Record) -> None:
+            self._take_campaign(record, unreadable)
+
+        campaigns = await read_to_end([CAMPAIGN], self._settings, take, f"{SERVICE}-campaigns")
+        try:
+            await self._bury(unreadable)
+            self._replan()
+            await self._consumer.start()
+            self._consumer.subscribe([TELEMETRY], listener=self)
+            while not stopping.is_set():
+                await self._follow(campaigns)
+                for tp in sorted(self._unprepared & self._consumer.assignment()):
+                    try:
+                        await self._prepare(tp)
+                    except IllegalStateError:
+                        log.info("partition_went_away", partition=tp.partition)
+                polled = await self._consumer.getmany(
+                    timeout_ms=_POLL_MS, max_records=self._settings.detector_poll_records
+                )
+                await self._handle(polled)
+                self._observe_lag()
+                if self._consumer.assignment() and not self._unprepared:
+                    self.ready.set()
+        finally:
+            await campaigns.stop()
+            await self._consumer.stop()
+
+    async def _follow(self, campaigns: AIOKafkaConsumer) -> None:
+        """Takes what changed in the campaigns since."""
+        changed = False
+        unreadable: list[tuple[Record, UnreadableMessageError]] = []
+        for messages in (await campaigns.getmany(timeout_ms=0)).values():
+            for record in _records(messages):
+                changed |= self._take_campaign(record, unreadable)
+        await self._bury(unreadable)
+        if changed:
+            self._replan()
+
+    def _take_campaign(self, record: Record, unreadable: list[tuple[Record, UnreadableMessageError]]) -> bool:
+        if not record.value:
+            return self.book.drop((record.key or b"").decode(errors="replace"))
+        try:
+            revision, problems = campaign_of(record)
+        except UnreadableMessageError as error:
+            unreadable.append((record, error))
+            return False
+        for problem in problems:
+            log.error("trigger_refused", campaign=revision.campaign, problem=problem)
+        return self.book.take(revision)
+
+    def _replan(self) -> None:
+        """Compiles what is in force. Where that changed, all state is made anew from the log."""
+        plan, problems = make_plan(self.book.in_force(), self._catalogue, self._settings.limits())
+        for problem in problems:
+            log.error("trigger_refused", campaign=problem.campaign, trigger=problem.trigger, problem=problem.message)
+        metrics.REFUSED_TRIGGERS.set(len(problems))
+        metrics.TRIGGERS.set(len(plan.actives))
+        if plan.actives == self.plan.actives:
+            return
+        self.plan = plan
+        self._unprepared |= set(self.partitions)
+        log.info("campaigns_in_force", triggers=len(plan.actives), refused=len(problems))
+
+    async def _prepare(self, tp: TopicPartition) -> None:
+        """Seeks back by the horizon from what was handled, so that the replay restores the state."""
+        append_ms: int | None
+        known = self.partitions.get(tp)
+        if known is not None and known.next_offset > known.resume_offset:
+            resume, append_ms = known.next_offset, known.newest_append_ms
+        else:
+            resume, append_ms = await self._committed(tp)
+        start = resume
+        if resume < 0:
+            resume = start = 0
+            await self._consumer.seek_to_beginning(tp)
+        elif append_ms is None:
+            log.warning("replaying_everything", partition=tp.partition, reason="the commit says no time")
+            await self._consumer.seek_to_beginning(tp)
+            start = 0
+        else:
+            from_ms = max(0, append_ms - round(self._settings.detector_horizon_s * 1000))
+            found = (await self._consumer.offsets_for_times({tp: from_ms})).get(tp)
+            start = min(resume, found.offset) if found else resume
+            self._consumer.seek(tp, start)
+        partition = Partition(resume, newest_append_ms=append_ms or 0)
+        self.partitions[tp] = partition
+        self._unprepared.discard(tp)
+        log.info("partition_prepared", partition=tp.partition, replay_from=start, resume_at=resume)
+
+    async def _committed(self, tp: TopicPartition) -> tuple[int, int | None]:
+        """The committed offset, -1 for none, and the broker's time of the record before it, None when not
+        said.
+        """
+        admin = AIOKafkaAdminClient(**connection_options(self._settings))
+        await admin.start()
+        try:
+            offsets = await admin.list_consumer_group_offsets(SERVICE, partitions=[tp])
+        finally:
+            await admin.close()
+        found = offsets.get(tp)
+        if found is None or found.offset < 0:
+            return -1, None
+        return found.offset, int(found.metadata) if found.metadata.isdigit() else None
+
+    async def _handle(self, polled: Mapping[TopicPartition, Sequence[object]]) -> None:
+        done: list[tuple[TopicPartition, Partition, Outcome]] = []
+        for tp, messages in polled.items():
+            partition = self.partitions.get(tp)
+            if partition is None or tp in self._unprepared or not messages:
+                continue  # fetched before the seek
+            records = _records(messages)
+            self._observe_age(records[-1])
+            outcome = await asyncio.to_thread(advance, partition, records, self.plan, self._catalogue)
+            done.append((tp, partition, outcome))
+        if not done:
+            return
+        found = [f for _, _, outcome in done for f in outcome.firings]
+        if found:
+            await self._outlet.publish(event_of_firing(firing, trace, self._clock) for firing, trace in found)
+        for firing, _ in found:
+            trigger = firing.trigger
+            metrics.FIRINGS.labels(firing.campaign, trigger.name, str(trigger.version)).inc()
+        self.firings += len(found)
+        for _, _, outcome in done:
+            await self._bury(outcome.unreadable)
+        await self._commit(
+            {
+                tp: OffsetAndMetadata(partition.next_offset, str(partition.newest_append_ms))
+                for tp, partition, outcome in done
+                if outcome.live
+            }
+        )
+        self._last_progress_ns = self._clock.monotonic_ns()
+
+    async def _bury(self, unreadable: Iterable[tuple[Record, UnreadableMessageError]]) -> None:
+        for record, error in unreadable:
+            log.warning("unreadable", topic=record.topic, offset=record.offset, error=str(error))
+            await self._outlet.bury(record, error)
+
+    async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        if not offsets:
+            return
+        try:
+            await self._consumer.commit(dict(offsets))
+        except (CommitFailedError, IllegalStateError, RebalanceInProgressError, UnknownMemberIdError) as error:
+            # The partitions went to somebody else, who reads these records again and sends the same ids.
+            log.warning("commit_lost_to_rebalance", error=str(error))
+            return
+        LAST_COMMIT.labels(SERVICE).set(ns_to_seconds(self._clock.now_utc_ns()))
+
+    def _observe_age(self, record: Record) -> None:
+        age_s = ns_to_seconds(self._clock.now_utc_ns() - record.appended_ms * 1_000_000)
+        EVENT_AGE.labels(SERVICE, record.topic).observe(max(0.0, age_s))
+
+    def _observe_lag(self) -> None:
+        lag = 0
+        for tp, partition in self.partitions.items():
+            end = self._consumer.highwater(tp)
+            if end is None:
+                continue
+            behind = max(0, end - max(partition.next_offset, partition.resume_offset))
+            CONSUMER_LAG.labels(SERVICE, tp.topic, str(tp.partition)).set(behind)
+            lag += behind
+        self._lag = lag
+        now_ns = self._clock.monotonic_ns()
+        if lag == 0:
+            self._last_progress_ns = now_ns
+        if now_ns - self._last_gauges_ns > seconds_to_ns(_GAUGES_EVERY_S):
+            self._last_gauges_ns = now_ns
+            metrics.VEHICLES.set(self.vehicles())
+            metrics.STATE_BYTES.set(self.state_bytes())
+
+    def vehicles(self) -> int:
+        """Vehicles and boots with state."""
+        return sum(len(p.state.vehicles) for p in self.partitions.values())
+
+    def state_bytes(self) -> int:
+        """Bytes of that state's arrays."""
+        return sum(p.state.nbytes() for p in self.partitions.values())
+
+
+def _records(messages: Sequence[object]) -> list[Record]:
+    return [
+        Record(m.topic, m.partition, m.offset, m.key, m.value or b"", m.headers, m.timestamp)  # type: ignore[attr-defined]
+        for m in messages
+    ]
