@@ -1,0 +1,75 @@
+"""The composition root of fleet_monitor. The Faust app runs inside our own lifecycle, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+from fleet.health.v1 import health_pb2
+from fleet.monitor.v1 import monitor_pb2_grpc
+from fleet_monitor import metrics
+from fleet_monitor.core import Selection, compare
+from fleet_monitor.rpc import ALLOWED, SERVICE_NAME, MonitorService
+from fleet_monitor.settings import FleetMonitorSettings
+from fleet_monitor.stream import SERVICE, FleetRecords, build_monitor
+from fleetkit.clock import SystemClock
+from fleetkit.faustapp import run_app
+from fleetkit.identity import AllowList
+from fleetkit.kafka import KafkaPublisher
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.rpc import RpcServer
+
+_MEASURE_EVERY_S = 5.0
+_COHORTS = {
+    health_pb2.COHORT_CONTROL: "control",
+    health_pb2.COHORT_SHADOW: "shadow",
+    health_pb2.COHORT_CANARY: "canary",
+}
+
+
+async def start(runtime: Runtime, settings: FleetMonitorSettings) -> None:
+    """Wires the monitor together."""
+    clock = SystemClock()
+    publisher = KafkaPublisher(runtime.service, settings)
+    await publisher.start()
+    runtime.on_stop(publisher.stop)
+    app, records = build_monitor(settings, publisher, clock)
+    runtime.spawn("faust", run_app(app, runtime, settings, clock))
+    runtime.spawn("measure", _measure(runtime.stopping, records))
+    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    monitor_pb2_grpc.add_MonitorServiceServicer_to_server(MonitorService(records), server.server)
+    await server.start([SERVICE_NAME])
+    runtime.on_stop(server.stop)
+
+
+async def _measure(stopping: asyncio.Event, records: FleetRecords) -> None:
+    while not stopping.is_set():
+        measure(records)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _MEASURE_EVERY_S)
+
+
+def measure(records: FleetRecords) -> None:
+    """Sets the gauges from the table."""
+    for gauge in (
+        metrics.KM,
+        metrics.INTERVENTIONS,
+        metrics.INFERENCES,
+        metrics.INFERENCE_P99_SECONDS,
+        metrics.VEHICLES,
+    ):
+        gauge.clear()
+    for where, (sums, _) in compare(records.all(), Selection()).items():
+        labels = (where.model_digest[:12], _COHORTS.get(health_pb2.Cohort.ValueType(where.cohort), "none"))
+        metrics.KM.labels(*labels).inc(sums.autopilot_km)
+        metrics.INTERVENTIONS.labels(*labels).inc(sums.interventions)
+        metrics.INFERENCES.labels(*labels).inc(sums.inferences)
+        metrics.INFERENCE_P99_SECONDS.labels(*labels).set(sums.inference_p99_ms_max / 1000)
+    driving = Counter(record.latest.model_digest[:12] for _, record in records.all() if record.latest)
+    for model, count in driving.items():
+        metrics.VEHICLES.labels(model).set(count)
+
+
+if __name__ == "__main__":
+    run_service(SERVICE, FleetMonitorSettings, start)

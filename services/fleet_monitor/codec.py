@@ -1,0 +1,99 @@
+"""Reports from protobuf, records to JSON for the table, sums to protobuf."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from fleet.health.v1 import health_pb2
+from fleet.monitor.v1 import monitor_pb2
+from fleet_monitor.core import window_start
+from fleet_monitor.model import Report, Sums, VehicleRecord, Where
+from fleetdomain.rates import rate_interval
+
+
+def report_of(message: health_pb2.VehicleReport, window_s: float, seen_at_utc_ns: int) -> Report:
+    """A VehicleReport as a value. It belongs to the window that it began in."""
+    return Report(
+        boot=message.boot_id.hex(),
+        sequence=message.sequence,
+        where=Where(
+            model_digest=message.model_digest,
+            shadow_model_digest=message.shadow_model_digest,
+            rollout_id=message.rollout_id,
+            cohort=message.cohort,
+            window_start_utc_ns=window_start(message.start_utc_ns, window_s),
+        ),
+        sums=Sums(
+            autopilot_km=message.autopilot_km,
+            interventions=message.interventions,
+            map_disagreements=message.map_disagreements,
+            flickers=message.flickers,
+            shadow_frames=message.shadow_frames,
+            shadow_disagreements=message.shadow_disagreements,
+            would_have_prevented=message.shadow_would_have_prevented,
+            false_alarms=message.shadow_false_alarms,
+            inferences=message.inferences,
+            inference_p99_ms_max=message.inference_p99_ms,
+            reports=1,
+            faults=dict(message.faults),
+        ),
+        end_utc_ns=message.end_utc_ns,
+        seen_at_utc_ns=seen_at_utc_ns,
+    )
+
+
+def to_bytes(record: VehicleRecord) -> bytes:
+    """A record as JSON, for the table's changelog."""
+    return json.dumps(
+        {
+            "boot": record.boot,
+            "sequence": record.sequence,
+            "earlier": dict(record.earlier),
+            "latest": asdict(record.latest) if record.latest else None,
+            "reported_until_utc_ns": record.reported_until_utc_ns,
+            "seen_at_utc_ns": record.seen_at_utc_ns,
+            "windows": [[asdict(where), asdict(sums)] for where, sums in record.windows.items()],
+        }
+    ).encode()
+
+
+def from_bytes(raw: bytes) -> VehicleRecord:
+    """What to_bytes wrote."""
+    content = json.loads(raw)
+    return VehicleRecord(
+        boot=content["boot"],
+        sequence=content["sequence"],
+        earlier=content["earlier"],
+        latest=Where(**content["latest"]) if content["latest"] else None,
+        reported_until_utc_ns=content["reported_until_utc_ns"],
+        seen_at_utc_ns=content["seen_at_utc_ns"],
+        windows={Where(**where): Sums(**sums) for where, sums in content["windows"]},
+    )
+
+
+def totals_of(where: Where, sums: Sums, vehicles: int) -> monitor_pb2.CohortTotals:
+    """Sums as the RPC gives them, rates with their exact interval."""
+    low, high = rate_interval(sums.interventions, sums.autopilot_km / 100)
+    return monitor_pb2.CohortTotals(
+        model_digest=where.model_digest,
+        shadow_model_digest=where.shadow_model_digest,
+        cohort=health_pb2.Cohort.ValueType(where.cohort),
+        rollout_id=where.rollout_id,
+        vehicles=vehicles,
+        autopilot_km=sums.autopilot_km,
+        interventions=sums.interventions,
+        interventions_per_100km=100 * sums.interventions / sums.autopilot_km if sums.autopilot_km else 0.0,
+        interventions_per_100km_low=low,
+        interventions_per_100km_high=high,
+        shadow_frames=sums.shadow_frames,
+        shadow_disagreements=sums.shadow_disagreements,
+        shadow_would_have_prevented=sums.would_have_prevented,
+        shadow_false_alarms=sums.false_alarms,
+        flickers=sums.flickers,
+        map_disagreements=sums.map_disagreements,
+        inferences=sums.inferences,
+        inference_p99_ms_max=sums.inference_p99_ms_max,
+        faults=dict(sums.faults),
+        reports=sums.reports,
+    )

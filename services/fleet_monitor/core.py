@@ -1,0 +1,86 @@
+"""Pure sums: a report is added once, old windows are let go, cohorts are compared by adding vehicles up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from fleet_monitor.model import Report, Sums, VehicleRecord, Where
+
+EARLIER_BOOTS = 8
+"""Boots before the present one whose reports may still come late."""
+
+
+def window_start(utc_ns: int, window_s: float) -> int:
+    """Beginning of the window that an instant lies in."""
+    width_ns = round(window_s * 1e9)
+    return utc_ns // width_ns * width_ns
+
+
+def add(record: VehicleRecord, report: Report, keep_s: float) -> VehicleRecord:
+    """The record with the report in it; the same record when the report was counted before.
+
+    Reports of a boot come in sequence, since a vehicle's messages share a partition. One with a sequence that
+    was passed is a repeat.
+    """
+    last = record.sequence if report.boot == record.boot else record.earlier.get(report.boot, -1)
+    if report.sequence <= last:
+        return record
+    earlier = dict(record.earlier)
+    boot, sequence = record.boot, record.sequence
+    is_newest = report.end_utc_ns >= record.reported_until_utc_ns
+    if report.boot == boot:
+        sequence = report.sequence
+    elif is_newest:
+        if boot:
+            earlier[boot] = sequence
+        boot, sequence = report.boot, report.sequence
+        earlier.pop(boot, None)
+    else:
+        earlier[report.boot] = report.sequence
+    horizon_ns = max(report.end_utc_ns, record.reported_until_utc_ns) - round(keep_s * 1e9)
+    windows = {where: sums for where, sums in record.windows.items() if where.window_start_utc_ns >= horizon_ns}
+    if report.where.window_start_utc_ns >= horizon_ns:
+        windows[report.where] = windows.get(report.where, Sums()) + report.sums
+    return replace(
+        record,
+        boot=boot,
+        sequence=sequence,
+        earlier=dict(list(earlier.items())[-EARLIER_BOOTS:]),
+        latest=report.where if is_newest else record.latest,
+        reported_until_utc_ns=max(record.reported_until_utc_ns, report.end_utc_ns),
+        seen_at_utc_ns=max(record.seen_at_utc_ns, report.seen_at_utc_ns),
+        windows=windows,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which sums to compare. Empty or zero: no restriction."""
+
+    rollout_id: str = ""
+    model_digest: str = ""
+    from_utc_ns: int = 0
+    until_utc_ns: int = 0
+
+    def takes(self, where: Where) -> bool:
+        """True when sums that belong there are wanted."""
+        return (
+            (not self.rollout_id or where.rollout_id == self.rollout_id)
+            and (not self.model_digest or where.model_digest == self.model_digest)
+            and where.window_start_utc_ns >= self.from_utc_ns
+            and (not self.until_utc_ns or where.window_start_utc_ns < self.until_utc_ns)
+        )
+
+
+def compare(records: Iterable[tuple[str, VehicleRecord]], selection: Selection) -> Mapping[Where, tuple[Sums, int]]:
+    """Sums and number of vehicles by model, silent model, rollout and cohort; windows are added up (start 0)."""
+    totals: dict[Where, Sums] = {}
+    vehicles: dict[Where, set[str]] = {}
+    for vehicle, record in records:
+        for where, sums in record.windows.items():
+            if selection.takes(where):
+                key = replace(where, window_start_utc_ns=0)
+                totals[key] = totals.get(key, Sums()) + sums
+                vehicles.setdefault(key, set()).add(vehicle)
+    return {key: (sums, len(vehicles[key])) for key, sums in totals.items()}

@@ -1,0 +1,79 @@
+"""What the monitor keeps of a vehicle: what it drives with, and sums by where and when they were driven."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a sum belongs to."""
+
+    model_digest: str
+    shadow_model_digest: str
+    rollout_id: str
+    cohort: int
+    """Number of fleet.health.v1.Cohort."""
+    window_start_utc_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Totals of reports."""
+
+    autopilot_km: float = 0.0
+    interventions: int = 0
+    map_disagreements: int = 0
+    flickers: int = 0
+    shadow_frames: int = 0
+    shadow_disagreements: int = 0
+    would_have_prevented: int = 0
+    false_alarms: int = 0
+    inferences: int = 0
+    inference_p99_ms_max: float = 0.0
+    reports: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.autopilot_km + other.autopilot_km,
+            self.interventions + other.interventions,
+            self.map_disagreements + other.map_disagreements,
+            self.flickers + other.flickers,
+            self.shadow_frames + other.shadow_frames,
+            self.shadow_disagreements + other.shadow_disagreements,
+            self.would_have_prevented + other.would_have_prevented,
+            self.false_alarms + other.false_alarms,
+            self.inferences + other.inferences,
+            max(self.inference_p99_ms_max, other.inference_p99_ms_max),
+            self.reports + other.reports,
+            {name: self.faults.get(name, 0) + other.faults.get(name, 0) for name in {*self.faults, *other.faults}},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One vehicle's report of one window of time."""
+
+    boot: str
+    """Hex."""
+    sequence: int
+    where: Where
+    sums: Sums
+    end_utc_ns: int
+    seen_at_utc_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleRecord:
+    """All that is kept of one vehicle."""
+
+    boot: str = ""
+    sequence: int = -1
+    earlier: Mapping[str, int] = field(default_factory=dict)
+    """Last sequence of earlier boots, so that a report that comes late is not counted twice."""
+    latest: Where | None = None
+    reported_until_utc_ns: int = 0
+    seen_at_utc_ns: int = 0
+    windows: Mapping[Where, Sums] = field(default_factory=dict)

@@ -1,0 +1,48 @@
+"""MonitorService: cohorts compared, and what the vehicles drive with."""
+
+from __future__ import annotations
+
+from fleet.health.v1 import health_pb2
+from fleet.monitor.v1 import monitor_pb2, monitor_pb2_grpc
+from fleet_monitor.codec import totals_of
+from fleet_monitor.core import Selection, compare
+from fleet_monitor.stream import FleetRecords
+
+SERVICE_NAME = "fleet.monitor.v1.MonitorService"
+ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/*")}
+
+
+class MonitorService(monitor_pb2_grpc.MonitorServiceServicer):
+    """See protos/fleet/monitor/v1/monitor.proto for what each call promises."""
+
+    def __init__(self, records: FleetRecords) -> None:
+        self._records = records
+
+    async def CompareCohorts(
+        self, request: monitor_pb2.CompareCohortsRequest, context: object
+    ) -> monitor_pb2.CompareCohortsResponse:
+        selection = Selection(request.rollout_id, request.model_digest, request.from_utc_ns, request.until_utc_ns)
+        found = compare(self._records.all(), selection)
+        rows = [totals_of(where, sums, vehicles) for where, (sums, vehicles) in found.items()]
+        rows.sort(key=lambda row: (row.rollout_id, row.cohort, row.model_digest, row.shadow_model_digest))
+        return monitor_pb2.CompareCohortsResponse(cohorts=rows)
+
+    async def ListVehicles(
+        self, request: monitor_pb2.ListVehiclesRequest, context: object
+    ) -> monitor_pb2.ListVehiclesResponse:
+        vehicles = []
+        for vehicle_id, record in sorted(self._records.all()):
+            if record.latest is None:
+                continue
+            vehicles.append(
+                monitor_pb2.VehicleState(
+                    vehicle_id=vehicle_id,
+                    model_digest=record.latest.model_digest,
+                    shadow_model_digest=record.latest.shadow_model_digest,
+                    cohort=health_pb2.Cohort.ValueType(record.latest.cohort),
+                    rollout_id=record.latest.rollout_id,
+                    reported_until_utc_ns=record.reported_until_utc_ns,
+                    seen_at_utc_ns=record.seen_at_utc_ns,
+                )
+            )
+        return monitor_pb2.ListVehiclesResponse(vehicles=vehicles)

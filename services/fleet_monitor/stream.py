@@ -1,0 +1,92 @@
+"""The Kafka shell: a Faust table keyed by the vehicle, fed one report at a time.
+
+The table's write is on its changelog before the report is acknowledged, so a crash between the two brings the
+report again, and the record knows its sequence. Keys are the raw message keys: Faust's own partitioner would put
+changelog records into foreign partitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import faust
+
+from fleet.health.v1 import health_pb2
+from fleet_monitor.codec import from_bytes, report_of, to_bytes
+from fleet_monitor.core import add
+from fleet_monitor.model import VehicleRecord
+from fleet_monitor.settings import FleetMonitorSettings
+from fleetdomain.messages import parse
+from fleetdomain.topics import HEALTH
+from fleetkit.clock import Clock
+from fleetkit.events import traceparent_of
+from fleetkit.faustapp import build_app, handled
+from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError
+from fleetkit.tracing import span
+
+SERVICE = "fleet-monitor"
+_PARTITIONS = 4
+
+
+class FleetRecords:
+    """The table as the RPCs and the metrics read it. Decoded records are cached until they change."""
+
+    def __init__(self) -> None:
+        self.table: Any = None
+        self._decoded: dict[bytes, tuple[bytes, VehicleRecord]] = {}
+
+    def get(self, key: bytes) -> VehicleRecord:
+        """The record of one vehicle; an empty one when it is new."""
+        raw = self.table.get(key)
+        if raw is None:
+            return VehicleRecord()
+        cached = self._decoded.get(key)
+        if cached is None or cached[0] is not raw:
+            self._decoded[key] = cached = (raw, from_bytes(raw))
+        return cached[1]
+
+    def put(self, key: bytes, record: VehicleRecord) -> None:
+        """Writes a record; only inside of the agent."""
+        self.table[key] = to_bytes(record)
+
+    def all(self) -> Iterator[tuple[str, VehicleRecord]]:
+        """All vehicles of this process's partitions."""
+        for key in list(self.table.keys()):
+            yield key.decode(), self.get(key)
+
+
+def build_monitor(
+    settings: FleetMonitorSettings, publisher: KafkaPublisher, clock: Clock
+) -> tuple[faust.App, FleetRecords]:
+    """The Faust app with its table and agent."""
+    app = build_app(SERVICE, settings)
+    records = FleetRecords()
+    records.table = app.Table(
+        "windows",
+        partitions=_PARTITIONS,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+    )
+
+    async def take(record: Record) -> str:
+        message = parse(health_pb2.VehicleReport, record)
+        if record.key is None or record.key.decode() != message.vehicle_id or not message.boot_id:
+            raise UnreadableMessageError("vehicle_id: must be the message's key, and boot_id must be set")
+        with span(f"{SERVICE} {record.topic}", parent=traceparent_of(record.headers)):
+            before = records.get(record.key)
+            after = add(before, report_of(message, settings.window_s, clock.now_utc_ns()), settings.keep_s)
+            if after is before:
+                return "repeat"
+            records.put(record.key, after)
+            await app.producer.flush()
+        return "handled"
+
+    @app.agent(app.topic(HEALTH, key_type=bytes, value_type=bytes), name="reports")
+    async def reports(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await handled(event, take, publisher, SERVICE)
+
+    return app, records
