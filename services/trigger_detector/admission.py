@@ -61,6 +61,8 @@ class Run:
     """A late batch is evaluated by itself: its windows begin with it and nothing later sees it."""
     forget_until_ns: int = -1
     """Points up to here left the memory by the broker's clock."""
+    end_ns: int = 0
+    """Of the last batch: its last instant in any column."""
 
 
 ADMITTED, DUPLICATE, LATE, TOO_LATE = "admitted", "duplicate", "late", "too_late"
@@ -92,13 +94,15 @@ def place_in_run(state: VehicleState, current: Run | None, place: int, appended:
     forget_until_ns = -1
     while state.points and state.points[0][1] < horizon_ms:
         forget_until_ns = state.points.popleft()[0]
-    state.points.append((latest_ns(appended.batch), appended.append_ms))
+    end_ns = state.seen[-1].end_ns  # admit() has just noted this batch
+    state.points.append((end_ns, appended.append_ms))
     matters = forget_until_ns >= appended.batch.start_monotonic_ns - plan.deepest_ns
     if current is not None and not matters:
         current.places.append(place)
         current.batches.append(appended)
+        current.end_ns = end_ns
         return None
-    return Run(state, [place], [appended], forget_until_ns=forget_until_ns)
+    return Run(state, [place], [appended], forget_until_ns=forget_until_ns, end_ns=end_ns)
 
 
 def forgotten(history: History, until_ns: int) -> History:

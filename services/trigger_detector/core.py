@@ -114,7 +114,7 @@ def _rounds(state: DetectorState, batches: Sequence[Appended], plan: Plan) -> tu
         if verdict in (ADMITTED, LATE):
             frames += batch.frames()
         if verdict == LATE:
-            append(Run(vehicle, [place], [appended], late=True), 0)
+            append(Run(vehicle, [place], [appended], late=True, end_ns=vehicle.seen[-1].end_ns), 0)
         elif verdict == ADMITTED:
             number, run = current.get(key, (-1, None))
             fresh = place_in_run(vehicle, run, place, appended, plan)
@@ -130,7 +130,7 @@ def _evaluate(runs: Sequence[Run], plan: Plan) -> list[_Candidate]:
     segments = []
     for run in runs:
         history = {} if run.late else forgotten(run.state.history, run.forget_until_ns)
-        segments.append(Segment(history, [a.batch for a in run.batches]))
+        segments.append(Segment(history, [a.batch for a in run.batches], run.end_ns))
     block = Block(plan.program, segments)
     evaluation = Evaluation(block)
     in_order = np.array([not run.late for run in runs])

@@ -44,10 +44,8 @@ class Segment:
 
     history: History
     batches: Sequence[FrameBatch]
-
-    def end_ns(self) -> int:
-        """Monotonic time of the last instant of any column."""
-        return max(latest_ns(batch) for batch in self.batches)
+    end_ns: int
+    """Monotonic time of the last instant of any column."""
 
 
 def latest_ns(batch: FrameBatch) -> int:
@@ -84,7 +82,7 @@ class Block:
         self.segments = segments
         memory_ns = program.memory_ns
         starts = np.array([s.batches[0].start_monotonic_ns for s in segments], np.int64)
-        self.ends_ns = np.array([s.end_ns() for s in segments], np.int64)
+        self.ends_ns = np.array([s.end_ns for s in segments], np.int64)
         longest_ns = int((self.ends_ns - starts).max(initial=0))
         self.span_ns = 3 * memory_ns + longest_ns + 1
         if self.span_ns * (len(segments) + 1) >= 2**63:

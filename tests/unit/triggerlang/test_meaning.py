@@ -27,7 +27,7 @@ def codes(expression: str, **columns: Column) -> list[int]:
     rows = max(c.rows() for c in named.values())
     offsets = np.arange(rows, dtype=np.int64) * 100_000_000
     batch = FrameBatch("f", "v", b"12345678", 0, 10**9, 0, "gnss", offsets, named)
-    evaluation = Evaluation(Block(program, [Segment({}, [batch])]))
+    evaluation = Evaluation(Block(program, [Segment({}, [batch], batch.end_monotonic_ns())]))
     condition = program.triggers[0].condition
     return [int(c) for c in evaluation.at(condition, evaluation.new_instants(condition))]
 
