@@ -88,20 +88,25 @@ class KafkaPublisher:
     async def stop(self) -> None:
         await self._producer.stop()
 
+    async def enqueue(self, event: Event) -> asyncio.Future[Any]:
+        """Puts an event in its partition's line, behind those enqueued before; the future is Kafka's acknowledgement.
+
+        For streams that must keep their order without waiting for each acknowledgement. Whoever calls awaits the
+        future: nothing is safe before.
+        """
+        if event.traceparent is None:
+            event = replace(event, traceparent=current_traceparent())
+        future: asyncio.Future[Any] = await self._producer.send(
+            event.topic, key=event.key.encode(), value=event.payload, headers=to_headers(event, self._service)
+        )
+        return future
+
     async def publish(self, events: Iterable[Event]) -> None:
         """Sends all and waits for every acknowledgement: `send` alone returns before delivery."""
         futures = []
         topics = []
         for event in events:
-            if event.traceparent is None:
-                event = replace(event, traceparent=current_traceparent())
-            future = await self._producer.send(
-                event.topic,
-                key=event.key.encode(),
-                value=event.payload,
-                headers=to_headers(event, self._service),
-            )
-            futures.append(future)
+            futures.append(await self.enqueue(event))
             topics.append(event.topic)
         results = await asyncio.gather(*futures, return_exceptions=True)
         for topic, result in zip(topics, results, strict=True):
