@@ -1,0 +1,94 @@
+"""The composition root of telemetry_gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from fleet.telemetry.v1 import telemetry_pb2_grpc
+from fleetdomain.signals import load_catalogue
+from fleetdomain.topics import INGEST
+from fleetkit.admission import AdmissionList
+from fleetkit.clock import SystemClock
+from fleetkit.consumer import ConsumerLoop
+from fleetkit.identity import AllowList
+from fleetkit.kafka import KafkaPublisher
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.logs import get_logger
+from fleetkit.objects import Objects
+from fleetkit.rpc import RpcServer
+from telemetry_gateway.intake import Intake, Outage
+from telemetry_gateway.rpc import ALLOWED, SERVICE_NAME, TelemetryService
+from telemetry_gateway.settings import TelemetryGatewaySettings
+from telemetry_gateway.stream import CommandFeed, Ingest
+from telemetry_gateway.uploads import Uploads
+
+SERVICE = "telemetry-gateway"
+_EXPIRY_CHECK_S = 600.0
+log = get_logger(__name__)
+
+
+async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
+    """Wires the gateway together."""
+    clock, outage = SystemClock(), Outage()
+    catalogue = load_catalogue(settings.config_dir / "signals.yaml")
+    admissions = AdmissionList(settings.admission_list)
+    publisher = KafkaPublisher(SERVICE, settings)
+    await publisher.start()
+    runtime.on_stop(publisher.stop)
+    intake = Intake(
+        publisher,
+        catalogue,
+        clock,
+        outage,
+        max_batch_bytes=settings.max_batch_bytes,
+        spans_per_s=settings.batch_spans_per_s,
+    )
+    uploads = Uploads(
+        settings.state_dir / "uploads",
+        Objects(settings.objects_url),
+        publisher,
+        clock,
+        settings.fleet_id,
+        settings.max_open_uploads,
+    )
+    commands = CommandFeed(SERVICE, settings, clock, settings.command_horizon_s)
+    ingest = Ingest(SERVICE, intake, publisher, admissions, settings.fleet_id)
+    loop = ConsumerLoop(SERVICE, [INGEST], ingest.handle, settings, clock)
+    service = TelemetryService(
+        intake,
+        uploads,
+        commands,
+        publisher,
+        admissions,
+        outage,
+        clock,
+        settings,
+        catalogue.limits.max_future_s,
+        runtime.stopping,
+    )
+    runtime.http.add_liveness("ingest", loop.problem)
+    runtime.http.add_readiness("ingest", lambda: None if loop.ready.is_set() else "no partitions yet")
+    runtime.http.add_readiness("commands", lambda: None if commands.caught_up.is_set() else "reading commands")
+    runtime.spawn("kafka", outage.watch(runtime.stopping))
+    runtime.spawn("commands", commands.run(runtime.stopping))
+    runtime.spawn("ingest", loop.run(runtime.stopping))
+    runtime.spawn("expire", _expire(runtime.stopping, uploads, settings.upload_expiry_s))
+    runtime.spawn("close", service.close_streams())
+    server = RpcServer(SERVICE, settings, AllowList(settings.fleet_id, ALLOWED))
+    telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server(service, server.server)
+    await server.start([SERVICE_NAME])
+    runtime.on_stop(server.stop)
+
+
+async def _expire(stopping: asyncio.Event, uploads: Uploads, expiry_s: float) -> None:
+    while not stopping.is_set():
+        removed = await asyncio.to_thread(uploads.expire, expiry_s)
+        if removed:
+            log.info("uploads_expired", parts=removed)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _EXPIRY_CHECK_S)
+
+
+if __name__ == "__main__":
+    run_service(SERVICE, TelemetryGatewaySettings, start)

@@ -1,0 +1,127 @@
+"""What the gateway lets in: a vehicle speaks only for itself, and what nobody could use is refused by its field."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from fleetdomain.frames import FrameBatch
+from fleetdomain.signals import SignalCatalogue
+from fleetdomain.validation import BatchError, CheckedBatch, validate
+from fleetkit.clock import NANOSECONDS_PER_SECOND, seconds_to_ns
+from fleetkit.ids import causal_id
+from telemetry_gateway.model import NOT_YOURS, Clip, FieldError, Speaker
+
+MCAP_MAGIC = b"\x89MCAP0\r\n"
+"""How an MCAP file begins and ends."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_LONGEST_CLIP_S = 3600.0
+_MAX_TEXT = 256
+
+
+def batch_id(batch: FrameBatch) -> str:
+    """The event id of a batch: the same for every repeat of it, whichever way it comes."""
+    return causal_id("batch", batch.vehicle_id, batch.boot_id, batch.sequence)
+
+
+def check_speaker(fleet_id: str, vehicle_id: str, speaker: Speaker) -> None:
+    """Raises BatchError (code NOT_YOURS) when the batch speaks for anybody but `speaker`."""
+    if vehicle_id != speaker.vehicle_id:
+        raise BatchError(NOT_YOURS, "vehicle_id", f"you are {speaker.vehicle_id}, the batch says {vehicle_id!r}")
+    if fleet_id != speaker.fleet_id:
+        raise BatchError(NOT_YOURS, "fleet_id", f"you belong to {speaker.fleet_id}, the batch says {fleet_id!r}")
+
+
+def check_size(size_bytes: int, max_bytes: int) -> None:
+    """Raises BatchError (code size)."""
+    if size_bytes > max_bytes:
+        raise BatchError("size", "batch", f"has {size_bytes} bytes, at most {max_bytes}: send fewer frames a batch")
+
+
+def check_batch(batch: FrameBatch, speaker: Speaker, catalogue: SignalCatalogue, now_utc_ns: int) -> CheckedBatch:
+    """The batch without unknown columns. Raises BatchError that names the field."""
+    check_speaker(batch.fleet_id, batch.vehicle_id, speaker)
+    return validate(batch, catalogue, now_utc_ns)
+
+
+def check_clip(clip: Clip, speaker: Speaker, max_bytes: int, max_future_s: float, now_utc_ns: int) -> None:
+    """Raises FieldError for a header that cannot be right."""
+    if (clip.fleet_id, clip.vehicle_id) != (speaker.fleet_id, speaker.vehicle_id):
+        raise FieldError(
+            "header.vehicle_id", f"you are {speaker.vehicle_id} of {speaker.fleet_id} and speak for no other"
+        )
+    if not _NAME.fullmatch(clip.vehicle_id):
+        raise FieldError("header.vehicle_id", "use letters, digits, '.', '_' and '-'")
+    check_digest("header.sha256", clip.sha256)
+    if not 2 * len(MCAP_MAGIC) <= clip.size_bytes <= max_bytes:
+        raise FieldError("header.size_bytes", f"{clip.size_bytes} is not between 16 and {max_bytes}")
+    if not 8 <= len(clip.boot_id) <= 16:
+        raise FieldError("header.boot_id", "send the 8 to 16 bytes of the boot that the clip was recorded in")
+    if not 0 < clip.start_utc_ns <= clip.end_utc_ns:
+        raise FieldError("header.end_utc_ns", "the clip must begin after 1970 and end no earlier than it begins")
+    if clip.end_utc_ns - clip.start_utc_ns > seconds_to_ns(_LONGEST_CLIP_S):
+        raise FieldError("header.end_utc_ns", f"a clip is at most {_LONGEST_CLIP_S:g} s long")
+    if clip.end_utc_ns > now_utc_ns + seconds_to_ns(max_future_s):
+        raise FieldError("header.end_utc_ns", f"is more than {max_future_s:g} s in the future; correct the clock")
+    if clip.model_digest:
+        check_digest("header.model_digest", clip.model_digest)
+    for field, text in (("command_id", clip.command_id), ("firing_id", clip.firing_id)):
+        if len(text) > _MAX_TEXT:
+            raise FieldError(f"header.{field}", f"is longer than {_MAX_TEXT} characters")
+    if len(clip.cameras) > 64 or any(not 0 < len(camera) <= _MAX_TEXT for camera in clip.cameras):
+        raise FieldError("header.cameras", "at most 64 names of 1 to 256 characters")
+
+
+def check_digest(field: str, text: str) -> None:
+    """Raises FieldError unless `text` is a lower-case SHA-256."""
+    if not _SHA256.fullmatch(text):
+        raise FieldError(field, "must be 64 lower-case hex digits, a SHA-256")
+
+
+def clip_event_id(sha256: str, firing_id: str) -> str:
+    """The event id of a stored clip."""
+    return causal_id("clip", sha256, firing_id)
+
+
+def check_report(
+    *, boot_id: bytes, start_utc_ns: int, end_utc_ns: int, digests: Mapping[str, str], amounts: Mapping[str, float]
+) -> None:
+    """Raises FieldError for a report that cannot be counted: `amounts` are finite and not negative."""
+    if not 8 <= len(boot_id) <= 16:
+        raise FieldError("report.boot_id", "send the 8 to 16 random bytes of the boot")
+    if end_utc_ns < start_utc_ns:
+        raise FieldError("report.end_utc_ns", "the window ends before it begins")
+    if abs(end_utc_ns) >= 2**62 or abs(start_utc_ns) >= 2**62:
+        raise FieldError("report.start_utc_ns", "is not nanoseconds since 1970")
+    for field, digest in digests.items():
+        if digest:
+            check_digest(f"report.{field}", digest)
+    for field, amount in amounts.items():
+        if not math.isfinite(amount) or amount < 0:
+            raise FieldError(f"report.{field}", f"{amount} is not a finite number of at least 0")
+
+
+def trace_of(event_id: str) -> str:
+    """A `traceparent` whose trace id is the event id: a batch's trace can be found from the batch alone."""
+    return f"00-{event_id}-{event_id[:16]}-01"
+
+
+class SpanBudget:
+    """Lets through at most `per_s` spans in each second: traces must not cost the telemetry its throughput."""
+
+    def __init__(self, per_s: int) -> None:
+        self._per_s = per_s
+        self._second = -1
+        self._left = 0
+
+    def allows(self, monotonic_ns: int) -> bool:
+        """True while this second has a span left, and takes it."""
+        second = monotonic_ns // NANOSECONDS_PER_SECOND
+        if second != self._second:
+            self._second, self._left = second, self._per_s
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True

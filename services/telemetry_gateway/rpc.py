@@ -1,0 +1,209 @@
+"""TelemetryService: what vehicles say and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+import grpc
+from aiokafka.errors import KafkaError
+
+from fleet.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
+from fleetdomain.validation import BatchError
+from fleetkit.clock import Clock
+from fleetkit.kafka import Publisher
+from fleetkit.rpc import RpcError, caller, invalid, peer_serial
+from telemetry_gateway.codec import clip_of, command_response, rejection, report_event
+from telemetry_gateway.conversation import Conversations
+from telemetry_gateway.core import check_clip, check_digest
+from telemetry_gateway.intake import Intake, KafkaAwayError, Outage, Prepared
+from telemetry_gateway.metrics import COMMANDS, OPEN_STREAMS
+from telemetry_gateway.model import FieldError, Speaker
+from telemetry_gateway.ports import Admissions
+from telemetry_gateway.settings import TelemetryGatewaySettings
+from telemetry_gateway.stream import CommandFeed
+from telemetry_gateway.uploads import DamagedClipError, TooManyUploadsError, UnfinishedClipError, Uploads
+
+SERVICE_NAME = "fleet.telemetry.v1.TelemetryService"
+ALLOWED = {f"/{SERVICE_NAME}/*": ("vehicle/*",)}
+_WAY = "stream"
+_RESTARTING = "the gateway is restarting; connect again and send what was not acknowledged"
+Answer = Coroutine[None, None, telemetry_pb2.StreamTelemetryResponse]
+Batches = Conversations[telemetry_pb2.StreamTelemetryRequest, telemetry_pb2.StreamTelemetryResponse]
+
+
+class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
+    """See protos/fleet/telemetry/v1/telemetry.proto for what each call promises."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        uploads: Uploads,
+        commands: CommandFeed,
+        publisher: Publisher,
+        admissions: Admissions,
+        outage: Outage,
+        clock: Clock,
+        settings: TelemetryGatewaySettings,
+        max_future_s: float,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._intake = intake
+        self._uploads = uploads
+        self._commands = commands
+        self._publisher = publisher
+        self._admissions = admissions
+        self._outage = outage
+        self._clock = clock
+        self._settings = settings
+        self._max_future_s = max_future_s
+        self._stopping = stopping
+        self._batches: Batches = Conversations(settings.stream_window)
+
+    async def close_streams(self) -> None:
+        """Waits for the end of the process and then stops reading; what was read is still acknowledged."""
+        await self._stopping.wait()
+        self._batches.close()
+
+    async def StreamTelemetry(
+        self, request_iterator: AsyncIterator[telemetry_pb2.StreamTelemetryRequest], context: object
+    ) -> AsyncIterator[telemetry_pb2.StreamTelemetryResponse]:
+        speaker, admitted = self._admission()
+
+        async def begin(request: telemetry_pb2.StreamTelemetryRequest) -> Answer:
+            admitted()
+            batch = request.batch
+            try:
+                prepared = self._intake.prepare(batch, speaker, _WAY)
+                return self._settle(batch, prepared, await self._intake.enqueue(prepared))
+            except BatchError as error:
+                return _refused(batch, error)
+            except KafkaAwayError as error:
+                raise RpcError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
+
+        with OPEN_STREAMS.labels("telemetry").track_inprogress():
+            async for response in self._batches.hold(aiter(request_iterator), begin):
+                yield response
+        if self._batches.closing:
+            raise RpcError(grpc.StatusCode.UNAVAILABLE, _RESTARTING)
+
+    async def _settle(
+        self, batch: telemetry_pb2.TelemetryBatch, prepared: Prepared, acknowledgement: Awaitable[Any]
+    ) -> telemetry_pb2.StreamTelemetryResponse:
+        try:
+            await self._intake.settle(prepared, acknowledgement, _WAY)
+        except BatchError as error:
+            return rejection(batch.boot_id, batch.sequence, error)
+        except KafkaAwayError as error:
+            raise RpcError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
+        return telemetry_pb2.StreamTelemetryResponse(
+            boot_id=batch.boot_id,
+            sequence=batch.sequence,
+            status=telemetry_pb2.BATCH_STATUS_STORED,
+            dropped_columns=prepared.dropped,
+        )
+
+    async def ReportHealth(
+        self, request: telemetry_pb2.ReportHealthRequest, context: object
+    ) -> telemetry_pb2.ReportHealthResponse:
+        speaker, _ = self._admission()
+        report = request.report
+        _check_own(speaker, report.fleet_id, report.vehicle_id, "report.vehicle_id")
+        try:
+            event = report_event(report, self._clock.now_utc_ns())
+        except FieldError as error:
+            raise invalid(error.field, error.message) from error
+        if len(event.payload) > 60_000:
+            raise invalid("report.faults", "the report is larger than 60 kB; name fewer faults")
+        try:
+            await self._publisher.publish([event])
+        except KafkaError as error:
+            raise self._kafka_away(error) from error
+        return telemetry_pb2.ReportHealthResponse()
+
+    async def UploadClip(
+        self, request_iterator: AsyncIterator[telemetry_pb2.UploadClipRequest], context: object
+    ) -> telemetry_pb2.UploadClipResponse:
+        speaker, admitted = self._admission()
+        requests = aiter(request_iterator)
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise invalid("header", "the first message names the clip")
+        clip = clip_of(first.header)
+
+        async def chunks() -> AsyncIterator[tuple[int, bytes]]:
+            async for request in requests:
+                if request.WhichOneof("part") != "chunk":
+                    raise FieldError("chunk", "every message after the first carries bytes")
+                yield request.chunk.offset, request.chunk.data
+
+        try:
+            _check_own(speaker, clip.fleet_id, clip.vehicle_id, "header.vehicle_id")
+            now_ns = self._clock.now_utc_ns()
+            check_clip(clip, speaker, self._settings.max_clip_bytes, self._max_future_s, now_ns)
+            message, already = await self._uploads.receive(clip, chunks(), admitted)
+        except FieldError as error:
+            raise invalid(error.field, error.message) from error
+        except DamagedClipError as error:
+            raise RpcError(grpc.StatusCode.DATA_LOSS, str(error)) from error
+        except UnfinishedClipError as error:
+            raise RpcError(grpc.StatusCode.ABORTED, str(error), "chunk.offset") from error
+        except TooManyUploadsError as error:
+            raise RpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), "header.sha256") from error
+        except KafkaError as error:
+            raise self._kafka_away(error) from error
+        return telemetry_pb2.UploadClipResponse(sha256=clip.sha256, address=message.address, already_stored=already)
+
+    async def GetUpload(
+        self, request: telemetry_pb2.GetUploadRequest, context: object
+    ) -> telemetry_pb2.GetUploadResponse:
+        speaker, _ = self._admission()
+        _check_own(speaker, speaker.fleet_id, request.vehicle_id, "vehicle_id")
+        try:
+            check_digest("sha256", request.sha256)
+        except FieldError as error:
+            raise invalid(error.field, error.message) from error
+        offset, stored = await self._uploads.progress(request.vehicle_id, request.sha256)
+        return telemetry_pb2.GetUploadResponse(next_offset=offset, stored=stored)
+
+    async def StreamCommands(
+        self, request: telemetry_pb2.StreamCommandsRequest, context: object
+    ) -> AsyncIterator[telemetry_pb2.StreamCommandsResponse]:
+        speaker, admitted = self._admission()
+        _check_own(speaker, request.fleet_id, request.vehicle_id, "vehicle_id")
+        pause_s = self._settings.admission_check_s
+        with OPEN_STREAMS.labels("commands").track_inprogress():
+            async for commands in self._commands.watch(speaker.vehicle_id, self._stopping, pause_s):
+                admitted()
+                for command in commands:
+                    yield command_response(command)
+                    COMMANDS.inc()
+        raise RpcError(grpc.StatusCode.UNAVAILABLE, _RESTARTING)
+
+    def _admission(self) -> tuple[Speaker, Callable[[], None]]:
+        """Who calls, and a check that raises once that vehicle is not admitted, or not with this certificate."""
+        who, serial = caller(), peer_serial()
+        spiffe_id = f"spiffe://{who.fleet_id}/{who}"
+
+        def admitted() -> None:
+            refusal = self._admissions.refusal(spiffe_id, serial)
+            if refusal is not None:
+                raise RpcError(grpc.StatusCode.PERMISSION_DENIED, refusal)
+
+        admitted()
+        return Speaker(who.fleet_id, who.name), admitted
+
+    def _kafka_away(self, error: KafkaError) -> RpcError:
+        self._outage.report(error)
+        return RpcError(grpc.StatusCode.UNAVAILABLE, f"Kafka did not acknowledge: {error!r}; try again")
+
+
+async def _refused(batch: telemetry_pb2.TelemetryBatch, error: BatchError) -> telemetry_pb2.StreamTelemetryResponse:
+    return rejection(batch.boot_id, batch.sequence, error)
+
+
+def _check_own(speaker: Speaker, fleet_id: str, vehicle_id: str, field: str) -> None:
+    if (fleet_id, vehicle_id) != (speaker.fleet_id, speaker.vehicle_id):
+        said = f"you are {speaker.vehicle_id} of {speaker.fleet_id} and speak for no other"
+        raise RpcError(grpc.StatusCode.PERMISSION_DENIED, said, field)

@@ -1,0 +1,176 @@
+"""The Kafka shell: batches that producers wrote to Kafka themselves, and the commands for vehicles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from fleet.telemetry.v1 import telemetry_pb2
+from fleetdomain.messages import parse
+from fleetdomain.topics import COMMAND, INGEST
+from fleetdomain.validation import BatchError
+from fleetkit.clock import Clock, seconds_to_ns
+from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError, connection_options
+from fleetkit.logs import get_logger
+from fleetkit.metrics import MESSAGES
+from fleetkit.settings import ServiceSettings
+from telemetry_gateway.board import CommandBoard
+from telemetry_gateway.codec import command_of
+from telemetry_gateway.core import check_speaker
+from telemetry_gateway.intake import Intake, Prepared
+from telemetry_gateway.metrics import REJECTIONS, STANDING_COMMANDS
+from telemetry_gateway.model import NOT_YOURS, Speaker, StandingCommand
+from telemetry_gateway.ports import Admissions
+
+log = get_logger(__name__)
+_WAY = "ingest"
+
+
+class Ingest:
+    """Checks what producers wrote to `fleet.ingest.v1` and forwards it; bad batches go to the dead letters."""
+
+    def __init__(
+        self, service: str, intake: Intake, publisher: KafkaPublisher, admissions: Admissions, fleet_id: str
+    ) -> None:
+        self._service = service
+        self._intake = intake
+        self._publisher = publisher
+        self._admissions = admissions
+        self._fleet_id = fleet_id
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """Returns once every batch is in Kafka again, checked, or in the dead letters."""
+        await asyncio.gather(*[await self._begin(record) for record in records])
+
+    async def _begin(self, record: Record) -> Coroutine[None, None, None]:
+        try:
+            message = parse(telemetry_pb2.TelemetryBatch, record)
+            prepared = self._intake.prepare(message, self._speaker(message, record), _WAY)
+            return self._settle(record, prepared, await self._intake.enqueue(prepared))
+        except (BatchError, UnreadableMessageError) as error:
+            return self._bury(record, error)
+
+    async def _settle(self, record: Record, prepared: Prepared, acknowledgement: Awaitable[Any]) -> None:
+        try:
+            await self._intake.settle(prepared, acknowledgement, _WAY)
+        except BatchError as error:
+            await self._bury(record, error)
+        else:
+            MESSAGES.labels(self._service, INGEST, "handled").inc()
+
+    async def _bury(self, record: Record, error: Exception) -> None:
+        await self._publisher.bury(record, error)
+        MESSAGES.labels(self._service, INGEST, "dead").inc()
+
+    def _speaker(self, message: telemetry_pb2.TelemetryBatch, record: Record) -> Speaker:
+        """Whoever may write to the topic speaks for the vehicle in the key, if that vehicle is admitted."""
+        speaker = Speaker(self._fleet_id, (record.key or b"").decode("utf-8", "replace"))
+        try:
+            check_speaker(message.fleet_id, message.vehicle_id, speaker)
+            refusal = self._admissions.refusal(f"spiffe://{self._fleet_id}/vehicle/{speaker.vehicle_id}")
+            if refusal is not None:
+                raise BatchError(NOT_YOURS, "vehicle_id", refusal)
+        except BatchError as error:
+            REJECTIONS.labels(_WAY, error.code).inc()
+            raise
+        return speaker
+
+
+class CommandFeed:
+    """Reads all of `fleet.command.v1` without a group, and wakes the streams of the vehicles that are meant."""
+
+    def __init__(self, service: str, settings: ServiceSettings, clock: Clock, horizon_s: float) -> None:
+        self._service = service
+        self._settings = settings
+        self._clock = clock
+        self._horizon_ns = seconds_to_ns(horizon_s)
+        self._board = CommandBoard()
+        self._streams: dict[str, set[asyncio.Event]] = {}
+        self.caught_up = asyncio.Event()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Runs until `stopping`."""
+        consumer = AIOKafkaConsumer(
+            **connection_options(self._settings),
+            group_id=None,
+            client_id=f"{self._service}-commands",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+        )
+        await consumer.start()
+        try:
+            ends = await self._seek(consumer)
+            while not stopping.is_set():
+                polled = await consumer.getmany(timeout_ms=200)
+                for messages in polled.values():
+                    for m in messages:
+                        self._take(
+                            Record(m.topic, m.partition, m.offset, m.key, m.value or b"", m.headers, m.timestamp)
+                        )
+                if not self.caught_up.is_set():
+                    positions = [await consumer.position(partition) >= end for partition, end in ends.items()]
+                    if all(positions):
+                        self.caught_up.set()
+                self._board.prune(self._clock.now_utc_ns())
+                STANDING_COMMANDS.set(len(self._board))
+        finally:
+            await consumer.stop()
+            for streams in self._streams.values():
+                for wake in streams:
+                    wake.set()
+
+    async def _seek(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, int]:
+        """Goes to the oldest command that can still stand; returns where each partition ends now."""
+        consumer.subscribe([COMMAND])
+        while not (known := consumer.partitions_for_topic(COMMAND)):
+            await consumer.getmany(timeout_ms=100)
+        consumer.unsubscribe()
+        partitions = [TopicPartition(COMMAND, number) for number in known]
+        consumer.assign(partitions)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        since_ms = max(0, (self._clock.now_utc_ns() - self._horizon_ns) // 1_000_000)
+        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+        for partition in partitions:
+            at = found.get(partition)
+            consumer.seek(partition, at.offset if at is not None else ends[partition])
+        return ends
+
+    def _take(self, record: Record) -> None:
+        try:
+            command = command_of(record)
+        except UnreadableMessageError as error:
+            # Not buried: every gateway reads all of the topic, and each would bury it at every start.
+            log.error("unreadable_command", partition=record.partition, offset=record.offset, error=str(error))
+            MESSAGES.labels(self._service, COMMAND, "skipped").inc()
+            return
+        fresh = self._board.put(command, self._clock.now_utc_ns())
+        MESSAGES.labels(self._service, COMMAND, "handled" if fresh else "repeat").inc()
+        if fresh:
+            for wake in self._streams.get(command.vehicle_id, ()):
+                wake.set()
+
+    async def watch(
+        self, vehicle_id: str, stopping: asyncio.Event, pause_s: float
+    ) -> AsyncIterator[tuple[StandingCommand, ...]]:
+        """What stands for a vehicle, then what is new; an empty tuple every `pause_s` when nothing is."""
+        wake = asyncio.Event()
+        streams = self._streams.setdefault(vehicle_id, set())
+        streams.add(wake)
+        told: dict[str, int] = {}
+        try:
+            while not stopping.is_set():
+                if self.caught_up.is_set():
+                    wake.clear()
+                    yield self._board.due(vehicle_id, told, self._clock.now_utc_ns())
+                try:
+                    await asyncio.wait_for(wake.wait(), pause_s if self.caught_up.is_set() else 0.1)
+                except TimeoutError:
+                    continue
+        finally:
+            streams.discard(wake)
+            if not streams:
+                self._streams.pop(vehicle_id, None)
