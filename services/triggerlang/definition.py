@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from fleet.campaign.v1 import campaign_pb2
 from triggerlang.errors import TriggerFileError
-from triggerlang.trigger import ALWAYS, RISING_EDGE, Geofence, Trigger
+from triggerlang.trigger import ALWAYS, RISING_EDGE, Trigger, trigger_from
 
 _MODES = {
     RISING_EDGE: campaign_pb2.TRIGGER_MODE_RISING_EDGE,
     ALWAYS: campaign_pb2.TRIGGER_MODE_ALWAYS,
 }
 _WORDS = {number: word for word, number in _MODES.items()}
+_PLAIN = [
+    "name",
+    "version",
+    "expression",
+    "min_interval_s",
+    "pre_s",
+    "post_s",
+    "priority",
+    "sampling_fraction",
+    "quota_labels",
+    "bytes_per_vehicle_day",
+    "project_hint",
+    "task",
+    "description",
+]
 
 
 def to_definition(trigger: Trigger) -> campaign_pb2.TriggerDefinition:
@@ -49,35 +64,15 @@ def to_definition(trigger: Trigger) -> campaign_pb2.TriggerDefinition:
 
 
 def from_definition(definition: campaign_pb2.TriggerDefinition) -> Trigger:
-    """The trigger of a message. Raises ``TriggerFileError`` when it has no mode or no usable interval."""
+    """The trigger of a message, held to what a file is held to. Raises ``TriggerFileError`` naming the field."""
     mode = _WORDS.get(definition.mode)
     if mode is None:
         raise TriggerFileError("mode", f"{definition.mode} is neither {RISING_EDGE} nor {ALWAYS}")
-    if not definition.min_interval_s > 0:
-        raise TriggerFileError("min_interval_s", "must be above 0")
-    fence = definition.geofence
-    return Trigger(
-        name=definition.name,
-        version=definition.version,
-        expression=definition.expression,
-        mode=mode,
-        min_interval_s=definition.min_interval_s,
-        pre_s=definition.pre_s,
-        post_s=definition.post_s,
-        cameras=tuple(definition.cameras),
-        priority=definition.priority,
-        sampling_fraction=definition.sampling_fraction,
-        geofence=Geofence(fence.latitude_deg, fence.longitude_deg, fence.radius_m)
-        if definition.HasField("geofence")
-        else None,
-        vehicles=tuple(definition.vehicles),
-        from_utc_ns=definition.from_utc_ns,
-        until_utc_ns=definition.until_utc_ns,
-        quota_labels=definition.quota_labels,
-        bytes_per_vehicle_day=definition.bytes_per_vehicle_day,
-        project_hint=definition.project_hint,
-        task=definition.task,
-        description=definition.description,
-        conditions=tuple(sorted(definition.conditions.items())),
-        evidence=tuple(definition.evidence),
-    )
+    fields = {name: getattr(definition, name) for name in _PLAIN}
+    fields |= {name: list(getattr(definition, name)) for name in ("cameras", "vehicles", "evidence")}
+    fields |= {"mode": mode, "conditions": dict(definition.conditions)}
+    fields |= {"from": definition.from_utc_ns, "until": definition.until_utc_ns}
+    if definition.HasField("geofence"):
+        fence = definition.geofence
+        fields["geofence"] = {name: getattr(fence, name) for name in ("latitude_deg", "longitude_deg", "radius_m")}
+    return trigger_from(fields)

@@ -22,10 +22,17 @@ def test_a_trigger_survives_the_wire(trigger: Trigger) -> None:
     assert from_definition(campaign_pb2.TriggerDefinition.FromString(wire)) == trigger
 
 
-@pytest.mark.parametrize("field", ["mode", "min_interval_s"])
-def test_what_would_fire_for_ever_is_refused(field: str) -> None:
+@pytest.mark.parametrize("field", ["mode", "min_interval_s", "name", "version", "expression"])
+def test_what_a_file_must_have_a_message_must_have(field: str) -> None:
     definition = to_definition(FULL)
     definition.ClearField(field)  # type: ignore[arg-type]
     with pytest.raises(TriggerFileError) as caught:
         from_definition(definition)
     assert caught.value.field == field
+
+
+def test_a_share_above_everybody_is_refused() -> None:
+    definition = to_definition(FULL)
+    definition.sampling_fraction = 1.5
+    with pytest.raises(TriggerFileError, match="sampling_fraction"):
+        from_definition(definition)
