@@ -68,7 +68,6 @@ async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
         runtime.stopping,
     )
     runtime.http.add_liveness("ingest", loop.problem)
-    runtime.http.add_readiness("ingest", lambda: None if loop.ready.is_set() else "no partitions yet")
     runtime.http.add_readiness("commands", lambda: None if commands.caught_up.is_set() else "reading commands")
     runtime.spawn("kafka", outage.watch(runtime.stopping))
     runtime.spawn("commands", commands.run(runtime.stopping))
