@@ -1,0 +1,1 @@
+"""Keeps all telemetry as Parquet, each row exactly once."""

@@ -1,0 +1,36 @@
+"""The composition root of telemetry_archiver."""
+
+from __future__ import annotations
+
+from fleet.archive.v1 import archive_pb2_grpc
+from fleetkit.clock import SystemClock
+from fleetkit.identity import AllowList
+from fleetkit.kafka import KafkaPublisher
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.objects import Objects
+from fleetkit.rpc import RpcServer
+from telemetry_archiver.rpc import ALLOWED, SERVICE_NAME, ArchiveService
+from telemetry_archiver.settings import TelemetryArchiverSettings
+from telemetry_archiver.store import Archive
+from telemetry_archiver.stream import Archivist
+
+SERVICE = "telemetry-archiver"
+
+
+async def start(runtime: Runtime, settings: TelemetryArchiverSettings) -> None:
+    """Wires the archiver together."""
+    publisher = KafkaPublisher(SERVICE, settings)
+    await publisher.start()
+    runtime.on_stop(publisher.stop)
+    archive = Archive(Objects(settings.objects_url), settings.fleet_id, settings.lateness_ms)
+    archivist = Archivist(SERVICE, archive, publisher, SystemClock(), settings)
+    runtime.http.add_liveness("consumer", archivist.problem)
+    runtime.spawn("archive", archivist.run(runtime.stopping))
+    server = RpcServer(SERVICE, settings, AllowList(settings.fleet_id, ALLOWED))
+    archive_pb2_grpc.add_ArchiveServiceServicer_to_server(ArchiveService(archive), server.server)
+    await server.start([SERVICE_NAME])
+    runtime.on_stop(server.stop)
+
+
+if __name__ == "__main__":
+    run_service(SERVICE, TelemetryArchiverSettings, start)

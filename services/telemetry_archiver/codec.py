@@ -1,0 +1,49 @@
+"""Protobuf to the archiver's model and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fleet.archive.v1 import archive_pb2
+from fleet.telemetry.v1 import telemetry_pb2
+from fleetdomain.archive_files import Footer
+from fleetdomain.messages import parse
+from fleetdomain.telemetry_codec import decode_batch
+from fleetdomain.validation import BatchError
+from fleetkit.kafka import Record, UnreadableMessageError
+from telemetry_archiver.core import check_shape
+from telemetry_archiver.model import Arrival
+
+
+def arrival_of(record: Record) -> tuple[Arrival, UnreadableMessageError | None]:
+    """A message of the log, and why it cannot be read if it cannot."""
+    batch, problem = None, None
+    try:
+        batch = decode_batch(parse(telemetry_pb2.TelemetryBatch, record))
+        check_shape(batch)
+    except (BatchError, UnreadableMessageError) as error:
+        batch, problem = None, UnreadableMessageError(str(error))
+    return Arrival(record.offset, record.appended_ms, len(record.value), batch), problem
+
+
+def archive_response(address: str, footers: Iterable[Footer], vehicle_id: str) -> archive_pb2.GetArchiveResponse:
+    """The sums over all footers, of one vehicle or (empty) of all."""
+    response = archive_pb2.GetArchiveResponse(address=address)
+    vehicles: dict[str, archive_pb2.ArchivedVehicle] = {}
+    for footer in footers:
+        response.files += 1
+        response.repeats_dropped += footer.repeats
+        for name, totals in footer.vehicles.items():
+            if vehicle_id and name != vehicle_id:
+                continue
+            known = vehicles.get(name)
+            if known is None:
+                known = vehicles[name] = archive_pb2.ArchivedVehicle(
+                    vehicle_id=name, first_utc_ns=totals.first_utc_ns, last_utc_ns=totals.last_utc_ns
+                )
+            known.batches += totals.batches
+            known.frames += totals.frames
+            known.first_utc_ns = min(known.first_utc_ns, totals.first_utc_ns)
+            known.last_utc_ns = max(known.last_utc_ns, totals.last_utc_ns)
+    response.vehicles.extend(vehicles[name] for name in sorted(vehicles))
+    return response

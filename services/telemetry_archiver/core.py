@@ -1,0 +1,156 @@
+"""Which messages make which file, so that each row is archived exactly once however often the archiver dies.
+
+The log alone decides, in four rules. A file begins where the one before it ended, as storage says, and its first
+offset is its whole name. It is created only if there is none of that name, so of two archivers that both believe
+they own a partition one loses and discards what it had. A batch that is in an earlier file, or earlier in this
+one, is left out. What was left out still moves the file's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fleetdomain.archive_files import Footer, VehicleTotals
+from fleetdomain.archive_rows import kind_of
+from fleetdomain.frames import FrameBatch
+from fleetdomain.validation import BatchError
+from telemetry_archiver.model import Arrival, SeenBatches
+
+
+class GapError(Exception):
+    """Storage and log do not belong together. The text says what to do."""
+
+
+def next_offset(newest: Footer | None) -> int:
+    """Where the file after `newest` begins; an empty archive begins at 0, whatever the log still has."""
+    return 0 if newest is None else newest.last_offset + 1
+
+
+def check_log(begin: int, end: int, wanted: int, partition: int) -> int:
+    """The offset to read from, for a file that begins at `wanted` in a log that holds [begin, end).
+
+    Raises GapError when the log ends before the archive does: then it is another log.
+    """
+    if wanted > end:
+        raise GapError(
+            f"the archive of partition {partition} reaches offset {wanted - 1}, its topic only {end - 1}: it was "
+            "made anew. Move the archive's folder away, or serve another fleet_id"
+        )
+    return max(begin, wanted)
+
+
+def recall(footers: Iterable[Footer], lateness_ms: int) -> SeenBatches:
+    """The batches that a repeat can be of, from a partition's files, newest first; older ones are not asked for."""
+    seen = SeenBatches()
+    newest_ms: int | None = None
+    for footer in footers:
+        newest_ms = footer.last_appended_ms if newest_ms is None else max(newest_ms, footer.last_appended_ms)
+        if footer.last_appended_ms < newest_ms - lateness_ms:
+            break
+        for vehicle, boots in footer.sequences.items():
+            for boot, ranges in boots.items():
+                for low, high in ranges:
+                    seen.add(vehicle, boot, low, high, footer.last_appended_ms)
+    return seen
+
+
+def check_shape(batch: FrameBatch) -> None:
+    """Raises BatchError for a batch whose columns do not fit its clocks; the gateway lets none through."""
+    if batch.frames() == 0:
+        raise BatchError("length", "frame_offsets_ns", "is empty")
+    for path, column in batch.columns.items():
+        instants = batch.frame_offsets_ns if column.offsets_ns is None else column.offsets_ns
+        if column.rows() != len(instants):
+            raise BatchError("length", f"columns[{path}].values", f"{column.rows()} for {len(instants)} instants")
+        splits = column.splits
+        if splits is not None and (
+            len(splits) == 0
+            or int(splits[0]) != 0
+            or int(splits[-1]) != len(column.values)
+            or bool((splits[1:] < splits[:-1]).any())
+        ):
+            raise BatchError("length", f"columns[{path}].splits", "do not divide the values")
+        if column.dictionary and len(column.values) and int(column.values.max()) >= len(column.dictionary):
+            raise BatchError("range", f"columns[{path}].values", "has a code beyond its dictionary")
+
+
+class OpenFile:
+    """The file that is being filled: everything of one partition from `first_offset` on."""
+
+    def __init__(self, first_offset: int, seen: SeenBatches) -> None:
+        self.first_offset = first_offset
+        self.last_offset = first_offset - 1
+        self.batches: list[tuple[int, FrameBatch]] = []
+        self.size_bytes = 0
+        self._seen = seen
+        self._own = SeenBatches()
+        self._kinds: dict[str, str] = {}
+        self._totals: dict[str, VehicleTotals] = {}
+        self._first_ms = self._last_ms = 0
+        self._repeats = self._unreadable = 0
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was read for it."""
+        return self.last_offset < self.first_offset
+
+    def fits(self, arrival: Arrival) -> bool:
+        """False when a signal of the batch has another type here: then this file has to be closed first."""
+        if arrival.batch is None:
+            return True
+        return all(
+            self._kinds.get(path, kind) == kind
+            for path, column in arrival.batch.columns.items()
+            if column.rows()
+            for kind in (kind_of(column),)
+        )
+
+    def take(self, arrival: Arrival) -> bool:
+        """Adds the next message of the log; False when nothing of it is kept."""
+        if self.empty:
+            self._first_ms = arrival.appended_ms
+        self._last_ms = max(self._last_ms, arrival.appended_ms)
+        self.last_offset = arrival.offset
+        self.size_bytes += arrival.size_bytes
+        batch = arrival.batch
+        if batch is None:
+            self._unreadable += 1
+            return False
+        boot, number = batch.boot_id.hex(), batch.sequence
+        if not self._seen.add(batch.vehicle_id, boot, number, number, arrival.appended_ms):
+            self._repeats += 1
+            return False
+        self._own.add(batch.vehicle_id, boot, number, number, arrival.appended_ms)
+        self.batches.append((arrival.offset, batch))
+        self._kinds.update({path: kind_of(column) for path, column in batch.columns.items() if column.rows()})
+        self._count(batch)
+        return True
+
+    def footer(self) -> Footer:
+        """What the file will say about itself."""
+        return Footer(
+            self.first_offset,
+            self.last_offset,
+            self._first_ms,
+            self._last_ms,
+            self._repeats,
+            self._unreadable,
+            self._totals,
+            self._own.ranges(),
+        )
+
+    def successor(self, lateness_ms: int) -> OpenFile:
+        """The file after this one, once this one is stored; it knows what this one knew, and what is in it."""
+        self._seen.forget_before(self._last_ms - lateness_ms)
+        return OpenFile(self.last_offset + 1, self._seen)
+
+    def _count(self, batch: FrameBatch) -> None:
+        begin = batch.start_utc_ns
+        end = begin + batch.end_monotonic_ns() - batch.start_monotonic_ns
+        known = self._totals.get(batch.vehicle_id, VehicleTotals(0, 0, begin, end))
+        self._totals[batch.vehicle_id] = VehicleTotals(
+            known.batches + 1,
+            known.frames + batch.frames(),
+            min(known.first_utc_ns, begin),
+            max(known.last_utc_ns, end),
+        )
