@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import hypothesis.strategies as st
@@ -102,7 +103,7 @@ def test_two_archivers_that_die_at_will_archive_each_batch_once(
     archived = [(found.vehicle_id, found.sequence) for file in files for _, found in file]
     assert sorted(archived) == sorted({(vehicle, sequence) for vehicle, sequence, _, _ in log})
     footers = list(last.archive.footers())
-    for before, after in zip(footers, footers[1:], strict=False):
+    for before, after in itertools.pairwise(footers):
         assert after.first_offset == before.last_offset + 1
     assert sum(footer.repeats for footer in footers) == len(log) - len(archived)
 
@@ -115,7 +116,7 @@ def test_seen_batches_know_exactly_what_was_added(sequences: list[int]) -> None:
         plain.add(sequence)
     ranges = seen.ranges().get("v", {}).get("b", [])
     assert {number for low, high in ranges for number in range(low, high + 1)} == plain
-    assert all(low > before[1] + 1 for before, (low, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(low > before[1] + 1 for before, (low, _) in itertools.pairwise(ranges))
     seen.forget_before(6)
     assert seen.ranges() == {}
 
