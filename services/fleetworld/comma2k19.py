@@ -64,10 +64,10 @@ def read_segment(segment: Path) -> dict[str, DriveSignal]:
         "Vehicle.AngularVelocity.Roll": _plain(rotation, 0, np.degrees(1)),
         "Vehicle.AngularVelocity.Pitch": _plain(rotation, 1, -np.degrees(1)),
         "Vehicle.AngularVelocity.Yaw": _plain(rotation, 2, -np.degrees(1)),
-        "Vehicle.CurrentLocation.Latitude": _plain(place, 0, kind=np.float64),
-        "Vehicle.CurrentLocation.Longitude": _plain(place, 1, kind=np.float64),
+        "Vehicle.CurrentLocation.Latitude": _plain(place, 0, precise=True),
+        "Vehicle.CurrentLocation.Longitude": _plain(place, 1, precise=True),
         "Vehicle.CurrentLocation.GNSSSpeed": _plain(place, 2),
-        "Vehicle.CurrentLocation.Altitude": _plain(place, 4, kind=np.float64),
+        "Vehicle.CurrentLocation.Altitude": _plain(place, 4, precise=True),
         "Vehicle.CurrentLocation.Heading": _plain(place, 5),
     }
     return {**signals, **_radar(*_load(log, "CAN/radar", 7))}
@@ -107,8 +107,9 @@ def _plain(
     factor: float = 1.0,
     kind: type[np.float32] | type[np.float64] = np.float32,
 ) -> DriveSignal:
-    times, values = array
-    return DriveSignal(np.round(times * 1e9).astype(np.int64), (values[:, column] * factor).astype(kind))
+    times, rows = array
+    values = rows[:, column] * factor
+    return DriveSignal(np.round(times * 1e9).astype(np.int64), values if precise else values.astype(np.float32))
 
 
 def _radar(times: Floats, values: Floats) -> dict[str, DriveSignal]:

@@ -37,7 +37,7 @@ def test_every_value_is_sent_once_at_its_instant(timelines: list[list[int]], siz
     for name, signal in signals.items():
         instants: list[int] = []
         values: list[int] = []
-        counts: list[int] = []
+        lengths: list[int] = []
         for stretch in stretches:
             column = stretch.batch.columns.get(name)
             if column is not None:
@@ -45,10 +45,10 @@ def test_every_value_is_sent_once_at_its_instant(timelines: list[list[int]], siz
                 assert len(offsets) == column.rows() and (offsets >= 0).all()
                 instants += (offsets + stretch.batch.start_monotonic_ns).tolist()
                 values += column.values.tolist()
-                counts += [] if column.splits is None else np.diff(column.splits).tolist()
+                lengths += [] if column.splits is None else np.diff(column.splits).tolist()
         assert instants == signal.times_ns.tolist()
         assert values == signal.values.tolist()
-        assert counts == ([] if signal.splits is None else np.diff(signal.splits).tolist())
+        assert lengths == ([] if signal.splits is None else np.diff(signal.splits).tolist())
     rest = [stretch.batch.start_monotonic_ns for stretch in world.stretches("f", "v", b"1" * 8, first=again_from)]
     assert rest == [stretch.batch.start_monotonic_ns for stretch in stretches[again_from:]]
 
