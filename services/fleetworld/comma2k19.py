@@ -101,12 +101,7 @@ def _load(log: Path, name: str, width: int) -> tuple[Floats, Floats]:
     return times, values
 
 
-def _plain(
-    array: tuple[Floats, Floats],
-    column: int,
-    factor: float = 1.0,
-    kind: type[np.float32] | type[np.float64] = np.float32,
-) -> DriveSignal:
+def _plain(array: tuple[Floats, Floats], column: int, factor: float = 1.0, precise: bool = False) -> DriveSignal:
     times, rows = array
     values = rows[:, column] * factor
     return DriveSignal(np.round(times * 1e9).astype(np.int64), values if precise else values.astype(np.float32))
@@ -117,7 +112,7 @@ def _radar(times: Floats, values: Floats) -> dict[str, DriveSignal]:
     begins = _bursts(times, values[:, 5])
     splits = np.append(begins, len(times)).astype(np.uint32)
     instants = np.round(times[splits[1:].astype(np.int64) - 1] * 1e9).astype(np.int64)
-    columns = {
+    columns: dict[str, npt.NDArray[np.generic]] = {
         "Id": values[:, 5].astype(np.int64),
         "Distance": values[:, 0].astype(np.float32),
         "Lateral": values[:, 1].astype(np.float32),
