@@ -17,8 +17,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from fleet.clip.v1 import clip_pb2
 from fleetkit.clock import Clock, ns_to_seconds
@@ -30,6 +31,7 @@ from telemetry_gateway.metrics import CLIPS, UPLOAD_BYTES
 from telemetry_gateway.model import Clip, FieldError
 
 MAX_CHUNK_BYTES = 1024 * 1024
+_TAKE_OVER_S = 5.0
 
 
 class DamagedClipError(Exception):
@@ -44,6 +46,14 @@ class TooManyUploadsError(Exception):
     """The vehicle has as many unfinished uploads as it may."""
 
 
+class _Hold:
+    """Who writes to a part: asked to let go by `wanted`, gone when `free`."""
+
+    def __init__(self) -> None:
+        self.wanted = asyncio.Event()
+        self.free = asyncio.Event()
+
+
 class Uploads:
     """Receives clips."""
 
@@ -56,7 +66,7 @@ class Uploads:
         self._clock = clock
         self._fleet_id = fleet_id
         self._max_open = max_open
-        self._receiving: dict[Path, asyncio.Task[object]] = {}
+        self._receiving: dict[Path, _Hold] = {}
 
     async def progress(self, vehicle_id: str, sha256: str) -> tuple[int, bool]:
         """(offset to go on from, whether the clip is stored)."""
@@ -82,8 +92,8 @@ class Uploads:
         if not part.exists() and len(list(part.parent.glob("*.part"))) >= self._max_open:
             raise TooManyUploadsError(f"{self._max_open} uploads are unfinished; finish one or let it expire")
         await self._take_over(part)
-        with self._holding(part):
-            await self._append(clip, part, chunks, admitted)
+        with self._holding(part) as hold:
+            await self._append(clip, part, _until(hold.wanted, chunks), admitted)
             await asyncio.to_thread(_check_whole, clip, part)
             address = object_address(self._fleet_id, "clips", clip.start_utc_ns, clip.sha256 + ".mcap")
             await asyncio.to_thread(self._objects.put_once, address, part)
@@ -135,21 +145,20 @@ class Uploads:
         """Ends an older upload of the same clip: its connection is probably dead, and this one is not."""
         older = self._receiving.get(part)
         if older is not None:
-            older.cancel()
-            await asyncio.wait({older}, timeout=5)
+            older.wanted.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(older.free.wait(), _TAKE_OVER_S)
         if part in self._receiving:
             raise UnfinishedClipError("another upload of this clip is open; try again")
 
     @contextmanager
-    def _holding(self, part: Path) -> Iterator[None]:
-        task = asyncio.current_task()
-        assert task is not None
-        self._receiving[part] = task
+    def _holding(self, part: Path) -> Iterator[_Hold]:
+        hold = self._receiving[part] = _Hold()
         try:
-            yield
+            yield hold
         finally:
-            if self._receiving.get(part) is task:
-                del self._receiving[part]
+            del self._receiving[part]
+            hold.free.set()
 
     async def _receipt(self, vehicle_id: str, sha256: str) -> clip_pb2.ClipStored | None:
         try:
@@ -163,6 +172,31 @@ class Uploads:
 
     def _part(self, vehicle_id: str, sha256: str) -> Path:
         return self._folder / vehicle_id / f"{sha256}.part"
+
+
+async def _until(wanted: asyncio.Event, chunks: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[tuple[int, bytes]]:
+    """The chunks, until somebody else wants the part."""
+    asked = asyncio.ensure_future(wanted.wait())
+    coming: asyncio.Future[tuple[int, bytes] | None] | None = None
+    try:
+        while True:
+            coming = asyncio.ensure_future(_next(chunks))
+            both: list[asyncio.Future[Any]] = [asked, coming]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                raise UnfinishedClipError("a newer upload of this clip has taken over")
+            chunk = coming.result()
+            if chunk is None:
+                return
+            yield chunk
+    finally:
+        asked.cancel()
+        if coming is not None:
+            coming.cancel()
+
+
+async def _next(chunks: AsyncIterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
+    return await anext(chunks, None)
 
 
 def _size(part: Path) -> int:
