@@ -35,6 +35,7 @@ class FleetRecords:
     def __init__(self) -> None:
         self.table: Any = None
         self._decoded: dict[bytes, tuple[bytes, VehicleRecord]] = {}
+        self._written: Any = None
 
     def get(self, key: bytes) -> VehicleRecord:
         """The record of one vehicle; an empty one when it is new."""
@@ -46,9 +47,21 @@ class FleetRecords:
             self._decoded[key] = cached = (raw, from_bytes(raw))
         return cached[1]
 
-    def put(self, key: bytes, record: VehicleRecord) -> None:
-        """Writes a record; only inside of the agent."""
+    def follow(self, table: Any) -> None:
+        """Takes a table over. Faust forgets the future of a changelog write and its flush() does not wait for it."""
+        self.table = table
+        send = table.send_changelog
+
+        def remember(*arguments: Any, **options: Any) -> Any:
+            self._written = send(*arguments, **options)
+            return self._written
+
+        table.send_changelog = remember
+
+    async def put(self, key: bytes, record: VehicleRecord) -> None:
+        """Writes a record and waits until its changelog has it; only inside of the agent."""
         self.table[key] = to_bytes(record)
+        await self._written
 
     def all(self) -> Iterator[tuple[str, VehicleRecord]]:
         """All vehicles of this process's partitions."""
@@ -62,14 +75,7 @@ def build_monitor(
     """The Faust app with its table and agent."""
     app = build_app(SERVICE, settings)
     records = FleetRecords()
-    records.table = app.Table(
-        "windows",
-        partitions=_PARTITIONS,
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-    )
+    records.follow(app.Table("windows", partitions=_PARTITIONS, key_type=bytes, value_type=bytes))
 
     async def take(record: Record) -> str:
         message = parse(health_pb2.VehicleReport, record)
@@ -80,8 +86,7 @@ def build_monitor(
             after = add(before, report_of(message, settings.window_s, clock.now_utc_ns()), settings.keep_s)
             if after is before:
                 return "repeat"
-            records.put(record.key, after)
-            await app.producer.flush()
+            await records.put(record.key, after)
         return "handled"
 
     @app.agent(app.topic(HEALTH, key_type=bytes, value_type=bytes), name="reports")

@@ -54,6 +54,7 @@ class ConsumerLoop:
         self.consumer = AIOKafkaConsumer(
             **connection_options(settings),
             group_id=group or service,
+            group_instance_id=settings.instance_id or None,
             client_id=service,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -51,6 +51,10 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
         topic_disable_leader=True,
         web_enabled=False,  # its port shows tables to everybody
         consumer_auto_offset_reset="earliest",
+        # No static membership: a worker that took its member's place back after SIGKILL fetched nothing for 40 s.
+        broker_session_timeout=6.0,  # its 60 s would be how long a kill delays the loop
+        broker_heartbeat_interval=2.0,
+        broker_request_timeout=90.0,
         producer_acks=-1,
         broker_commit_interval=1.0,
         broker_commit_every=500,

@@ -27,6 +27,11 @@ class ServiceSettings(BaseSettings):
     kafka_bootstrap_servers: str = Field(description="host:port of brokers, separated by commas.")
     kafka_username: str = Field("", description="SCRAM-SHA-512 user; empty: no authentication.")
     kafka_password: str = Field("", repr=False, description="Password of that user.")
+    instance_id: str = Field(
+        "",
+        description="Name of this process among its kind; a restart under it takes its partitions back at once. "
+        "Empty: a restart after a kill waits out the broker's session.",
+    )
     grpc_listen: str = Field("127.0.0.1:0", description="Address that gRPC listens on.")
     http_listen: str = Field("127.0.0.1:0", description="Address of /metrics, /livez and /readyz.")
     tls_ca: Path | None = Field(None, description="PEM file of the CA that peers are checked against.")

@@ -33,6 +33,8 @@ class Topic:
     """-1: for ever."""
     cleanup: str
     max_bytes: int
+    stamped_by_broker: bool = False
+    """Timestamps are the broker's at append, not the producer's."""
 
     def broker_config(self) -> dict[str, str]:
         """What the broker is told."""
@@ -41,6 +43,7 @@ class Topic:
             "cleanup.policy": self.cleanup,
             "retention.ms": str(retention_ms),
             "max.message.bytes": str(self.max_bytes),
+            "message.timestamp.type": "LogAppendTime" if self.stamped_by_broker else "CreateTime",
         }
 
 
@@ -73,6 +76,7 @@ def _topic_of(name: str, entry: Mapping[str, object]) -> Topic:
             retention_h=int(str(entry.get("retention_h", -1))),
             cleanup=str(entry.get("cleanup", "delete")),
             max_bytes=int(str(entry["max_bytes"])),
+            stamped_by_broker=entry.get("timestamps") == "broker",
         )
     except KeyError as error:
         raise TopicCatalogueError(f"{name}: the field {error.args[0]} is missing in the topic catalogue") from error

@@ -12,7 +12,7 @@ import sys
 import typer
 from rich.console import Console
 
-from fleetloop.commands import run, vehicles
+from fleetloop.commands import datasets, models, run, triggers, vehicles
 from fleetloop.errors import UserError
 
 app = typer.Typer(
@@ -24,6 +24,9 @@ app = typer.Typer(
 )
 run.add_to(app)
 app.add_typer(vehicles.app, name="vehicles")
+app.add_typer(triggers.app, name="triggers")
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:

@@ -80,6 +80,7 @@ def build_stack(
         "FLEETLOOP_CONFIG_DIR": str((config_dir or config_folder()).resolve()),
         "FLEETLOOP_ADMISSION_LIST": str(layout.vehicle_register),
         "FLEETLOOP_LOG_FORMAT": "json",
+        "FLEETLOOP_INSTANCE_ID": "0",  # one process of each kind
     }
     for each in SERVICES:  # of all, so that a service that starts later is found where it will be
         common[f"FLEETLOOP_{each.package.upper()}_ADDRESS"] = f"127.0.0.1:{ports[f'{each.package}.grpc']}"

@@ -21,11 +21,6 @@ class TriggerDetectorSettings(ServiceSettings):
     )
     detector_poll_records: int = Field(500, ge=1, description="Most batches that are evaluated in one pass.")
 
-    detector_instance_id: str = Field(
-        "",
-        description="Name of this process among the detectors; a restart under it takes its partitions back at once.",
-    )
-
     def limits(self) -> Limits:
         """The core's part of them."""
         return Limits(self.detector_horizon_s, self.detector_lateness_s)

@@ -59,7 +59,7 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
             **connection_options(settings),
             group_id=SERVICE,
             client_id=SERVICE,
-            group_instance_id=settings.detector_instance_id or None,
+            group_instance_id=settings.instance_id or None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

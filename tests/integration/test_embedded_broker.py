@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
 from fleetkit.topics import TopicCatalogueError, create_topics, load_topics
 from fleetloop.broker import find_broker, running_broker
 from fleetloop.broker.docker import find_docker

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
+
 from fleetloop.running import RunningFleet
 from fleetloop.supervisor.processes import of_run
 

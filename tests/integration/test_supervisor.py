@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout
 from fleetloop.ports import free_ports

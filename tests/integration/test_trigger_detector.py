@@ -119,7 +119,7 @@ class Detector:
             "PYTHONPATH": f"{ROOT / 'services'}:{ROOT / 'protos'}",
             "FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
             "FLEETLOOP_HTTP_LISTEN": f"127.0.0.1:{self.port}",
-            "FLEETLOOP_DETECTOR_INSTANCE_ID": "the-only-one",
+            "FLEETLOOP_INSTANCE_ID": "the-only-one",
             "FLEETLOOP_CONFIG_DIR": str(ROOT / "config"),
         }
         self._log = log

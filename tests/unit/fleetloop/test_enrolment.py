@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from fleetkit.admission import AdmissionList
 from fleetloop.enrolment import Enrolment
 from fleetloop.errors import UserError

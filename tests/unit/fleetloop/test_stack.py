@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
+
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout
 from fleetloop.services import SERVICES

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from fleetloop.broker.jars import KAFKA_VERSION, cache_folder, cached_jars, ensure_jars, find_java, parse_java_version
 from fleetloop.errors import UserError
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from fleetloop.broker.docker import IMAGE, KafkaContainer
 from fleetloop.broker.ladder import find_broker
 from fleetloop.broker.probe import kafka_answers

@@ -6,9 +6,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from fleetloop.supervisor.logs import LogPump, RotatingLog, last_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fleetloop.supervisor.logs import LogPump, RotatingLog, last_lines
 
 
 @settings(max_examples=60)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fleetloop.supervisor.restart import Ended, GiveUp, History, RestartPolicy, StartAgain, after_exit
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fleetloop.supervisor.restart import Ended, GiveUp, History, RestartPolicy, StartAgain, after_exit
 
 POLICY = RestartPolicy(first_delay_s=0.5, factor=2.0, longest_delay_s=4.0, healthy_after_s=10.0, loop_exits=6)
 ENDS = st.builds(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fleetloop.supervisor.spec import ServiceSpec, in_start_order
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fleetloop.supervisor.spec import ServiceSpec, in_start_order
 
 
 def _spec(name: str, *needs: str) -> ServiceSpec:

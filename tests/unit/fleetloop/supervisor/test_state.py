@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from fleetloop.supervisor.processes import ProcessMark, is_running, mark, send
 from fleetloop.supervisor.state import (
     Phase,

@@ -1,0 +1,33 @@
+"""Examines triggers as the detector will read them: the same language, the same catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from campaign_keeper.ports import Examine
+from fleet.campaign.v1 import campaign_pb2
+from fleetdomain.signals import SignalCatalogue
+from triggerlang.definition import from_definition
+from triggerlang.errors import TriggerFileError
+from triggerlang.trigger import check_trigger
+
+
+def examiner(catalogue: SignalCatalogue, memory_s: float) -> Examine:
+    """An examination against `catalogue`, with windows of at most `memory_s` seconds."""
+
+    def examine(campaign: campaign_pb2.Campaign) -> Iterator[campaign_pb2.TriggerProblem]:
+        seen: set[str] = set()
+        for definition in campaign.triggers:
+            if definition.name in seen:
+                yield _problem(definition.name, "name", "two triggers of the campaign have this name; rename one")
+            seen.add(definition.name)
+            try:
+                check_trigger(from_definition(definition), catalogue, memory_s)
+            except TriggerFileError as error:
+                yield _problem(definition.name, error.field, str(error))
+
+    return examine
+
+
+def _problem(trigger: str, field: str, message: str) -> campaign_pb2.TriggerProblem:
+    return campaign_pb2.TriggerProblem(trigger=trigger, field=field, message=message)

@@ -1,0 +1,54 @@
+"""Topics as a test sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from fleetkit.events import Event, to_headers
+
+
+class Topics:
+    """Writes events as services do, and reads topics from their beginning."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, enable_idempotence=True)
+
+    async def start(self) -> None:
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        await self._producer.stop()
+
+    async def write(self, *events: Event, times: int = 1) -> None:
+        """Every event `times` times over, in order."""
+        for event in events:
+            for _ in range(times):
+                headers = to_headers(event, "test")
+                await self._producer.send_and_wait(
+                    event.topic, event.payload, key=event.key.encode(), headers=headers
+                )
+
+    async def read(
+        self, topic: str, key: str, at_least: int, within_s: float = 30.0, settle_s: float = 1.0
+    ) -> list[Any]:
+        """All messages of one key, once `at_least` are there and nothing has come for `settle_s`."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            await consumer._client.force_metadata_update()
+            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+            consumer.assign(partitions)
+            found: list[Any] = []
+            waited_s = quiet_s = 0.0
+            while waited_s < within_s and (len(found) < at_least or quiet_s < settle_s):
+                polled = await consumer.getmany(timeout_ms=250)
+                new = [m for messages in polled.values() for m in messages if m.key == key.encode()]
+                found += new
+                quiet_s = 0.0 if new else quiet_s + 0.25
+                waited_s += 0.25
+            return found
+        finally:
+            await consumer.stop()
