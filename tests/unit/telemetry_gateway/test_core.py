@@ -1,0 +1,126 @@
+"""A vehicle speaks only for itself, and whatever nobody could use is refused by its field."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fleetdomain.frames import Column, FrameBatch
+from fleetdomain.signals import parse_catalogue
+from fleetdomain.validation import BatchError
+from telemetry_gateway.core import (
+    SpanBudget,
+    batch_id,
+    check_batch,
+    check_clip,
+    check_report,
+    check_size,
+    clip_event_id,
+    trace_of,
+)
+from telemetry_gateway.model import NOT_YOURS, Clip, FieldError, Speaker
+
+NOW_NS = 1_700_000_100_000_000_000
+ME = Speaker("fleet", "car")
+CATALOGUE = parse_catalogue("{version: 1, signals: {Speed: {type: float32, min: 0, max: 9}}}")
+BATCH = FrameBatch(
+    "fleet", "car", b"12345678", 3, 0, NOW_NS - 10**9, "gnss", np.array([0], np.int64),
+    {"Speed": Column(np.ones(1, np.float32)), "New": Column(np.ones(1, np.float32))},
+)  # fmt: skip
+CLIP = Clip("a" * 64, 100, "fleet", "car", b"12345678", NOW_NS - 10**10, NOW_NS - 10**9, ("front",))
+
+
+def test_a_batch_of_ones_own_passes_without_what_nobody_knows() -> None:
+    checked = check_batch(BATCH, ME, CATALOGUE, NOW_NS)
+    assert checked.dropped == ("New",)
+    assert set(checked.batch.columns) == {"Speed"}
+
+
+@pytest.mark.parametrize(("field", "value"), [("vehicle_id", "other"), ("fleet_id", "other"), ("vehicle_id", "")])
+def test_nobody_speaks_for_another(field: str, value: str) -> None:
+    with pytest.raises(BatchError) as caught:
+        check_batch(replace(BATCH, **{field: value}), ME, CATALOGUE, NOW_NS)
+    assert (caught.value.code, caught.value.field) == (NOT_YOURS, field)
+
+
+def test_too_large_a_batch_is_refused_before_it_is_looked_at() -> None:
+    check_size(10, 10)
+    with pytest.raises(BatchError, match="at most 10") as caught:
+        check_size(11, 10)
+    assert caught.value.code == "size"
+
+
+def test_a_batch_has_one_id_however_it_comes_and_no_other_has_it() -> None:
+    assert batch_id(BATCH) == batch_id(replace(BATCH, columns={}, start_utc_ns=0))
+    others = [replace(BATCH, sequence=4), replace(BATCH, boot_id=b"87654321"), replace(BATCH, vehicle_id="c")]
+    assert len({batch_id(batch) for batch in [BATCH, *others]}) == 4
+    version, trace, span, flags = trace_of(batch_id(BATCH)).split("-")
+    assert (version, trace, len(span), flags) == ("00", batch_id(BATCH), 16, "01")
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("header.vehicle_id", {"vehicle_id": "other"}),
+        ("header.vehicle_id", {"fleet_id": "other"}),
+        ("header.sha256", {"sha256": "A" * 64}),
+        ("header.sha256", {"sha256": "../" + "a" * 61}),
+        ("header.size_bytes", {"size_bytes": 15}),
+        ("header.size_bytes", {"size_bytes": 1001}),
+        ("header.boot_id", {"boot_id": b"short"}),
+        ("header.end_utc_ns", {"start_utc_ns": 0}),
+        ("header.end_utc_ns", {"end_utc_ns": CLIP.start_utc_ns - 1}),
+        ("header.end_utc_ns", {"end_utc_ns": NOW_NS + 11 * 10**9}),
+        ("header.end_utc_ns", {"start_utc_ns": NOW_NS - 4000 * 10**9}),
+        ("header.model_digest", {"model_digest": "abc"}),
+        ("header.firing_id", {"firing_id": "x" * 257}),
+        ("header.command_id", {"command_id": "x" * 257}),
+        ("header.cameras", {"cameras": ("",)}),
+        ("header.cameras", {"cameras": ("c",) * 65}),
+    ],
+)
+def test_a_wrong_header_is_refused_by_its_field(field: str, change: dict[str, Any]) -> None:
+    with pytest.raises(FieldError) as caught:
+        check_clip(replace(CLIP, **change), ME, 1000, 10, NOW_NS)
+    assert caught.value.field == field
+
+
+def test_a_right_header_passes_and_a_name_that_is_a_path_does_not() -> None:
+    check_clip(CLIP, ME, 1000, 10, NOW_NS)
+    with pytest.raises(FieldError, match=r"header\.vehicle_id"):
+        check_clip(replace(CLIP, vehicle_id=".."), Speaker("fleet", ".."), 1000, 10, NOW_NS)
+    assert clip_event_id("a", "1") != clip_event_id("a", "2")
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("report.boot_id", {"boot_id": b""}),
+        ("report.end_utc_ns", {"end_utc_ns": 0}),
+        ("report.start_utc_ns", {"start_utc_ns": -(2**62)}),
+        ("report.model_digest", {"digests": {"model_digest": "x"}}),
+        ("report.distance_km", {"amounts": {"distance_km": float("inf")}}),
+        ("report.distance_km", {"amounts": {"distance_km": -0.1}}),
+    ],
+)
+def test_a_report_that_cannot_be_counted_is_refused_by_its_field(field: str, change: dict[str, Any]) -> None:
+    good: dict[str, Any] = {
+        "boot_id": b"12345678",
+        "start_utc_ns": 1,
+        "end_utc_ns": 2,
+        "digests": {"model_digest": ""},
+        "amounts": {"distance_km": 0.0},
+    }
+    check_report(**good)
+    with pytest.raises(FieldError) as caught:
+        check_report(**{**good, **change})
+    assert caught.value.field == field
+
+
+def test_spans_are_bounded_in_each_second() -> None:
+    budget = SpanBudget(2)
+    assert [budget.allows(at) for at in (0, 1, 2, 10**9, 10**9 + 1, 10**9 + 2)] == [True, True, False] * 2
+    assert not SpanBudget(0).allows(5)
