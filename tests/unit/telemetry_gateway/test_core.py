@@ -40,7 +40,7 @@ def test_a_batch_of_ones_own_passes_without_what_nobody_knows() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [("vehicle_id", "other"), ("fleet_id", "other"), ("vehicle_id", "")])
-def test_nobody_speaks_for_another(field: str, value: str) -> None:
+def test_nobody_speaks_for_another(field: str, value: Any) -> None:
     with pytest.raises(BatchError) as caught:
         check_batch(replace(BATCH, **{field: value}), ME, CATALOGUE, NOW_NS)
     assert (caught.value.code, caught.value.field) == (NOT_YOURS, field)

@@ -1,0 +1,40 @@
+"""A subscriber to new models in a few lines. It goes on where it left off, also when it was down meanwhile.
+
+fleetloop up                       # in one terminal
+python examples/subscriber.py      # in another; Ctrl-C ends it
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fleet.rollout.v1 import rollout_pb2
+from fleetloop import RunningFleet, watch_models
+
+TOKEN = Path("models.seen")
+
+
+def read_token() -> int:
+    return int(TOKEN.read_text()) if TOKEN.exists() else 0
+
+
+def keep_token(sequence: int) -> None:
+    TOKEN.write_text(str(sequence))
+
+
+async def main() -> None:
+    fleet = RunningFleet.open(".fleetloop")
+    address = fleet.address("rollout-controller")
+    credentials = fleet.credentials("subscriber", datetime.now(UTC))
+    async for change in watch_models(address, credentials, resume_after=read_token()):
+        stage = rollout_pb2.ModelStage.Name(change.stage).removeprefix("MODEL_STAGE_").lower()
+        print(f"{change.model_version} is {stage}: {'; '.join(change.reasons)} ({change.artifact_address})")
+        keep_token(change.sequence)  # only after it was handled: then nothing is ever missed
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())
