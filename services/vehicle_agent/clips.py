@@ -1,0 +1,115 @@
+"""Clips on the vehicle's disk, from the cut until the gateway says that they are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from vehicle_agent.commands import Standing
+from vehicle_agent.model import ClipHeader
+from vehicle_agent.ring_buffer import Cut, write_cut
+from vehicle_agent.spool import replace_text
+
+_KEPT_MARKS = 10_000
+_CLIP, _HEADER, _DONE = ".mcap", ".json", ".stored"
+
+
+class ClipShelf:
+    """A folder of clips by command: <command>.mcap with <command>.json; <command>.stored once that is over."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        folder.mkdir(parents=True, exist_ok=True)
+        for draft in folder.glob("*.tmp"):
+            draft.unlink(missing_ok=True)
+        self.dropped = 0
+        """Clips that had to make room."""
+        self.on_put: Callable[[], None] = lambda: None
+
+    def standing(self, command_id: str) -> Standing:
+        """How far a command's clip has come."""
+        if self._path(command_id, _HEADER).exists():
+            return Standing.CUT
+        return Standing.STORED if self._path(command_id, _DONE).exists() else Standing.UNKNOWN
+
+    def write(self, cut: Cut, priority: int) -> ClipHeader:
+        """Writes a clip. The header comes last: a clip without one never happened. Takes a while: use a thread."""
+        path = self._path(cut.info.command_id, _CLIP)
+        draft = path.with_suffix(".tmp")
+        with draft.open("wb") as file:
+            cameras = write_cut(cut, file)
+        with draft.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = draft.stat().st_size
+        draft.replace(path)
+        header = ClipHeader(
+            command_id=cut.info.command_id,
+            firing_id=cut.info.firing_id,
+            boot_id=cut.info.boot_id.hex(),
+            sha256=digest,
+            size_bytes=size,
+            start_utc_ns=cut.info.utc_ns(cut.start_ns),
+            end_utc_ns=cut.info.utc_ns(cut.end_ns),
+            cameras=cameras,
+            model_digest=cut.info.model_digest,
+            priority=priority,
+        )
+        replace_text(self._path(header.command_id, _HEADER), json.dumps(asdict(header)))
+        return header
+
+    def waiting(self) -> list[ClipHeader]:
+        """Clips that are not stored yet, highest priority first."""
+        headers = [_header(path) for path in sorted(self._folder.glob(f"*{_HEADER}"))]
+        return sorted(headers, key=lambda header: -header.priority)
+
+    def make_room(self) -> int:
+        """Drops clips of the lowest priority until the rest fits; how many."""
+        headers = self.waiting()
+        total, dropped = sum(header.size_bytes for header in headers), 0
+        while total > self._max_bytes and len(headers) > 1:
+            least = headers.pop()
+            total -= least.size_bytes
+            dropped += 1
+            self._forget(least.command_id)
+        self.dropped += dropped
+        return dropped
+
+    def content(self, header: ClipHeader) -> Path:
+        """Where a clip's bytes lie."""
+        return self._path(header.command_id, _CLIP)
+
+    def stored(self, header: ClipHeader) -> None:
+        """Marks a clip as stored and forgets its bytes; the oldest marks are forgotten too."""
+        replace_text(self._path(header.command_id, _DONE), header.sha256)
+        self._forget(header.command_id)
+        marks = list(self._folder.glob(f"*{_DONE}"))
+        if len(marks) > _KEPT_MARKS:
+            for mark in sorted(marks, key=lambda path: path.stat().st_mtime)[: _KEPT_MARKS // 10]:
+                mark.unlink(missing_ok=True)
+
+    def stored_digest(self, command_id: str) -> str:
+        """SHA-256 of the clip that was stored for a command; empty when there is none."""
+        try:
+            return self._path(command_id, _DONE).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def forget_stored(self, command_id: str) -> None:
+        """The fleet has lost the clip: the command may be carried out again."""
+        self._path(command_id, _DONE).unlink(missing_ok=True)
+
+    def _forget(self, command_id: str) -> None:
+        self._path(command_id, _HEADER).unlink(missing_ok=True)
+        self._path(command_id, _CLIP).unlink(missing_ok=True)
+
+    def _path(self, command_id: str, suffix: str) -> Path:
+        return self._folder / f"{hashlib.sha256(command_id.encode()).hexdigest()[:40]}{suffix}"
+
+
+def _header(path: Path) -> ClipHeader:
+    raw = json.loads(path.read_text())
+    return ClipHeader(**{**raw, "cameras": tuple(raw["cameras"])})

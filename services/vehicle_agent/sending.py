@@ -1,0 +1,173 @@
+"""Empties a vehicle's spools into the gateway and listens for its commands, through breaks of the network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import grpc
+
+from fleet.command.v1 import command_pb2
+from fleet.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
+from fleetkit.logs import get_logger
+from vehicle_agent.spool import Key, Spool
+
+log = get_logger(__name__)
+WINDOW = 32
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _REFUSED_PAUSE_S = 0.2, 5.0, 30.0
+_REFUSALS = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
+_STREAM = "/fleet.telemetry.v1.TelemetryService/StreamTelemetry"
+_REPORT = "/fleet.telemetry.v1.TelemetryService/ReportHealth"
+
+
+def _as_is(payload: bytes) -> bytes:
+    return payload
+
+
+async def persist(vehicle_id: str, what: str, converse: Callable[[], Awaitable[bool]]) -> None:
+    """Calls `converse` over and over, waiting longer while it gets nowhere. It returns True after progress."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            progress = await converse()
+            pause_s = _FIRST_PAUSE_S if progress else min(2 * pause_s, _LONGEST_PAUSE_S)
+        except grpc.aio.AioRpcError as error:
+            refused = error.code() in _REFUSALS
+            pause_s = _REFUSED_PAUSE_S if refused else min(2 * pause_s, _LONGEST_PAUSE_S)
+            level = log.warning if refused else log.info
+            level(f"{what}_interrupted", vehicle=vehicle_id, code=error.code().name, details=error.details())
+        await asyncio.sleep(pause_s)
+
+
+class TelemetrySender:
+    """Sends what is in the spool, oldest first, and removes what the gateway has answered for."""
+
+    def __init__(self, vehicle_id: str, channel: grpc.aio.Channel, spool: Spool, window: int = WINDOW) -> None:
+        self._vehicle_id = vehicle_id
+        self._open = channel.stream_stream(
+            _STREAM, request_serializer=_as_is, response_deserializer=telemetry_pb2.StreamTelemetryResponse.FromString
+        )
+        self._spool = spool
+        self._window = window
+        self._unsent: deque[Key] = deque()
+        self._news = asyncio.Event()
+        spool.on_put = self._take
+        self.stored = 0
+        """Batches that Kafka has."""
+        self.rejected = 0
+        """Batches that the gateway refused; they are gone, since sending them again would not help."""
+
+    def _take(self, key: Key) -> None:
+        self._unsent.append(key)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await persist(self._vehicle_id, "telemetry", self._converse)
+
+    async def _converse(self) -> bool:
+        before = self.stored + self.rejected
+        self._unsent = deque(self._spool.keys())
+        self._news.set()
+        room = asyncio.Semaphore(self._window)
+        call = self._open(wait_for_ready=True)
+        writer = asyncio.create_task(self._write(call, room))
+        try:
+            while (response := await call.read()) is not grpc.aio.EOF:
+                self._settle(response)
+                room.release()
+            status = await call.code()
+            if status in _REFUSALS:
+                raise grpc.aio.AioRpcError(status, grpc.aio.Metadata(), grpc.aio.Metadata(), await call.details())
+        finally:
+            writer.cancel()
+            with suppress(asyncio.CancelledError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await writer
+            call.cancel()
+        return self.stored + self.rejected > before
+
+    async def _write(self, call: grpc.aio.StreamStreamCall, room: asyncio.Semaphore) -> None:
+        while True:
+            while not self._unsent:
+                self._news.clear()
+                await self._news.wait()
+            await room.acquire()
+            payload = self._spool.read(self._unsent.popleft())
+            if payload is None:
+                room.release()
+            else:
+                await call.write(payload)
+
+    def _settle(self, response: telemetry_pb2.StreamTelemetryResponse) -> None:
+        self._spool.acknowledge((response.boot_id, response.sequence))
+        if response.status == telemetry_pb2.BATCH_STATUS_STORED:
+            self.stored += 1
+        else:
+            self.rejected += 1
+            log.warning("batch_rejected", vehicle=self._vehicle_id, error=response.error.message)
+        if response.dropped_columns:
+            log.warning("columns_dropped", vehicle=self._vehicle_id, columns=list(response.dropped_columns))
+
+
+class ReportSender:
+    """Sends health reports one after the other; one that cannot be counted is given up."""
+
+    def __init__(self, vehicle_id: str, channel: grpc.aio.Channel, spool: Spool) -> None:
+        self._vehicle_id = vehicle_id
+        self._report = channel.unary_unary(
+            _REPORT, request_serializer=_as_is, response_deserializer=telemetry_pb2.ReportHealthResponse.FromString
+        )
+        self._spool = spool
+        self._news = asyncio.Event()
+        spool.on_put = lambda key: self._news.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await persist(self._vehicle_id, "reports", self._converse)
+
+    async def _converse(self) -> bool:
+        while not len(self._spool):
+            self._news.clear()
+            await self._news.wait()
+        for key, payload in self._spool.messages():
+            try:
+                await self._report(payload, timeout=30, wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+                log.warning("report_refused", vehicle=self._vehicle_id, details=error.details())
+            self._spool.acknowledge(key)
+        return True
+
+
+class CommandListener:
+    """Hands every command that comes to `obey`, also repeats."""
+
+    def __init__(
+        self,
+        fleet_id: str,
+        vehicle_id: str,
+        channel: grpc.aio.Channel,
+        obey: Callable[[command_pb2.VehicleCommand], None],
+    ) -> None:
+        self._request = telemetry_pb2.StreamCommandsRequest(fleet_id=fleet_id, vehicle_id=vehicle_id)
+        self._stub = telemetry_pb2_grpc.TelemetryServiceStub(channel)
+        self._obey = obey
+        self.connected = asyncio.Event()
+        """The gateway has taken the stream."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await persist(self._request.vehicle_id, "commands", self._converse)
+
+    async def _converse(self) -> bool:
+        heard = False
+        call = self._stub.StreamCommands(self._request, wait_for_ready=True)
+        await call.wait_for_connection()
+        self.connected.set()
+        async for response in call:
+            heard = True
+            self._obey(response.command)
+        return heard

@@ -1,0 +1,160 @@
+"""Finds out what this vehicle is meant to run, and fetches it: TUF, with a director as Uptane has it.
+
+The director says which digests, the models repository vouches for every file of them with two keys, and the digest
+over the files must be the one that the director named. A compromised server can withhold, but not replace.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, RepositoryError
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import Updater
+from tuf.ngclient.fetcher import FetcherInterface
+
+from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from vehicle_agent.model import AgentError, Assignment, ModelRefusedError
+
+ASSIGNMENT = "assignment.json"
+DIRECTOR, MODELS = "director", "models"
+METADATA_URL, TARGETS_URL = "metadata", "targets"
+_COHORTS = ("control", "shadow", "canary")
+
+
+class UnreachableError(AgentError):
+    """The repositories did not answer, or changed meanwhile; try again later."""
+
+
+class ModelShelf:
+    """Models that were fetched, by digest; all vehicles of a process share it, after each has checked for itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def lock(self, digest: str) -> threading.Lock:
+        """Held while a model is fetched or checked."""
+        return self._locks[digest]
+
+
+class ModelUpdater:
+    """One vehicle's view of both repositories. Blocks: use a thread."""
+
+    def __init__(
+        self,
+        vehicle_id: str,
+        trust: Path,
+        state: Path,
+        shelf: ModelShelf,
+        fetcher_of: Callable[[str], FetcherInterface],
+    ) -> None:
+        """`trust` holds director/1.root.json and models/1.root.json; `state` remembers which versions were seen."""
+        self._vehicle_id = vehicle_id
+        self._roots = {name: (trust / name / "1.root.json").read_bytes() for name in (DIRECTOR, MODELS)}
+        self._state = state
+        self._shelf = shelf
+        self._fetcher_of = fetcher_of
+
+    def assignment(self) -> Assignment:
+        """What the director signed for this vehicle. Raises UnreachableError and ModelRefusedError."""
+        try:
+            updater = self._updater(DIRECTOR)
+            target = updater.get_targetinfo(ASSIGNMENT)
+            if target is None:
+                raise ModelRefusedError(f"the director lists no {ASSIGNMENT}")
+            path = self._state / DIRECTOR / ASSIGNMENT
+            updater.download_target(target, str(path))
+            return self._read(path.read_bytes())
+        except DownloadLengthMismatchError as error:
+            raise ModelRefusedError(f"the director sent too much: {error}") from error
+        except DownloadError as error:
+            raise UnreachableError(f"the director did not answer: {error}") from error
+        except RepositoryError as error:
+            raise ModelRefusedError(f"the director's metadata is not to be trusted: {error}") from error
+
+    def model(self, digest: str) -> Path:
+        """The folder with a model's files, each as two keys vouched for it, all together of this digest.
+
+        Raises UnreachableError and ModelRefusedError.
+        """
+        try:
+            updater = self._updater(MODELS)
+            targets = {name: self._target(updater, f"models/{digest}/{name}") for name in VEHICLE_FILES}
+            with self._shelf.lock(digest):
+                return self._fetch(updater, digest, targets)
+        except DownloadLengthMismatchError as error:
+            raise ModelRefusedError(f"model {digest}: longer than was signed: {error}") from error
+        except DownloadError as error:
+            raise UnreachableError(f"model {digest} did not come: {error}") from error
+        except RepositoryError as error:
+            raise ModelRefusedError(f"model {digest} is not to be trusted: {error}") from error
+
+    def _updater(self, repository: str) -> Updater:
+        folder = self._state / repository
+        folder.mkdir(parents=True, exist_ok=True)
+        updater = Updater(
+            str(folder),
+            METADATA_URL,
+            target_base_url=TARGETS_URL,
+            fetcher=self._fetcher_of(repository),
+            bootstrap=self._roots[repository],
+        )
+        updater.refresh()
+        return updater
+
+    @staticmethod
+    def _target(updater: Updater, path: str) -> TargetFile:
+        target = updater.get_targetinfo(path)
+        if target is None:
+            raise ModelRefusedError(f"{path} is not listed: nobody vouches for it")
+        return target
+
+    def _fetch(self, updater: Updater, digest: str, targets: dict[str, TargetFile]) -> Path:
+        folder = self._shelf.folder / digest
+        if not _is_whole(folder, targets):
+            shutil.rmtree(folder, ignore_errors=True)
+            draft = self._shelf.folder / f".{digest}.draft"
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            for name, target in targets.items():
+                updater.download_target(target, str(draft / name))
+            draft.rename(folder)
+        hashes = {name: sha256_hex((folder / name).read_bytes()) for name in targets}
+        if artifact_digest(hashes) != digest:
+            shutil.rmtree(folder)
+            raise ModelRefusedError(f"the files listed for model {digest} have the digest {artifact_digest(hashes)}")
+        return folder
+
+    def _read(self, content: bytes) -> Assignment:
+        try:
+            raw = json.loads(content)
+            whose = raw["vehicle_id"]
+            assignment = Assignment(
+                str(raw["active"]),
+                str(raw["shadow"]),
+                str(raw["rollout_id"]),
+                str(raw["cohort"]),
+                int(raw["version"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelRefusedError(f"{ASSIGNMENT} cannot be read: {error!r}") from error
+        if whose != self._vehicle_id or assignment.cohort not in _COHORTS:
+            raise ModelRefusedError(f"{ASSIGNMENT} is for {whose!r}, cohort {assignment.cohort!r}")
+        return assignment
+
+
+def _is_whole(folder: Path, targets: dict[str, TargetFile]) -> bool:
+    """True when every file is there and is the one that was signed for."""
+    try:
+        for name, target in targets.items():
+            target.verify_length_and_hashes((folder / name).read_bytes())
+    except (OSError, RepositoryError):
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""Brings clips to the gateway, from wherever the last attempt got to."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+
+from fleet.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
+from fleetkit.logs import get_logger
+from vehicle_agent.clips import ClipShelf
+from vehicle_agent.model import ClipHeader
+from vehicle_agent.sending import persist
+
+log = get_logger(__name__)
+CHUNK_BYTES = 256 * 1024
+_TIMEOUT_S = 600.0
+
+
+class ClipUploader:
+    """One vehicle's clips, one after the other, highest priority first."""
+
+    def __init__(
+        self,
+        fleet_id: str,
+        vehicle_id: str,
+        channel: grpc.aio.Channel,
+        shelf: ClipShelf,
+        pause_between_chunks_s: float = 0.0,
+    ) -> None:
+        """`pause_between_chunks_s` makes a slow uplink."""
+        self._fleet_id = fleet_id
+        self._vehicle_id = vehicle_id
+        self._stub = telemetry_pb2_grpc.TelemetryServiceStub(channel)
+        self._shelf = shelf
+        self._pause_s = pause_between_chunks_s
+        self._news = asyncio.Event()
+        self.uploaded = 0
+        self.refused = 0
+        """Clips that the gateway will never take; they are gone."""
+        self.bytes = 0
+        """Sent in chunks, also in vain."""
+
+    def wake(self) -> None:
+        """There is a clip to upload."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await persist(self._vehicle_id, "upload", self._converse)
+
+    async def is_stored(self, sha256: str) -> bool:
+        """Whether the fleet has a clip of this vehicle. Raises grpc.aio.AioRpcError."""
+        request = telemetry_pb2.GetUploadRequest(sha256=sha256, vehicle_id=self._vehicle_id)
+        return bool((await self._stub.GetUpload(request, timeout=30, wait_for_ready=True)).stored)
+
+    async def _converse(self) -> bool:
+        self._news.clear()
+        waiting = self._shelf.waiting()
+        if not waiting:
+            await self._news.wait()
+            return True
+        for header in waiting:
+            try:
+                await self._upload(header)
+                self.uploaded += 1
+            except grpc.aio.AioRpcError as error:
+                lost = error.code() is grpc.StatusCode.DATA_LOSS and _is_damaged(self._shelf.content(header), header)
+                if error.code() is not grpc.StatusCode.INVALID_ARGUMENT and not lost:
+                    raise
+                self.refused += 1
+                log.warning("clip_refused", vehicle=self._vehicle_id, details=error.details())
+            except FileNotFoundError:  # it had to make room
+                continue
+            self._shelf.stored(header)
+        return True
+
+    async def _upload(self, header: ClipHeader) -> None:
+        """Returns once the gateway has stored the clip and announced it."""
+        request = telemetry_pb2.GetUploadRequest(sha256=header.sha256, vehicle_id=self._vehicle_id)
+        progress = await self._stub.GetUpload(request, timeout=30, wait_for_ready=True)
+        # A stored one is named once more: the gateway may have died before it announced it.
+        offset = header.size_bytes if progress.stored else progress.next_offset
+        messages = self._messages(header, self._shelf.content(header), offset)
+        answer = await self._stub.UploadClip(messages, timeout=_TIMEOUT_S, wait_for_ready=True)
+        log.info("clip_stored", vehicle=self._vehicle_id, address=answer.address, firing=header.firing_id)
+
+    async def _messages(
+        self, header: ClipHeader, path: Path, offset: int
+    ) -> AsyncIterator[telemetry_pb2.UploadClipRequest]:
+        yield telemetry_pb2.UploadClipRequest(
+            header=telemetry_pb2.ClipHeader(
+                sha256=header.sha256,
+                size_bytes=header.size_bytes,
+                fleet_id=self._fleet_id,
+                vehicle_id=self._vehicle_id,
+                command_id=header.command_id,
+                firing_id=header.firing_id,
+                start_utc_ns=header.start_utc_ns,
+                end_utc_ns=header.end_utc_ns,
+                cameras=header.cameras,
+                boot_id=bytes.fromhex(header.boot_id),
+                model_digest=header.model_digest,
+            )
+        )
+        with path.open("rb") as file:
+            file.seek(offset)
+            while data := file.read(CHUNK_BYTES):
+                yield telemetry_pb2.UploadClipRequest(chunk=telemetry_pb2.ClipChunk(offset=offset, data=data))
+                offset += len(data)
+                self.bytes += len(data)
+                if self._pause_s:
+                    await asyncio.sleep(self._pause_s)
+
+
+def _is_damaged(path: Path, header: ClipHeader) -> bool:
+    """True when our own copy is not what it was: sending it again would never help."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() != header.sha256
