@@ -7,6 +7,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from fleet.label.v1 import label_pb2, label_pb2_grpc
+from fleetdomain.clips import ClipError
 from fleetdomain.tasks import TaskSchema, TaskSchemaError
 from fleetkit.clock import Clock
 from fleetkit.database import Database, Transaction
@@ -68,8 +69,8 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
         )
         try:
             frames = await frames_around(self._objects, created, request.instants)
-        except ObjectMissingError as error:
-            raise invalid("task_id", f"the clip of this task is gone: {error}") from error
+        except (ObjectMissingError, ClipError) as error:
+            raise invalid("task_id", f"the clip of this task cannot be shown: {error}") from error
         return label_pb2.GetTaskFramesResponse(frames=frames)
 
     async def SubmitLabel(

@@ -1,0 +1,50 @@
+"""The composition root of dataset_curator."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from fleetdomain.trunk import load_trunk
+
+from dataset_curator.committing import Committer
+from dataset_curator.rpc import ALLOWED, SERVICE_NAME, DatasetService
+from dataset_curator.settings import DatasetCuratorSettings, load_curation
+from dataset_curator.store import Base
+from dataset_curator.stream import effects
+from dataset_curator.tables import DatasetTables
+from dataset_curator.transactions import SERVICE
+from fleet.dataset.v1 import dataset_pb2_grpc
+from fleetdomain.tasks import load_task_schema
+from fleetkit.clock import SystemClock
+from fleetkit.identity import AllowList
+from fleetkit.keeping import open_keeping, spawn_keeping
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.objects import Objects
+from fleetkit.rpc import RpcServer
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
+    """Wires the curator together."""
+    clock = SystemClock()
+    schema = load_task_schema(settings.config_dir / "tasks.yaml")
+    curation = load_curation(settings.config_dir / "curation.yaml")
+    trunk = await asyncio.to_thread(load_trunk)
+    tables = DatasetTables(settings.tables_url or f"{settings.objects_url}/{settings.fleet_id}/datasets")
+    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
+    committer = Committer(
+        keeping.database, tables, Objects(settings.objects_url), schema, trunk, curation, settings.fleet_id, clock
+    )
+    spawn_keeping(runtime, settings, clock, keeping, effects(clock))
+    runtime.spawn("commit", committer.run(runtime.stopping, settings.tick_s))
+    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    service = DatasetService(keeping.database, tables, committer, schema, trunk, clock)
+    dataset_pb2_grpc.add_DatasetServiceServicer_to_server(service, server.server)
+    await server.start([SERVICE_NAME])
+    runtime.on_stop(server.stop)
+
+
+if __name__ == "__main__":
+    run_service(SERVICE, DatasetCuratorSettings, start)

@@ -1,0 +1,88 @@
+"""Samples from what came in: a labelled moment of a clip, or a row of an already labelled set."""
+
+from __future__ import annotations
+
+import numpy as np
+from fleetdomain.labelled_set import LabelledRow
+
+from dataset_curator.core import content_digest
+from dataset_curator.model import Sample
+from dataset_curator.ports import Trunk
+from fleet.label.v1 import label_pb2
+from fleetdomain.clips import ClipError, Drive, read_drive
+from fleetdomain.tasks import TaskSchema
+from fleetkit.objects import Objects
+
+_SOURCES = {
+    label_pb2.LABEL_SOURCE_HUMAN: "human",
+    label_pb2.LABEL_SOURCE_HINDSIGHT: "hindsight",
+    label_pb2.LABEL_SOURCE_SENSOR: "sensor",
+    label_pb2.LABEL_SOURCE_MODEL: "model",
+}
+
+
+def sample_of(labelled: label_pb2.SampleLabelled, objects: Objects, schema: TaskSchema, trunk: Trunk) -> Sample:
+    """The sample behind a label, with its pixels read from the clip.
+
+    Raises ClipError or ObjectMissingError when the clip lacks what the net sees at the moment, TaskSchemaError
+    when the schema has no such choice.
+    """
+    drive = read_drive(objects.get(labelled.clip_address))
+    cameras = [camera.name for camera in schema.cameras]
+    period_s = _camera_period_s(drive, cameras[0]) * schema.frames.stride
+    frames = drive.frames_at(cameras, labelled.moment_monotonic_ns, schema.frames.count, period_s)
+    choice = labelled.answers[labelled.task]
+    origin = labelled.provenance
+    return Sample(
+        sample_id=origin.sample_id,
+        task=labelled.task,
+        choice=choice,
+        answers={labelled.task: dict(schema.task(labelled.task).answer(choice).heads)},
+        frames=frames,
+        content_sha256=content_digest(frames),
+        embedding=trunk.embed(frames),
+        trunk=trunk.name,
+        place=f"{labelled.place.latitude_deg:.6f},{labelled.place.longitude_deg:.6f}"
+        if labelled.HasField("place")
+        else "",
+        moment_utc_ns=labelled.moment_utc_ns,
+        vehicle_id=origin.vehicle_id,
+        clip_id=origin.clip_id,
+        clip_address=labelled.clip_address,
+        firing_id=origin.firing_id,
+        trigger=origin.trigger,
+        trigger_version=origin.trigger_version,
+        campaign=origin.campaign,
+        model_digest=origin.model_digest,
+        label_source=_SOURCES.get(labelled.source, ""),
+        label_confidence=labelled.confidence,
+        labelled_at_utc_ns=labelled.labelled_at_utc_ns,
+        detected_at_utc_ns=labelled.detected_at_utc_ns,
+    )
+
+
+def _camera_period_s(drive: Drive, camera: str) -> float:
+    times = np.array([image.time_ns for image in drive.images(camera)])
+    if len(times) < 2:
+        raise ClipError(f"camera {camera}", "has fewer than two frames; the net sees several")
+    return float(np.median(np.diff(times))) / 1e9
+
+
+def imported_sample(row: LabelledRow, schema: TaskSchema, trunk: Trunk, now_utc_ns: int) -> Sample:
+    """A row of a labelled set as a sample. Raises TaskSchemaError when its answers are not the schema's."""
+    schema.encode(row.answers)
+    return Sample(
+        sample_id=row.sample_id,
+        task="stop_sign" if row.choice else "",
+        choice=row.choice,
+        answers={task: dict(heads) for task, heads in row.answers.items()},
+        frames=row.frames,
+        content_sha256=content_digest(row.frames),
+        embedding=trunk.embed(row.frames),
+        trunk=trunk.name,
+        slice=row.slice,
+        place=row.place,
+        moment_utc_ns=row.moment_utc_ns,
+        label_source="imported",
+        labelled_at_utc_ns=now_utc_ns,
+    )

@@ -1,0 +1,122 @@
+"""DatasetService: versions, what they differ in, and the import of labelled sets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import grpc
+from fleetdomain.labelled_set import LabelledSetError, read_labelled_set
+
+from dataset_curator import transactions
+from dataset_curator.committing import Committer
+from dataset_curator.ports import Trunk
+from dataset_curator.preparing import imported_sample
+from dataset_curator.tables import DatasetTables
+from fleet.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from fleetdomain.tasks import TaskSchema, TaskSchemaError
+from fleetkit.clock import Clock
+from fleetkit.database import Database
+from fleetkit.rpc import RpcError, caller, invalid
+
+SERVICE_NAME = "fleet.dataset.v1.DatasetService"
+ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/*")}
+_MOST_CHANGES = 10_000
+
+
+class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
+    """See protos/fleet/dataset/v1/dataset.proto for what each call promises."""
+
+    def __init__(
+        self,
+        database: Database,
+        tables: DatasetTables,
+        committer: Committer,
+        schema: TaskSchema,
+        trunk: Trunk,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._tables = tables
+        self._committer = committer
+        self._schema = schema
+        self._trunk = trunk
+        self._clock = clock
+
+    async def ImportDataset(
+        self, request: dataset_pb2.ImportDatasetRequest, context: object
+    ) -> dataset_pb2.ImportDatasetResponse:
+        if not request.request_id:
+            raise invalid("request_id", "give every attempt of one request the same random id")
+        if not request.dataset.replace("-", "").replace("_", "").isalnum():
+            raise invalid("dataset", "a name of letters, digits, - and _ is wanted")
+        key = f"{caller()}:{request.request_id}"
+        known = await self._database.run(lambda tx: tx.response_of(key, "ImportDataset"))
+        if known is not None:
+            return dataset_pb2.ImportDatasetResponse.FromString(known)
+        now_ns = self._clock.now_utc_ns()
+        try:
+            samples = await asyncio.to_thread(
+                lambda: [
+                    imported_sample(row, self._schema, self._trunk, now_ns)
+                    for row in read_labelled_set(Path(request.source_address))
+                ]
+            )
+        except (LabelledSetError, TaskSchemaError) as error:
+            raise invalid("source_address", str(error)) from error
+        if not samples:
+            raise invalid("source_address", "the set has no samples")
+        committed = await self._committer.import_samples(
+            request.dataset, samples, request.reason, request.frozen, key
+        )
+        return dataset_pb2.ImportDatasetResponse(committed=committed)
+
+    async def ListVersions(
+        self, request: dataset_pb2.ListVersionsRequest, context: object
+    ) -> dataset_pb2.ListVersionsResponse:
+        found = await self._database.run(lambda tx: transactions.versions(tx, request.dataset))
+        return dataset_pb2.ListVersionsResponse(versions=found)
+
+    async def DiffVersions(
+        self, request: dataset_pb2.DiffVersionsRequest, context: object
+    ) -> dataset_pb2.DiffVersionsResponse:
+        known = {v.version for v in await self._database.run(lambda tx: transactions.versions(tx, request.dataset))}
+        for field, version in (("base", request.base), ("head", request.head)):
+            if version not in known:
+                raise RpcError(grpc.StatusCode.NOT_FOUND, f"{request.dataset} has no version {version}", field)
+        changes = await asyncio.to_thread(self._changes, request)
+        return dataset_pb2.DiffVersionsResponse(
+            changes=changes[:_MOST_CHANGES], truncated=len(changes) > _MOST_CHANGES
+        )
+
+    def _changes(self, request: dataset_pb2.DiffVersionsRequest) -> list[dataset_pb2.SampleChange]:
+        columns = ["sample_id", "task", "choice", "trigger", "trigger_version", "answers"]
+        base = {row["sample_id"]: row for row in self._tables.rows(request.dataset, request.base, columns)}
+        head = {row["sample_id"]: row for row in self._tables.rows(request.dataset, request.head, columns)}
+        changes = []
+        for sample_id in sorted({*base, *head}):
+            old, new = base.get(sample_id), head.get(sample_id)
+            if old is not None and new is not None and old["answers"] == new["answers"]:
+                continue
+            row = new or old or {}
+            change = "added" if old is None else "removed" if new is None else "relabelled"
+            changes.append(
+                dataset_pb2.SampleChange(
+                    sample_id=sample_id,
+                    change=change,
+                    trigger=row["trigger"],
+                    trigger_version=row["trigger_version"],
+                    answers=_answers(new),
+                    answers_before=_answers(old) if change == "relabelled" else {},
+                )
+            )
+        return changes
+
+
+def _answers(row: dict[str, object] | None) -> dict[str, str]:
+    if row is None:
+        return {}
+    if row["choice"]:
+        return {str(row["task"]): str(row["choice"])}
+    return {task: json.dumps(heads) for task, heads in json.loads(str(row["answers"])).items()}

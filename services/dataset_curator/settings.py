@@ -1,0 +1,54 @@
+"""Settings of dataset_curator, and the curation rules that users edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dataset_curator.core import CommitPolicy, LikenessBounds
+from fleetkit.settings import ServiceSettings, SettingsError
+
+
+class DatasetCuratorSettings(ServiceSettings):
+    """What the curator is told beside what every service is."""
+
+    tables_url: str = Field("", description="Root of the Lance tables; empty: `datasets` below the object store.")
+    tick_s: float = Field(1.0, gt=0, description="Seconds between looks for commits that are due.")
+
+
+class _CurationFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    commit_samples: int = Field(ge=1)
+    commit_wait_s: float = Field(gt=0)
+    commit_most: int = Field(ge=1)
+    near_duplicate: float = Field(gt=0, le=1)
+    test_set: float = Field(gt=0, le=1)
+
+
+class Curation(BaseModel):
+    """config/curation.yaml."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    policy: CommitPolicy
+    bounds: LikenessBounds
+    commit_most: int
+
+
+def load_curation(path: Path) -> Curation:
+    """Reads config/curation.yaml. Raises SettingsError that names the field."""
+    try:
+        raw = _CurationFile.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file; config/curation.yaml is the one shipped") from error
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("\n".join(lines)) from error
+    return Curation(
+        policy=CommitPolicy(raw.commit_samples, raw.commit_wait_s),
+        bounds=LikenessBounds(raw.near_duplicate, raw.test_set),
+        commit_most=raw.commit_most,
+    )

@@ -1,0 +1,127 @@
+"""The automatic source: what the rest of the clip shows, once the car has come closer.
+
+A thing that the model did not see at the trigger's moment is often plain a second later, and what the driver then
+did says whether it counted. Hindsight answers only where both agree: the model came to see it clearly in at least
+two later frames, and the car halted for no other reason. Everything else is left to people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet.label.v1 import label_pb2
+from fleetdomain.clips import ClipError, Drive, read_drive
+from fleetdomain.tasks import Task, TaskSchema, TaskSchemaError
+from fleetkit.clock import Clock
+from fleetkit.database import Database
+from fleetkit.logs import get_logger
+from fleetkit.objects import ObjectMissingError, Objects
+from label_desk import transactions
+from label_desk.metrics import HINDSIGHT_UNSURE
+from label_desk.model import Source, Vote
+
+AUTHOR = "hindsight/1"
+CLEAR = 0.9
+"""Probability from which a later frame counts as having seen the thing."""
+CLEAR_FRAMES = 2
+HALT_KMH, WAS_DRIVING_KMH = 5.0, 12.0
+_HIDDEN = "occluded"
+_TICK_S = 0.5
+log = get_logger(__name__)
+
+
+def look_back(drive: Drive, schema: TaskSchema, task_name: str, moment_ns: int, now_utc_ns: int) -> Vote | None:
+    """The answer that the rest of a clip gives, or None when it gives none.
+
+    Only tasks with a decision can be answered: all its heads have to become clear after the moment.
+    """
+    task = schema.task(task_name)
+    paths = [schema.signal_names("Perception")[f"{task_name}.{head}"][0] for head in task.decision]
+    if not paths or any(path not in drive.signals for path in paths):
+        return None
+    times = drive.signals[paths[0]].times_ns
+    sure = np.min([_at(drive, path, times) for path in paths], axis=0)
+    clear = (times > moment_ns) & (sure >= CLEAR)
+    if clear.sum() < CLEAR_FRAMES or not _halted_for_it(drive, moment_ns):
+        return None
+    before = sure[times <= moment_ns]
+    choice = _choice(task, hidden=bool(len(before)) and float(before[-1]) < 0.5)
+    if choice is None:
+        return None
+    confidence = float(np.sort(sure[clear])[-CLEAR_FRAMES:].mean())
+    return Vote(AUTHOR, Source.HINDSIGHT, {task_name: choice}, confidence, now_utc_ns)
+
+
+def _at(drive: Drive, path: str, times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Last known values of a signal at some instants; 0 before the first."""
+    signal = drive.signals[path]
+    index = np.searchsorted(signal.times_ns, times_ns, "right") - 1
+    values = np.asarray(signal.values, dtype=np.float64)
+    return np.where(index >= 0, values[np.maximum(index, 0)], 0.0) if len(values) else np.zeros(len(times_ns))
+
+
+def _halted_for_it(drive: Drive, moment_ns: int) -> bool:
+    """True when the car was driving and then halted after the moment, with no red light and nobody in front."""
+    speed = drive.signals.get("Vehicle.Speed")
+    if speed is None:
+        return False
+    after = speed.times_ns > moment_ns
+    if not after.any() or float(np.max(speed.values)) < WAS_DRIVING_KMH:
+        return False
+    halted = after & (np.asarray(speed.values, dtype=np.float64) < HALT_KMH)
+    if not halted.any():
+        return False
+    halt_ns = speed.times_ns[halted][:1]
+    lead = drive.signals.get("Perception.LeadVehicle.Present")
+    if lead is not None and _at(drive, "Perception.LeadVehicle.Present", halt_ns)[0] > 0.5:
+        return False
+    light = drive.signals.get("Perception.TrafficLight.State")
+    if light is None or not len(light.values):
+        return True
+    index = int(np.searchsorted(light.times_ns, halt_ns[0], "right")) - 1
+    code = int(light.values[max(index, 0)])
+    return not (code < len(light.dictionary) and light.dictionary[code] == "red")
+
+
+def _choice(task: Task, hidden: bool) -> str | None:
+    """The choice that says yes to the whole decision: the hidden kind when it was hidden, else the plain one."""
+    yes = [c for c in task.answers if all(c.heads.get(head) == 1 for head in task.decision)]
+    if hidden:
+        occluded = [c for c in yes if any(v == [_HIDDEN] for v in c.heads.values())]
+        if occluded:
+            return occluded[0].name
+    plain = [c for c in yes if not any(v for v in c.heads.values() if isinstance(v, list))]
+    return plain[0].name if plain else None
+
+
+async def run(
+    stopping: asyncio.Event, database: Database, objects: Objects, schema: TaskSchema, clock: Clock, bound: float
+) -> None:
+    """Looks at new tasks until `stopping`. A clip that cannot be read leaves its task to people."""
+    while not stopping.is_set():
+        waiting = await database.run(transactions.waiting_for_hindsight)
+        for created in waiting:
+            vote = await asyncio.to_thread(_look, objects, schema, created, clock.now_utc_ns())
+            decision = await database.run(
+                lambda tx, created=created, vote=vote: transactions.take_automatic(  # type: ignore[misc]
+                    tx, created.task_id, vote, clock.now_utc_ns(), bound
+                )
+            )
+            if decision is None:
+                HINDSIGHT_UNSURE.labels(created.project).inc()
+        if not waiting:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _TICK_S)
+
+
+def _look(objects: Objects, schema: TaskSchema, created: label_pb2.LabelTaskCreated, now_utc_ns: int) -> Vote | None:
+    try:
+        drive = read_drive(objects.get(created.clip_address))
+        return look_back(drive, schema, created.task, created.moment_monotonic_ns, now_utc_ns)
+    except (ObjectMissingError, ClipError, TaskSchemaError) as error:
+        log.warning("hindsight_cannot_look", task_id=created.task_id, error=str(error))
+        return None
