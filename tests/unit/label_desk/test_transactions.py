@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from fleet.label.v1 import label_pb2
+from fleetkit.database import Database
+from fleetkit.rpc import RpcError
+from label_desk import transactions
+from label_desk.model import Outcome, Source, Vote
+from label_desk.store import Base, OutboxRow
+
+S = 10**9
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'desk.db'}", Base)
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+def created(task_id: str = "t1", hindsight: bool = False, priority: int = 0) -> label_pb2.LabelTaskCreated:
+    sources = [label_pb2.LABEL_SOURCE_HINDSIGHT] * hindsight + [label_pb2.LABEL_SOURCE_HUMAN]
+    return label_pb2.LabelTaskCreated(
+        task_id=task_id,
+        project="stop-signs",
+        dataset="town",
+        task="stop_sign",
+        sources=sources,
+        clip_address="x",
+        agreement=2,
+        priority=priority,
+        created_at_utc_ns=1,
+        provenance={"sample_id": f"sample-{task_id}"},
+    )
+
+
+def answer(database: Database, author: str, choice: str, now: int = 10, task_id: str = "t1") -> Outcome | None:
+    found = database.run_now(lambda tx: transactions.lease_next(tx, author, "", 60, now))
+    assert found is not None and found[0].task_id == task_id
+    request = label_pb2.SubmitLabelRequest(task_id=task_id, lease_id=found[1].lease_id, answers={"stop_sign": choice})
+    decision = database.run_now(lambda tx: transactions.submit(tx, request, author, now, 0.9, undo_window_s=5))
+    return decision.outcome if decision else None
+
+
+def published(database: Database) -> list[label_pb2.SampleLabelled]:
+    rows = database.run_now(lambda tx: list(tx.session.scalars(sa.select(OutboxRow))))
+    return [label_pb2.SampleLabelled.FromString(row.payload) for row in rows]
+
+
+def test_a_task_is_made_once(database: Database) -> None:
+    assert database.run_now(lambda tx: transactions.create_task(tx, created()))
+    assert not database.run_now(lambda tx: transactions.create_task(tx, created()))
+
+
+def test_agreement_counts_only_after_the_undo_window(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created()))
+    assert answer(database, "ann", "held") is None
+    assert answer(database, "ben", "held") is Outcome.AGREED
+    assert database.run_now(lambda tx: transactions.settle(tx, 10 + 4 * S, 0.9)) == 0
+    assert published(database) == []
+    assert database.run_now(lambda tx: transactions.settle(tx, 10 + 5 * S, 0.9)) == 1
+    (event,) = published(database)
+    assert dict(event.answers) == {"stop_sign": "held"}
+    assert [vote.author for vote in event.votes] == ["ann", "ben"]
+    assert database.run_now(lambda tx: transactions.settle(tx, 10 + 60 * S, 0.9)) == 0
+
+
+def test_an_answer_taken_back_in_time_changes_the_outcome(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created()))
+    answer(database, "ann", "held")
+    answer(database, "ben", "held")
+    database.run_now(lambda tx: transactions.undo(tx, "t1", "ben", 60, 12))
+    assert database.run_now(lambda tx: transactions.settle(tx, 60 * S, 0.9)) == 0
+    assert published(database) == []
+
+
+def test_a_lease_that_expired_is_refused_and_the_task_goes_to_another(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created()))
+    _, lease = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) or pytest.fail("no task")
+    request = label_pb2.SubmitLabelRequest(task_id="t1", lease_id=lease.lease_id, answers={"stop_sign": "held"})
+    with pytest.raises(RpcError, match="lease_id: the lease is not yours or has expired"):
+        database.run_now(lambda tx: transactions.submit(tx, request, "ann", 10 + 60 * S, 0.9, 5))
+    with pytest.raises(RpcError, match="lease_id"):
+        database.run_now(lambda tx: transactions.submit(tx, request, "ben", 20, 0.9, 5))
+
+
+def test_a_labeller_is_never_asked_the_same_twice(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created()))
+    answer(database, "ann", "held")
+    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 20)) is None
+
+
+def test_the_most_urgent_task_comes_first(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created("low", priority=1)))
+    database.run_now(lambda tx: transactions.create_task(tx, created("high", priority=9)))
+    found = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10))
+    assert found is not None and found[0].task_id == "high"
+
+
+def test_people_are_not_asked_while_hindsight_looks(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created(hindsight=True)))
+    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) is None
+    assert database.run_now(lambda tx: transactions.take_automatic(tx, "t1", None, 11, 0.9)) is None
+    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 12)) is not None
+
+
+def test_sure_hindsight_ends_the_task_at_once_and_only_once(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created(hindsight=True)))
+    vote = Vote("hindsight/1", Source.HINDSIGHT, {"stop_sign": "occluded"}, 0.97, 11)
+    decision = database.run_now(lambda tx: transactions.take_automatic(tx, "t1", vote, 11, 0.9))
+    assert decision is not None and decision.source is Source.HINDSIGHT
+    assert database.run_now(lambda tx: transactions.take_automatic(tx, "t1", vote, 12, 0.9)) is None
+    (event,) = published(database)
+    assert event.source == label_pb2.LABEL_SOURCE_HINDSIGHT
+    assert event.provenance.sample_id == "sample-t1"

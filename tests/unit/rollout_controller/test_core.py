@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetkit.settings import SettingsError
+from rollout_controller.core import advance, assign, share_of
+from rollout_controller.model import Cohort, Evidence, RolloutPlan, Stage, Standing, Totals
+from rollout_controller.settings import load_plan
+
+PLAN = RolloutPlan(
+    shadow_percent=25,
+    shadow_frames=1000,
+    shadow_false_alarms_per_1000=5,
+    canary_percents=(10, 50),
+    canary_km=20,
+    worse_p=0.01,
+    inference_p99_ms=100,
+    faults=2,
+    stage_max_s=3600,
+)
+S = 10**9
+SHADOWING = Standing(Stage.SHADOWING, 0, 0)
+CANARY = Standing(Stage.CANARY, 10, 0)
+NOTHING = Evidence(Totals(), Totals(), Totals())
+
+
+def test_a_rollout_waits_while_evidence_is_missing_and_then_gives_up() -> None:
+    assert advance(SHADOWING, PLAN, NOTHING, 3600 * S).stays
+    move = advance(SHADOWING, PLAN, NOTHING, 3601 * S)
+    assert move.stage is Stage.ROLLED_BACK
+    assert move.reasons[0] == "not enough evidence after 3601 s"
+
+
+def test_a_good_shadow_becomes_the_first_canary() -> None:
+    move = advance(SHADOWING, PLAN, replace(NOTHING, shadow=Totals(shadow_frames=1000, false_alarms=5)), 1)
+    assert (move.stage, move.canary_percent, move.stays) == (Stage.CANARY, 10, False)
+
+
+def test_a_shadow_that_cries_wolf_comes_back() -> None:
+    move = advance(SHADOWING, PLAN, replace(NOTHING, shadow=Totals(shadow_frames=1000, false_alarms=6)), 1)
+    assert move.stage is Stage.ROLLED_BACK
+    assert "6.00 vain stops" in move.reasons[0]
+
+
+def test_canary_goes_up_step_by_step_to_everybody() -> None:
+    evidence = Evidence(Totals(), Totals(km=20, interventions=1), Totals(km=100, interventions=6))
+    first = advance(CANARY, PLAN, evidence, 1)
+    assert (first.stage, first.canary_percent) == (Stage.CANARY, 50)
+    last = advance(replace(CANARY, canary_percent=50), PLAN, evidence, 1)
+    assert last.stage is Stage.RELEASED
+
+
+def test_a_canary_that_is_worse_comes_back_before_its_distance_is_driven() -> None:
+    evidence = Evidence(Totals(), Totals(km=5, interventions=8), Totals(km=100, interventions=6))
+    move = advance(CANARY, PLAN, evidence, 1)
+    assert move.stage is Stage.ROLLED_BACK
+    assert "more frequent than with the released model" in move.reasons[0]
+
+
+def test_a_canary_without_control_is_no_evidence() -> None:
+    assert advance(CANARY, PLAN, Evidence(Totals(), Totals(km=99), Totals()), 1).stays
+
+
+@pytest.mark.parametrize("totals", [Totals(faults=3), Totals(inference_p99_ms=101)])
+def test_faults_and_slowness_bring_it_back_at_any_stage(totals: Totals) -> None:
+    assert advance(SHADOWING, PLAN, replace(NOTHING, shadow=totals), 1).stage is Stage.ROLLED_BACK
+    assert advance(CANARY, PLAN, replace(NOTHING, canary=totals), 1).stage is Stage.ROLLED_BACK
+
+
+VEHICLES = st.lists(st.text("abc123", min_size=1, max_size=5), unique=True, min_size=1, max_size=40)
+
+
+@given(VEHICLES, st.integers(1, 100), st.integers(0, 99))
+def test_a_larger_share_holds_every_smaller_one(vehicles: list[str], percent: int, less: int) -> None:
+    larger, smaller = share_of(vehicles, "r", percent), share_of(vehicles, "r", min(less, percent))
+    assert smaller <= larger
+    assert len(larger) == -(-len(vehicles) * percent // 100)
+
+
+@given(VEHICLES, st.sampled_from([None, SHADOWING, CANARY]))
+def test_every_vehicle_drives_a_model_and_only_canaries_the_candidate(
+    vehicles: list[str], standing: Standing | None
+) -> None:
+    for vehicle in vehicles:
+        given_to = assign(vehicle, vehicles, standing, "r", "candidate", "released", PLAN)
+        assert given_to.active == ("candidate" if given_to.cohort is Cohort.CANARY else "released")
+        assert given_to.shadow == ("candidate" if given_to.cohort is Cohort.SHADOW else "")
+        if standing is None:
+            assert given_to.cohort is Cohort.CONTROL
+
+
+def test_the_shipped_plan_is_read_and_a_wrong_one_names_its_field(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[3] / "config" / "rollout.yaml"
+    assert load_plan(shipped).canary_percents
+    wrong = tmp_path / "rollout.yaml"
+    wrong.write_text(shipped.read_text().replace("worse_p: 0.01", "worse_p: 2"))
+    with pytest.raises(SettingsError, match="worse_p: Input should be less than 1"):
+        load_plan(wrong)
