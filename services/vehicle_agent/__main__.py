@@ -1,0 +1,152 @@
+"""The composition root of vehicle_agent: `python -m vehicle_agent --help`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from fleetdomain.clips import ClipError, read_drive
+from fleetdomain.signals import CatalogueError, load_catalogue
+from fleetdomain.tasks import TaskSchema, TaskSchemaError, load_task_schema
+from fleetkit.clock import SystemClock
+from fleetkit.logs import configure_logs, get_logger
+from fleetkit.rpc import open_channel
+from fleetworld.recorded import RecordedDrive
+from vehicle_agent.agent import FleetAgent
+from vehicle_agent.garage import Garage
+from vehicle_agent.model import AgentError
+from vehicle_agent.settings import VehicleAgentSettings
+from vehicle_agent.updater import ModelShelf
+from vehicle_agent.vehicle import Limits, VehicleLink
+
+if TYPE_CHECKING:
+    from fleetworld.world import Fleet
+    from vehicle_agent.ports import Outputs, Runner
+
+log = get_logger(__name__)
+_BOOT_BYTES = 8
+_EXIT_USAGE = 2
+
+
+class OnnxModels:
+    """Models on ONNX Runtime, one thread each."""
+
+    def __init__(self, schema: TaskSchema) -> None:
+        from vehicle_agent import runner
+
+        self._runner = runner
+        self._schema = schema
+
+    def load(self, folder: Path) -> Runner:
+        """See `ports.Models`."""
+        return self._runner.OnnxRunner.load(folder, self._schema, threads=1)
+
+    def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float]:
+        """See `ports.Models`."""
+        return self._runner.perceived_signals(self._schema, outputs, prefix)
+
+
+class Town:
+    """Builds the simulated town's fleet."""
+
+    def __init__(self, schema: TaskSchema, town_seed: int) -> None:
+        self._schema = schema
+        self._town_seed = town_seed
+
+    def __call__(self, vehicles: Sequence[str], seed: int) -> Fleet:
+        """See `ports.Worlds`."""
+        from fleetworld.town.fleet import TownFleet
+
+        return TownFleet(self._schema, vehicles, seed, self._town_seed)
+
+
+async def run(settings: VehicleAgentSettings) -> None:
+    """Wires the process together and runs it to its end, or to SIGTERM. Raises AgentError and the like."""
+    clock, stopping = SystemClock(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    catalogue = load_catalogue(settings.config_dir / "signals.yaml")
+    schema = load_task_schema(settings.config_dir / "tasks.yaml")
+    limits = Limits(
+        settings.spool_bytes, settings.clips_bytes, settings.ring_s, settings.update_poll_s, settings.chunk_pause_s
+    )
+    clips_thread, update_threads = ThreadPoolExecutor(1, "clips"), ThreadPoolExecutor(2, "updates")
+    async with AsyncExitStack() as stack:
+        links = []
+        models = OnnxModels(schema) if settings.world == "town" else None
+        garage = Garage(models, update_threads) if models is not None else None
+        shelf = ModelShelf(settings.state_dir / "models")
+        for name in settings.names():
+            identity = settings.identities / name
+            if not (identity / "cert.pem").exists():
+                raise AgentError(f"{identity}: no certificate; `fleetloop vehicles enrol {name}` gives one")
+            files = (identity / "ca.pem", identity / "cert.pem", identity / "key.pem")
+            gateway = await stack.enter_async_context(open_channel(settings.telemetry_gateway_address, *files))
+            folder = settings.state_dir / name
+            link = VehicleLink(settings.fleet_id, name, folder, gateway, clock, clips_thread, limits)
+            if settings.rollout_controller_address and garage is not None and settings.trust is not None:
+                rollout = await stack.enter_async_context(open_channel(settings.rollout_controller_address, *files))
+                link.equip_from(rollout, settings.trust, shelf, garage, update_threads)
+            links.append(link)
+        agent = FleetAgent(settings, links, catalogue, clock, lambda: os.urandom(_BOOT_BYTES), stopping)
+        if settings.world == "drive":
+            assert settings.drive is not None
+            content = settings.drive.read_bytes()
+            recorded = RecordedDrive(read_drive(content), settings.frames_per_batch)
+            work = agent.run_drive(recorded, hashlib.sha256(content).hexdigest())
+        else:
+            assert models is not None
+            work = agent.run_town(schema, models, Town(schema, settings.town_seed))
+        await _until_over(work, links)
+    clips_thread.shutdown()
+    update_threads.shutdown(cancel_futures=True)
+
+
+async def _until_over(work: object, links: Sequence[VehicleLink]) -> None:
+    """Runs the links for as long as there is work; a link that fails ends it."""
+    main = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    tasks = [asyncio.create_task(link.run()) for link in links]
+    try:
+        done, _ = await asyncio.wait([main, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (main, *tasks):
+            task.cancel()
+        for task in (main, *tasks):
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0 done, 1 failed, 2 wrong settings."""
+    try:
+        settings = VehicleAgentSettings(_cli_parse_args=list(arguments), _cli_prog_name="python -m vehicle_agent")  # type: ignore[call-arg]
+    except ValidationError as error:
+        for problem in error.errors():
+            option = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-")
+            sys.stderr.write(f"{option}: {problem['msg']}\n")
+        return _EXIT_USAGE
+    configure_logs("vehicle-agent", settings.log_format, settings.log_level)
+    try:
+        asyncio.run(run(settings))
+    except (AgentError, ClipError, CatalogueError, TaskSchemaError, OSError) as error:
+        log.error("agent_failed", error=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,321 @@
+"""The process: all its vehicles on one event loop, their world in a thread, and the pace of both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fleetdomain.clips import DriveInfo
+from fleetdomain.signals import SignalCatalogue
+from fleetdomain.tasks import TaskSchema
+from fleetkit.clock import Clock, seconds_to_ns
+from fleetkit.logs import get_logger
+from fleetworld.recorded import RecordedDrive
+from vehicle_agent.driver import FleetDriver, Happened
+from vehicle_agent.phases import Control, Phase, TruthLedger
+from vehicle_agent.ports import Models, Worlds
+from vehicle_agent.ring_buffer import Shot
+from vehicle_agent.settings import VehicleAgentSettings
+from vehicle_agent.spool import replace_text
+from vehicle_agent.vehicle import VehicleLink
+
+log = get_logger(__name__)
+_TICKS_AT_ONCE = 5
+_TICK_S = 0.1
+_PROGRESS_S = 0.5
+_DAY_NS = 86_400 * 1_000_000_000
+_ROOM_POLL_S = 0.01
+_IDLE_POLL_S = 0.1
+_PHASE_GAP_NS = 60 * 1_000_000_000
+
+
+class Pace:
+    """Holds simulated time to `rate` simulated seconds a second; 0 does not hold it."""
+
+    def __init__(self, rate: float, clock: Clock) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._began_ns = clock.monotonic_ns()
+        self._simulated_s = 0.0
+
+    async def passed(self, seconds: float) -> None:
+        """So much simulated time has passed; waits until it may have. What was lost by waiting is not made up."""
+        self._simulated_s += seconds
+        if not self._rate:
+            return
+        ahead_s = self._simulated_s / self._rate - (self._clock.monotonic_ns() - self._began_ns) / 1e9
+        if ahead_s > 0:
+            await asyncio.sleep(ahead_s)
+        elif ahead_s < -1:
+            self._began_ns += seconds_to_ns(-ahead_s)
+
+
+class FleetAgent:
+    """Drives, records, sends. `run_town` or `run_drive` beside `links`' own tasks."""
+
+    def __init__(
+        self,
+        settings: VehicleAgentSettings,
+        links: Sequence[VehicleLink],
+        catalogue: SignalCatalogue,
+        clock: Clock,
+        new_boot: Callable[[], bytes],
+        stopping: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._links = {link.vehicle_id: link for link in links}
+        self._catalogue = catalogue
+        self._clock = clock
+        self._new_boot = new_boot
+        self._stopping = stopping
+        self._control = Control(settings.control, f"{settings.first:03d}") if settings.control else None
+        self._truth = TruthLedger(settings.truth_file)
+        self._world_thread = ThreadPoolExecutor(1, "world")
+        self._driver: FleetDriver | None = None
+        self._boots: Mapping[str, bytes] = {}
+        self._inferences = 0
+        self._done_totals: dict[str, float] = {}
+        self._last_progress_ns = 0
+
+    async def run_town(self, schema: TaskSchema, models: Models, worlds: Worlds) -> None:
+        """Drives one phase after the other, or one drive of `duration_s`. Returns when it is over."""
+        settings, phase_id, next_utc_ns = self._settings, "", settings_start(self._settings, self._clock)
+        try:
+            while not self._stopping.is_set():
+                phase = await self._next_phase(phase_id)
+                if phase is None or phase.stop:
+                    break
+                phase_id = phase.phase
+                start_utc_ns = phase.start_utc_ns or next_utc_ns
+                self._boots = {name: self._new_boot() for name in self._links}
+                build = partial(self._build, schema, models, worlds, phase.seed, start_utc_ns)
+                self._driver = await self._in_world(build)
+                next_utc_ns = await self._drive(self._driver, phase) + _PHASE_GAP_NS
+                if self._control is None:
+                    break
+            await self._settle(settings.drain_s, settings.linger_s, phase_id)
+        finally:
+            self._truth.close()
+            self._world_thread.shutdown()
+
+    def _build(self, schema: TaskSchema, models: Models, worlds: Worlds, seed: int, start_utc_ns: int) -> FleetDriver:
+        return FleetDriver(
+            worlds(list(self._links), seed),
+            schema,
+            self._catalogue,
+            models,
+            self._settings.fleet_id,
+            self._boots,
+            start_utc_ns,
+            self._settings.frames_per_batch,
+        )
+
+    async def _next_phase(self, after: str) -> Phase | None:
+        """Waits for another phase; vehicles that stand still also change their models and report it."""
+        if self._control is None:
+            return Phase("drive", self._settings.duration_s or 10**7, self._settings.seed)
+        while not self._stopping.is_set():
+            phase = self._control.next_phase(after)
+            if phase is not None:
+                return phase
+            if self._driver is not None:
+                await self._advance(self._driver, 0)
+            self._progress(after, "done" if all(link.settled() for link in self._links.values()) else "sending")
+            await _pause(_IDLE_POLL_S)
+        return None
+
+    async def _drive(self, driver: FleetDriver, phase: Phase) -> int:
+        """UTC at the end of the phase."""
+        for name, link in self._links.items():
+            link.begin(self._boots[name], driver.info(name))
+        pace = Pace(self._settings.rate, self._clock)
+        log.info("phase_begins", phase=phase.phase, seconds=phase.seconds, seed=phase.seed)
+        while driver.ticks * _TICK_S < phase.seconds and not self._stopping.is_set():
+            await self._room(driver)
+            await self._advance(driver, _TICKS_AT_ONCE)
+            await pace.passed(_TICKS_AT_ONCE * _TICK_S)
+            self._progress(phase.phase, "driving")
+        for happened in await self._in_world(driver.finish):
+            self._keep(happened)
+        for name, link in self._links.items():
+            link.end(self._boots[name])
+        for counters in driver.counters().values():
+            for counter, amount in counters.items():
+                self._done_totals[counter] = self._done_totals.get(counter, 0.0) + float(amount)
+        self._inferences += driver.inferences
+        if driver.unknown_signals:
+            log.warning("signals_not_in_the_catalogue", signals=sorted(driver.unknown_signals))
+        log.info("phase_ends", phase=phase.phase, simulated_s=driver.ticks * _TICK_S)
+        self._progress(phase.phase, "sending", now=True)
+        return driver.last_utc_ns
+
+    async def _room(self, driver: FleetDriver) -> None:
+        """Waits while a vehicle has too much that is not acknowledged, or simulated time would overtake now."""
+        bound = self._settings.max_unacknowledged
+        while not self._stopping.is_set():
+            full = any(len(link.spool) >= bound for link in self._links.values())
+            if not full and driver.last_utc_ns < self._clock.now_utc_ns():
+                return
+            await _pause(_ROOM_POLL_S)
+
+    async def _advance(self, driver: FleetDriver, ticks: int) -> None:
+        for name, link in self._links.items():
+            for fault, times in link.faults.items():
+                driver.fault(name, fault, times)
+            link.faults.clear()
+        equipment = {name: link.equipped for name, link in self._links.items()}
+        for happened in await self._in_world(partial(driver.advance, ticks, equipment)):
+            self._keep(happened)
+
+    def _keep(self, happened: Happened) -> None:
+        link, boot = self._links[happened.vehicle_id], self._boots[happened.vehicle_id]
+        link.record(boot, happened.batches, happened.shots)
+        for report in happened.reports:
+            link.report(boot, report)
+        self._truth.note(happened.truths)
+
+    async def _in_world(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._world_thread, work)
+
+    async def run_drive(self, world: RecordedDrive, digest: str) -> None:
+        """Replays a drive once, from where an earlier start of this agent got to. Returns when it is over."""
+        (link,) = self._links.values()
+        mark = link.folder / "replay.json"
+        boot, first = self._resume(mark, digest)
+        info = world.drive.info
+        base = DriveInfo(
+            link.vehicle_id,
+            info.drive_id,
+            utc_source=info.utc_source,
+            fleet_id=self._settings.fleet_id,
+            boot_id=boot,
+            source=info.source,
+        )
+        link.begin(boot, base)
+        pace = Pace(self._settings.rate, self._clock)
+        start_utc_ns = self._settings.start_utc_ns or None
+        frames = 0
+        for stretch in world.stretches(
+            self._settings.fleet_id, link.vehicle_id, boot, first=first, start_utc_ns=start_utc_ns
+        ):
+            while len(link.spool) >= self._settings.max_unacknowledged and not self._stopping.is_set():
+                await _pause(_ROOM_POLL_S)
+            if self._stopping.is_set():
+                break
+            shots = [Shot(image.time_ns, cameras=(camera,), packed=image) for camera, image in stretch.images]
+            link.record(boot, [stretch.batch], shots)
+            replace_text(mark, json.dumps({"drive": digest, "boot": boot.hex(), "next": stretch.batch.sequence + 1}))
+            frames += stretch.batch.frames()
+            self._drive_progress(link, world, frames, "driving")
+            await pace.passed((stretch.batch.end_monotonic_ns() - stretch.batch.start_monotonic_ns) / 1e9)
+        link.end(boot)
+        await self._settle(self._settings.drain_s, self._settings.linger_s, "drive")
+        if not self._stopping.is_set():
+            mark.unlink(missing_ok=True)
+        self._drive_progress(link, world, frames, "done", now=True)
+        self._world_thread.shutdown()
+
+    def _resume(self, mark: Path, digest: str) -> tuple[bytes, int]:
+        """(boot, first batch): a restarted agent goes on with the boot that it was killed in."""
+        try:
+            raw = json.loads(mark.read_text())
+            if raw["drive"] == digest:
+                return bytes.fromhex(raw["boot"]), int(raw["next"])
+        except (OSError, ValueError, KeyError):
+            pass
+        boot = self._new_boot()
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(mark, json.dumps({"drive": digest, "boot": boot.hex(), "next": 0}))
+        return boot, 0
+
+    async def _settle(self, drain_s: float, linger_s: float, phase_id: str) -> None:
+        """Listens for `linger_s`, then waits until nothing is on its way, `drain_s` at the longest."""
+        began = time.monotonic()
+        while time.monotonic() - began < linger_s and not self._stopping.is_set():
+            await _pause(_IDLE_POLL_S)
+        began = time.monotonic()
+        while time.monotonic() - began < drain_s and not all(link.settled() for link in self._links.values()):
+            await _pause(_IDLE_POLL_S)
+        left = sum(len(link.spool) for link in self._links.values())
+        log.info("settled", unacknowledged=left)
+        self._progress(phase_id, "ended", now=True)
+
+    def _drive_progress(
+        self, link: VehicleLink, world: RecordedDrive, frames: int, state: str, now: bool = False
+    ) -> None:
+        if self._control is not None and self._is_due(now):
+            self._control.report(
+                {
+                    "state": state,
+                    "vehicle": link.vehicle_id,
+                    "source": world.drive.info.source,
+                    "drive_frames": world.frames,
+                    "drive_batches": len(world),
+                    "frames_recorded": frames,
+                    "batches_stored": link.telemetry.stored,
+                    "batches_rejected": link.telemetry.rejected,
+                    "clips_uploaded": link.uploader.uploaded,
+                    "faults": dict(link.faults),
+                    "cpu_s": time.process_time(),
+                }
+            )
+
+    def _progress(self, phase_id: str, state: str, now: bool = False) -> None:
+        if self._control is None or self._driver is None or not self._is_due(now):
+            return
+        counters = self._driver.counters()
+        ended = state != "driving"
+        totals = dict(self._done_totals)
+        for vehicle in () if ended else counters.values():
+            for counter, amount in vehicle.items():
+                totals[counter] = totals.get(counter, 0.0) + float(amount)
+        vehicles = {}
+        for name, link in self._links.items():
+            active, silent = link.equipped.digests()
+            vehicles[name] = {
+                **{counter: float(amount) for counter, amount in counters[name].items()},
+                "active": active,
+                "shadow": silent,
+                "cohort": link.equipped.assignment.cohort,
+                "rollout_id": link.equipped.assignment.rollout_id,
+                "unacknowledged": len(link.spool),
+                "batches_stored": link.telemetry.stored,
+                "batches_rejected": link.telemetry.rejected,
+                "clips_uploaded": link.uploader.uploaded,
+                "clips_waiting": len(link.clips.waiting()),
+            }
+        self._control.report(
+            {
+                "phase": phase_id,
+                "state": state,
+                "simulated_s": self._driver.ticks * _TICK_S,
+                "utc_ns": self._driver.last_utc_ns,
+                "inferences": self._inferences + (0 if ended else self._driver.inferences),
+                "totals": totals,
+                "cpu_s": time.process_time(),
+                "vehicles": vehicles,
+            }
+        )
+
+    def _is_due(self, now: bool) -> bool:
+        at_ns = self._clock.monotonic_ns()
+        if not now and at_ns - self._last_progress_ns < _PROGRESS_S * 1e9:
+            return False
+        self._last_progress_ns = at_ns
+        return True
+
+
+def settings_start(settings: VehicleAgentSettings, clock: Clock) -> int:
+    """UTC of the first drive: far enough back that simulated time has room to run ahead."""
+    return settings.start_utc_ns or clock.now_utc_ns() - _DAY_NS
+
+
+async def _pause(seconds: float) -> None:
+    """For conditions that several vehicles' states make up, which no single event tells of."""
+    await asyncio.sleep(seconds)
