@@ -7,6 +7,7 @@ a vehicle that does not read its acknowledgements, and a Kafka that is slow, bot
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Generic, TypeVar
 
@@ -38,12 +39,13 @@ class Conversations(Generic[Q, A]):
     ) -> AsyncIterator[A]:
         """Answers every request in order of arrival, up to `window` of them at a time.
 
-        `begin` is awaited one request after the other, which keeps their order in Kafka; what it returns gives the
-        answer. What either raises ends the stream, after the answers before it.
+        `begin` is awaited one request after the other, which keeps their order in Kafka. It returns a coroutine
+        that waits for what has been begun and gives the answer. What either raises ends the stream, after the
+        answers before it.
         """
         room = asyncio.Semaphore(self._window)
-        answers: asyncio.Queue[asyncio.Task[A] | None] = asyncio.Queue()
-        open_answers: set[asyncio.Task[A]] = set()
+        answers: deque[Coroutine[None, None, A] | None] = deque()
+        more = asyncio.Event()
 
         async def read() -> None:
             try:
@@ -53,24 +55,30 @@ class Conversations(Generic[Q, A]):
                         request = await anext(requests)
                     except StopAsyncIteration:
                         return
-                    task = asyncio.create_task(await begin(request))
-                    open_answers.add(task)
-                    answers.put_nowait(task)
+                    answers.append(await begin(request))
+                    more.set()
             finally:
-                answers.put_nowait(None)
+                answers.append(None)
+                more.set()
 
         reader = asyncio.create_task(read())
         self._readers.add(reader)
         try:
-            while (task := await answers.get()) is not None:
-                yield await task
-                open_answers.discard(task)
+            while True:
+                if not answers:
+                    more.clear()
+                    await more.wait()
+                answer = answers.popleft()
+                if answer is None:
+                    break
+                yield await answer  # Kafka is at work on it already; a task of its own would only cost time
                 room.release()
             if not reader.cancelled() and reader.done():
                 reader.result()
         finally:
             self._readers.discard(reader)
             reader.cancel()
-            for task in open_answers:
-                task.cancel()
-            await asyncio.gather(reader, *open_answers, return_exceptions=True)
+            await asyncio.gather(reader, return_exceptions=True)
+            for answer in answers:
+                if answer is not None:
+                    answer.close()
