@@ -26,7 +26,8 @@ STEPS = st.lists(
 def test_it_holds_what_a_list_would_hold(steps: list[tuple[str, int, int]]) -> None:
     """The reference is a plain list of (key, payload), oldest first."""
     with TemporaryDirectory() as folder:
-        spool, reference, dropped = Spool(Path(folder), 100), [], 0
+        spool, dropped = Spool(Path(folder), 100), 0
+        reference: list[tuple[int, bytes]] = []
         for action, number, size in steps:
             if action == "put":
                 payload = bytes([number]) * size
@@ -45,7 +46,8 @@ def test_it_holds_what_a_list_would_hold(steps: list[tuple[str, int, int]]) -> N
                 spool = Spool(Path(folder), 100)
                 spool.dropped = dropped
             assert [(key[1], payload) for key, payload in spool.messages()] == reference
-            assert spool.bytes == sum(len(each) for _, each in reference) <= 100
+            assert spool.bytes == sum(len(each) for _, each in reference)
+            assert spool.bytes <= 100
             assert spool.dropped == dropped
             assert len(list(Path(folder).iterdir())) == len(spool) == len(reference)
 
