@@ -25,7 +25,7 @@ from fleetkit.rpc import open_channel
 from fleetworld.recorded import RecordedDrive
 from vehicle_agent.agent import FleetAgent
 from vehicle_agent.garage import Garage
-from vehicle_agent.model import AgentError
+from vehicle_agent.model import AgentError, ModelRefusedError
 from vehicle_agent.settings import VehicleAgentSettings
 from vehicle_agent.updater import ModelShelf
 from vehicle_agent.vehicle import Limits, VehicleLink
@@ -43,32 +43,36 @@ class OnnxModels:
     """Models on ONNX Runtime, one thread each."""
 
     def __init__(self, schema: TaskSchema) -> None:
-        from vehicle_agent import runner
+        from vehicle_agent import runner  # a recorded drive needs no ONNX Runtime
 
         self._runner = runner
         self._schema = schema
 
     def load(self, folder: Path) -> Runner:
         """See `ports.Models`."""
-        return self._runner.OnnxRunner.load(folder, self._schema, threads=1)
+        try:
+            return self._runner.OnnxRunner.load(folder, self._schema, threads=1)
+        except self._runner.ModelError as error:
+            raise ModelRefusedError(str(error)) from error
 
-    def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float]:
+    def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float | str]:
         """See `ports.Models`."""
         return self._runner.perceived_signals(self._schema, outputs, prefix)
 
 
 class Town:
-    """Builds the simulated town's fleet."""
+    """Builds the simulated town's vehicles of this process."""
 
-    def __init__(self, schema: TaskSchema, town_seed: int) -> None:
+    def __init__(self, schema: TaskSchema, settings: VehicleAgentSettings) -> None:
         self._schema = schema
-        self._town_seed = town_seed
+        self._settings = settings
 
-    def __call__(self, vehicles: Sequence[str], seed: int) -> Fleet:
+    def __call__(self, seed: int) -> Fleet:
         """See `ports.Worlds`."""
         from fleetworld.town.fleet import TownFleet
 
-        return TownFleet(self._schema, vehicles, seed, self._town_seed)
+        settings = self._settings
+        return TownFleet(self._schema, settings.vehicles, seed, settings.town_seed, first=settings.first)
 
 
 async def run(settings: VehicleAgentSettings) -> None:
@@ -108,7 +112,7 @@ async def run(settings: VehicleAgentSettings) -> None:
             work = agent.run_drive(recorded, hashlib.sha256(content).hexdigest())
         else:
             assert models is not None
-            work = agent.run_town(schema, models, Town(schema, settings.town_seed))
+            work = agent.run_town(schema, models, Town(schema, settings))
         await _until_over(work, links)
     clips_thread.shutdown()
     update_threads.shutdown(cancel_futures=True)
@@ -133,7 +137,7 @@ async def _until_over(work: object, links: Sequence[VehicleLink]) -> None:
 def main(arguments: Sequence[str]) -> int:
     """The exit code: 0 done, 1 failed, 2 wrong settings."""
     try:
-        settings = VehicleAgentSettings(_cli_parse_args=list(arguments), _cli_prog_name="python -m vehicle_agent")  # type: ignore[call-arg]
+        settings = VehicleAgentSettings(_cli_parse_args=list(arguments), _cli_prog_name="python -m vehicle_agent")
     except ValidationError as error:
         for problem in error.errors():
             option = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-")

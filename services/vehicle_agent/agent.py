@@ -106,7 +106,7 @@ class FleetAgent:
 
     def _build(self, schema: TaskSchema, models: Models, worlds: Worlds, seed: int, start_utc_ns: int) -> FleetDriver:
         return FleetDriver(
-            worlds(list(self._links), seed),
+            worlds(seed),
             schema,
             self._catalogue,
             models,

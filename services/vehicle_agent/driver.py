@@ -19,7 +19,7 @@ from fleetdomain.signals import SignalCatalogue
 from fleetdomain.tasks import TaskSchema
 from fleetworld.world import Fleet, FrameTruth, Sensed
 from vehicle_agent.batches import BatchBuilder
-from vehicle_agent.health import HealthWatch, decisions_of
+from vehicle_agent.health import Answers, HealthWatch, decisions_of
 from vehicle_agent.model import Report
 from vehicle_agent.ports import Equipped, Models, Outputs, Runner
 from vehicle_agent.ring_buffer import Shot
@@ -49,7 +49,7 @@ class _Seat:
     builder: BatchBuilder
     watch: HealthWatch
     equipped: Equipped = field(default_factory=Equipped)
-    perceived: Mapping[str, float] | None = None
+    perceived: Answers | None = None
     """The active model's newest answers, without prefix."""
     truth: tuple[Any, ...] = ()
     last_utc_ns: int = 0
@@ -71,6 +71,7 @@ class FleetDriver:
         frames_per_batch: int,
         measure: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`boots` names the vehicles, in the world's order: a world may call them otherwise."""
         self._world = world
         self._models = models
         self._cameras = tuple(camera.name for camera in schema.cameras)
@@ -80,13 +81,15 @@ class FleetDriver:
         decisions = decisions_of(schema, catalogue)
         self._seats = [
             _Seat(
-                vehicle.vehicle_id,
-                boots[vehicle.vehicle_id],
-                BatchBuilder(fleet_id, vehicle.vehicle_id, boots[vehicle.vehicle_id], catalogue, frames_per_batch),
+                name,
+                boot,
+                BatchBuilder(fleet_id, name, boot, catalogue, frames_per_batch),
                 HealthWatch(decisions, start_utc_ns),
             )
-            for vehicle in world.vehicles
+            for name, boot in boots.items()
         ]
+        if len(self._seats) != len(world.vehicles):
+            raise ValueError(f"{len(self._seats)} names for {len(world.vehicles)} vehicles of the world")
         self._fleet_id = fleet_id
         self.ticks = 0
         self.inferences = 0
@@ -113,7 +116,8 @@ class FleetDriver:
 
     def counters(self) -> dict[str, Mapping[str, float]]:
         """By vehicle, what the world has counted since the start."""
-        return {vehicle.vehicle_id: vehicle.counters() for vehicle in self._world.vehicles}
+        pairs = zip(self._seats, self._world.vehicles, strict=True)
+        return {seat.vehicle_id: vehicle.counters() for seat, vehicle in pairs}
 
     def advance(self, ticks: int, equipment: Mapping[str, Equipped]) -> list[Happened]:
         """Some ticks of a tenth of a second. Models change before the first of them."""
@@ -156,19 +160,19 @@ class FleetDriver:
         silent = self._ask(sensed, lambda equipped: equipped.silent, counts=False)
         for index, (seat, what) in enumerate(zip(self._seats, happened, strict=True)):
             self._record(index, seat, what, sensed[index], active.get(index), silent.get(index))
-        self._world.act_all([seat.perceived for seat in self._seats])
+        self._world.act_all([_numbers(seat.perceived) for seat in self._seats])
         self.ticks += 1
 
     def _ask(
         self, sensed: Sequence[Sensed], which: Callable[[Equipped], Runner | None], counts: bool
-    ) -> dict[int, Mapping[str, float]]:
+    ) -> dict[int, Answers]:
         """Answers without prefix, by seat; one inference for each model."""
         asked: dict[Runner, list[int]] = {}
         for index, (seat, now) in enumerate(zip(self._seats, sensed, strict=True)):
             runner = which(seat.equipped)
             if runner is not None and now.cameras is not None:
                 asked.setdefault(runner, []).append(index)
-        answers: dict[int, Mapping[str, float]] = {}
+        answers: dict[int, Answers] = {}
         for runner, indices in asked.items():
             seats = [self._seats[index] for index in indices]
             pictures = np.stack([picture for i in indices if (picture := sensed[i].cameras) is not None])
@@ -187,7 +191,7 @@ class FleetDriver:
                     seat.watch.inferred(each_ms)
         return answers
 
-    def _named(self, output: Outputs) -> Mapping[str, float]:
+    def _named(self, output: Outputs) -> Answers:
         return {path.removeprefix("."): value for path, value in self._models.perceived(output, "").items()}
 
     def _record(
@@ -196,8 +200,8 @@ class FleetDriver:
         seat: _Seat,
         what: Happened,
         sensed: Sensed,
-        active: Mapping[str, float] | None,
-        silent: Mapping[str, float] | None,
+        active: Answers | None,
+        silent: Answers | None,
     ) -> None:
         vehicle = self._world.vehicles[index]
         utc_ns = sensed.utc_ns + self._shift_ns
@@ -236,3 +240,8 @@ class FleetDriver:
                 "must_stop": truth.must_stop,
             }
         )
+
+
+def _numbers(answers: Answers | None) -> Mapping[str, float] | None:
+    """What an autopilot is driven by; a category's word is for the telemetry."""
+    return None if answers is None else {path: value for path, value in answers.items() if not isinstance(value, str)}

@@ -26,8 +26,8 @@ FLICKER_NS = 2 * S
 MAP_NEAR_M, MAP_PAST_M, MAP_FAR_M = 18.0, 3.0, 60.0
 _MOVING_KMH = 5.0
 
-Answers = Mapping[str, float]
-"""Signal path without its prefix -> value, such as StopSign.IsSign -> 0.9."""
+Answers = Mapping[str, float | str]
+"""Signal path without its prefix -> value, such as StopSign.IsSign -> 0.9; a category is a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Decision:
         """True when the car acts on it."""
         likely = 1.0
         for path in self.paths:
-            likely *= answers.get(path, 0.0)
+            likely *= float(answers.get(path, 0.0))
         return likely > 0.5
 
 

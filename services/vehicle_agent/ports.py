@@ -25,7 +25,7 @@ class Runner(Protocol):
         """Of the bytes that were loaded."""
         ...
 
-    def infer(self, vehicle_ids: Sequence[str], cameras: NDArray[np.uint8]) -> list[Outputs]:
+    def infer(self, vehicle_ids: Sequence[str], cameras: NDArray[np.uint8]) -> Sequence[Outputs]:
         """The answers to one frame of each vehicle, [vehicles, cameras, H, W, 3]."""
         ...
 
@@ -41,7 +41,7 @@ class Models(Protocol):
         """The model in a folder. Raises ModelRefusedError."""
         ...
 
-    def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float]:
+    def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float | str]:
         """Signals below `prefix`, such as Perception.StopSign.IsSign."""
         ...
 
@@ -49,8 +49,8 @@ class Models(Protocol):
 class Worlds(Protocol):
     """Builds the world that the vehicles drive through."""
 
-    def __call__(self, vehicles: Sequence[str], seed: int) -> Fleet:
-        """The same seed gives the same routes."""
+    def __call__(self, seed: int) -> Fleet:
+        """The vehicles of this process; the same seed gives the same routes."""
         ...
 
 

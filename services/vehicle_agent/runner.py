@@ -29,7 +29,11 @@ class OnnxRunner:
     """Runs a model for many vehicles. Not for several threads at once."""
 
     def __init__(
-        self, encoder: onnxruntime.InferenceSession, head: onnxruntime.InferenceSession, digest: str, schema: TaskSchema
+        self,
+        encoder: onnxruntime.InferenceSession,
+        head: onnxruntime.InferenceSession,
+        digest: str,
+        schema: TaskSchema,
     ) -> None:
         """Use `load`."""
         self.digest = digest
@@ -98,9 +102,7 @@ class OnnxRunner:
         return np.stack(list(kept)[:: self._stride])
 
 
-def perceived_signals(
-    schema: TaskSchema, outputs: Mapping[str, FloatArray], prefix: str
-) -> dict[str, float | str]:
+def perceived_signals(schema: TaskSchema, outputs: Mapping[str, FloatArray], prefix: str) -> dict[str, float | str]:
     """What a net says as telemetry: signal path -> probability, number, or a category's word.
 
     A scalar that is asked only where something is there is left out where it more likely is not.
