@@ -58,7 +58,7 @@ def decode_batch(message: telemetry_pb2.TelemetryBatch, only: Container[str] | N
             values,
             _array(offsets, _OFFSETS, signal, "offsets_ns") if offsets else None,
             _array(splits, _SPLITS, signal, "splits") if splits else None,
-            tuple(column.dictionary),
+            tuple(column.dictionary) if column.dictionary else (),
         )
     source = _UTC_SOURCES.get(message.utc_source)
     if source is None:
