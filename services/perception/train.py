@@ -1,0 +1,160 @@
+"""The training loop, and checkpoints from which a killed job goes on as if nothing had happened.
+
+Every batch depends on the seed and the step's number alone, so a resumed run draws what the first would have drawn.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fleetdomain.tasks import TaskSchema
+from perception.data import BatchDraw, Samples
+from perception.model import Net
+from perception.recipe import Recipe
+
+CHECKPOINT, NOTES = "checkpoint.safetensors", "step"
+CHECKPOINT_PERIOD_S = 5.0
+Report = Callable[[int, float], None]
+"""Called with the step and its loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training leaves."""
+
+    net: Net
+    """With the averaged weights, ready to be examined."""
+    loss: float
+    steps: int
+
+
+def loss_of(
+    outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], schema: TaskSchema, recipe: Recipe
+) -> Tensor:
+    """Mean loss of every column over the answers that are known, added up by the tasks' weights."""
+    total = torch.zeros(())
+    for column, (task, head) in schema.columns().items():
+        target, raw = targets[column], outputs[column]
+        known = ~target.isnan().any(1)
+        if head.given is not None:
+            known &= targets[f"{task.name}.{head.given}"][:, 0] == 1
+        if not bool(known.any()):
+            continue
+        target, raw = target[known], raw[known]
+        if head.kind == "categorical":
+            part = F.cross_entropy(raw, target[:, 0].long(), label_smoothing=recipe.label_smoothing)
+        elif head.kind == "scalar":
+            part = F.smooth_l1_loss(raw, target / head.scale)
+        else:
+            soft = target * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
+            part = F.binary_cross_entropy_with_logits(raw, soft)
+        # A batch with three known answers must not weigh like one with sixty.
+        share = min(1.0, 4.0 * float(known.float().mean()))
+        total = total + recipe.task_weights.get(task.name, 1.0) * share * part
+    return total
+
+
+def train(
+    samples: Samples,
+    schema: TaskSchema,
+    recipe: Recipe,
+    seed: int,
+    *,
+    parent: Path | None = None,
+    folder: Path | None = None,
+    report: Report = lambda step, loss: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trained:
+    """Train from scratch or from `parent`'s weights; with `folder`, checkpoints go there and are resumed from."""
+    torch.manual_seed(seed)
+    net = Net(schema, recipe)
+    if parent is not None and recipe.start == "parent":
+        net.load_state_dict(load_file(parent))
+    average = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    optimizer = torch.optim.AdamW(
+        net.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, foreach=True
+    )
+    draw = BatchDraw(samples.groups, recipe.hard_fraction)
+    frames = torch.from_numpy(samples.frames)
+    targets = {column: torch.from_numpy(values) for column, values in samples.targets.items()}
+    step, spent_s = _resume(folder, net, average, optimizer)
+    began, saved, loss = clock(), clock(), math.nan
+    while (progress := max(step / recipe.steps, (spent_s + clock() - began) / recipe.max_seconds)) < 1:
+        warm = min(1.0, (step + 1) / recipe.warmup_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
+        rows = torch.from_numpy(draw.rows(recipe.batch, np.random.default_rng((seed, step))))
+        batch = {column: values[rows] for column, values in targets.items()}
+        value = loss_of(net(frames[rows]), batch, schema, recipe)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        decay = min(recipe.averaging, (step + 1) / (step + 10))
+        for name, now in net.state_dict().items():
+            average[name].lerp_(now, 1 - decay)
+        loss = float(value.detach())
+        report(step, loss)
+        if folder is not None and clock() - saved > CHECKPOINT_PERIOD_S:
+            _save(folder, net, average, optimizer, step, spent_s + clock() - began)
+            saved = clock()
+    net.load_state_dict(average)
+    net.eval()
+    return Trained(net, loss, step)
+
+
+def _save(
+    folder: Path,
+    net: Net,
+    average: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    spent_s: float,
+) -> None:
+    """One file, renamed into place: a kill at any moment leaves the old or the new one."""
+    tensors = {f"net/{name}": value.contiguous() for name, value in net.state_dict().items()}
+    tensors |= {f"average/{name}": value.contiguous() for name, value in average.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f"{CHECKPOINT}.tmp"
+    save_file(tensors, draft, {NOTES: json.dumps({"step": step, "spent_s": spent_s})})
+    draft.replace(folder / CHECKPOINT)
+
+
+def _resume(
+    folder: Path | None, net: Net, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Loads a checkpoint if there is one; returns its step and the seconds spent until then."""
+    if folder is None or not (folder / CHECKPOINT).exists():
+        return 0, 0.0
+    path = folder / CHECKPOINT
+    tensors = load_file(path)
+    net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net/")})
+    for name in average:
+        average[name].copy_(tensors[f"average/{name}"])
+    state = optimizer.state_dict()
+    for name, value in tensors.items():
+        if name.startswith("optimizer/"):
+            _, number, key = name.split("/")
+            state["state"].setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict(state)
+    notes = json.loads(_metadata(path)[NOTES])
+    return int(notes["step"]), float(notes["spent_s"])
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """The text that a safetensors file carries: 8 bytes of length, then JSON."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return dict(header["__metadata__"])
