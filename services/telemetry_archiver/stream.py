@@ -69,6 +69,7 @@ class Archivist(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
         self._consumer = AIOKafkaConsumer(
             **connection_options(settings),
             group_id=service,
+            group_instance_id=settings.instance_id or None,
             client_id=service,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -118,6 +118,7 @@ class Fleet:
             "config_dir": str(ROOT / "config"),
             "objects_url": (self.folder / "objects").as_uri(),
             "admission_list": str(self.admission_list),
+            "instance_id": f"{self.fleet_id}-{name or package}",
             **more,
         }
         env = {
