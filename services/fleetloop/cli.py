@@ -12,7 +12,7 @@ import sys
 import typer
 from rich.console import Console
 
-from fleetloop.commands import datasets, models, run, triggers, vehicles
+from fleetloop.commands import datasets, demo, models, run, triggers, vehicles
 from fleetloop.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 run.add_to(app)
+demo.add_to(app)
 app.add_typer(vehicles.app, name="vehicles")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(datasets.app, name="datasets")

@@ -1,0 +1,45 @@
+"""What the demo does, in numbers. Small enough for two cores and ten minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FROM_UTC_NS = 1_600_000_000 * 10**9
+"""The simulated fleet starts in September 2020, so far back that it never overtakes now."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """One run of the demo."""
+
+    turns: int = 2
+    vehicles: int = 24
+    agent_processes: int = 2
+    plain_samples: int = 1500
+    """Plain cases that the first model is trained on."""
+    test_samples_per_slice: int = 60
+    measured_s: float = 300.0
+    """Simulated seconds of the drives before and after, all vehicles on the same routes each time."""
+    onward_s: float = 120.0
+    """Simulated seconds of each drive in between, on other routes."""
+    measured_seed: int = 11
+    onward_seed: int = 1000
+    town_seed: int = 3
+    labellers: int = 4
+    wrong_answers: float = 0.05
+    seed: int = 1
+    label_myself: bool = False
+    drive: str = ""
+    """Recorded drive; empty: comma2k19's minute when it is there, else one recorded in the town."""
+    turn_within_s: float = 900.0
+    """Wall seconds after which a turn that has not ended counts as stuck."""
+
+
+CONFIG = {
+    # A demo has minutes where a fleet has days: less evidence is asked for at each stage.
+    "curation.yaml": {"commit_samples": 150, "commit_wait_s": 60},
+    "training.yaml": {"new_samples": 100},
+    "routing.yaml": {"repeat_s": 5, "clip_expires_s": 120, "agreement": 2},
+    "rollout.yaml": {"shadow_frames": 400, "canary_km": 3, "stage_max_s": 600, "inference_p99_ms": 500},
+}
+"""Values of the shipped configuration that the demo replaces."""
