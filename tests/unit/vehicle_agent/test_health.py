@@ -1,0 +1,124 @@
+"""What a rollout is decided on is counted as its words say, whatever comes between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleetdomain.signals import load_catalogue
+from fleetdomain.tasks import load_task_schema
+from vehicle_agent.health import Answers, HealthWatch, decisions_of
+from vehicle_agent.model import Assignment, Report
+
+CONFIG = Path(__file__).parents[3] / "config"
+DECISIONS = decisions_of(load_task_schema(CONFIG / "tasks.yaml"), load_catalogue(CONFIG / "signals.yaml"))
+S = 10**9
+GO: Answers = {"StopSign.IsSign": 0.1, "StopSign.Applies": 0.9, "TrafficLight.State": "none"}
+STOP: Answers = {"StopSign.IsSign": 0.9, "StopSign.Applies": 0.9, "TrafficLight.State": "none"}
+
+
+class Minute:
+    """A watch and the two clocks of a drive at 2 Hz."""
+
+    def __init__(self) -> None:
+        self.watch = HealthWatch(DECISIONS, 0)
+        self.now_ns = 0
+        self.interventions = 0
+
+    def drive(
+        self,
+        active: str,
+        silent: str = "",
+        speed: float = 40.0,
+        feature: str = "none",
+        distance: float = 1000.0,
+        intervene: bool = False,
+    ) -> None:
+        """One letter a frame: g no stop, s stop, x no answer."""
+        says = {"g": GO, "s": STOP, "x": None}
+        for number, letter in enumerate(active):
+            self.interventions += intervene and number == 0
+            self.watch.tick(self.now_ns, {"interventions": self.interventions, "distance_km": self.now_ns / S}, speed)
+            other = says[silent[number]] if silent else None
+            self.watch.frame(self.now_ns, says[letter], other, speed, feature, distance)
+            self.now_ns += S // 2
+
+    def report(self) -> Report:
+        return self.watch.close(self.now_ns, Assignment("a", "b", "r", "shadow"), ("a", "b"))
+
+
+def test_the_schema_says_what_the_car_stops_for() -> None:
+    assert {decision.task: decision.stops for decision in DECISIONS} == {"stop_sign": True, "lead_vehicle": False}
+    assert DECISIONS[0].holds(STOP) and not DECISIONS[0].holds(GO) and not DECISIONS[0].holds({})
+
+
+@pytest.mark.parametrize(
+    ("said", "flickers"), [("ggggg", 0), ("gssss", 0), ("gsgg", 1), ("gsgsg", 3), ("gsssssg", 0)]
+)
+def test_an_answer_that_comes_back_soon_flickers(said: str, flickers: int) -> None:
+    minute = Minute()
+    minute.drive(said)
+    assert minute.report().flickers == flickers
+
+
+def test_a_stop_that_only_the_silent_model_saw_before_an_intervention_would_have_prevented_it() -> None:
+    minute = Minute()
+    minute.drive("gggg", "ggss")
+    minute.drive("g", "g", intervene=True)
+    minute.drive("g" * 30, "g" * 30)
+    minute.drive("g", "g", intervene=True)  # long after: nobody saw that one
+    report = minute.report()
+    assert (report.interventions, report.would_have_prevented, report.false_alarms) == (2, 1, 0)
+    assert (report.shadow_frames, report.shadow_disagreements) == (36, 2)
+
+
+def test_a_stop_that_both_saw_is_no_merit_of_the_silent_one() -> None:
+    minute = Minute()
+    minute.drive("gsss", "gsss")
+    minute.drive("g", "g", intervene=True)
+    assert minute.report().would_have_prevented == 0
+
+
+def test_a_stop_that_nobody_made_was_vain() -> None:
+    minute = Minute()
+    minute.drive("gggggg", "gssgsg")
+    minute.drive("g" * 20, "g" * 20)
+    assert minute.report().false_alarms == 1
+
+
+def test_a_stop_that_the_driver_made_was_not() -> None:
+    minute = Minute()
+    minute.drive("ggg", "gss")
+    minute.drive("g" * 4, "g" * 4, speed=10.0)
+    minute.drive("g" * 20, "g" * 20)
+    assert minute.report().false_alarms == 0
+
+
+def test_map_and_model_disagree_once_an_approach() -> None:
+    minute = Minute()
+    minute.drive("ggggg", feature="stop_sign", distance=12.0)
+    minute.drive("ggg", feature="stop_sign", distance=2.0)
+    minute.drive("sss", feature="stop_sign", distance=12.0)
+    assert minute.report().map_disagreements == 1
+    minute.drive("g" * 10)
+    minute.drive("ssss")  # the model sees one, the map promises none
+    minute.drive("gssg", speed=2.0)
+    assert minute.report().map_disagreements == 1
+
+
+def test_windows_follow_one_another_and_times_are_percentiles() -> None:
+    minute = Minute()
+    for milliseconds in range(1, 101):
+        minute.watch.inferred(float(milliseconds))
+    minute.drive("gg")
+    minute.watch.fault("clip_gone", 2)
+    first = minute.report()
+    assert (first.inferences, round(first.inference_p50_ms), round(first.inference_p99_ms)) == (100, 50, 99)
+    assert first.faults == {"clip_gone": 2}
+    minute.drive("gg")
+    second = minute.report()
+    assert (second.sequence, second.start_utc_ns, second.inferences, second.faults) == (1, first.end_utc_ns, 0, {})
+    assert first.distance_km + second.distance_km == pytest.approx(1.5)
+    assert not minute.watch.due(minute.now_ns + 59 * S, 60 * S)
+    assert minute.watch.due(minute.now_ns + 60 * S, 60 * S)
