@@ -83,8 +83,7 @@ def metrics(
     found: list[Metric] = []
     for task, correct in right.items():
         known = ~np.isnan(correct)
-        for name in sorted(set(slices)):
-            found.append(_share(task, name, "recall", correct[known & (names == name)]))
+        found += [_share(task, name, "recall", correct[known & (names == name)]) for name in sorted(set(slices))]
         found.append(_share(task, RARE, "recall", correct[known & ~np.isin(names, list(plain))]))
         found.append(_share(task, ALL, "accuracy", correct[known]))
         if task in said:
@@ -132,7 +131,7 @@ def _p_more(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
     """McNemar's exact one-sided p-value that `left` is right more often than `right` by chance alone."""
     gained, lost = int(((left == 1) & (right == 0)).sum()), int(((left == 0) & (right == 1)).sum())
     total = gained + lost
-    return sum(math.comb(total, k) for k in range(gained, total + 1)) / 2**total
+    return float(sum(math.comb(total, k) for k in range(gained, total + 1)) / 2**total)
 
 
 def _share(task: str, slice_name: str, name: str, correct: NDArray[np.float64] | NDArray[np.bool_]) -> Metric:

@@ -87,10 +87,8 @@ def read_request(folder: Path) -> Request:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])).replace("schema_path", "schema")
         raise RequestError(f"request.json: {field}: {first['msg']}") from error
-    except ValueError as error:
-        raise (
-            error if isinstance(error, RequestError) else RequestError(f"request.json: is not JSON: {error}")
-        ) from error
+    except json.JSONDecodeError as error:
+        raise RequestError(f"request.json: is not JSON: {error}") from error
 
 
 def run(folder: Path, request: Request, schema: TaskSchema, recipe: Recipe, progress: Progress) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The net: pictures become tokens, tokens of several frames meet in a transformer, every head of a task reads its own.
+"""The net: pictures become tokens, tokens of several frames meet in a transformer, every task asks with its own.
 
     cameras [B, C, H, W, 3] -> Encoder -> tokens [B, N, D]          once per frame; the vehicle keeps them
     tokens [B, T, N, D]     -> Head    -> one output per schema column
@@ -80,8 +80,9 @@ class Block(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.mixed = nn.Linear(width, width)
-        self.think = nn.Sequential(nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width))
-        for last in (self.mixed, self.think[2]):
+        thought = nn.Linear(3 * width, width)
+        self.think = nn.Sequential(nn.Linear(width, 3 * width), nn.GELU(), thought)
+        for last in (self.mixed, thought):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
@@ -94,8 +95,8 @@ class Block(nn.Module):
         key, value = both.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(B, M, D)
         x = x + self.mixed(mixed)
-        thought: Tensor = x + self.think(self.before_thinking(x))
-        return thought
+        result: Tensor = x + self.think(self.before_thinking(x))
+        return result
 
 
 class Head(nn.Module):

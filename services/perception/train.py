@@ -96,7 +96,7 @@ def train(
         batch = {column: values[rows] for column, values in targets.items()}
         value = loss_of(net(frames[rows]), batch, schema, recipe)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         step += 1

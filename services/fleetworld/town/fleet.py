@@ -122,7 +122,7 @@ class TownVehicle:
         ahead_m = self.street.approach.sign_m - self.along_m
         promised = self.street.map_feature != MAP_NONE and ahead_m > 0
         lead = lead_distance_m(self.street.approach, self.along_m)
-        turning = self.street.approach.length_m - self.along_m < 25
+        turn = self.street.approach.turn if self.street.approach.length_m - self.along_m < 25 else ""
         driver = self.driver
         return {
             "Vehicle.Speed": driver.speed_mps * 3.6,
@@ -134,10 +134,8 @@ class TownVehicle:
             "Vehicle.CurrentLocation.Latitude": latitude,
             "Vehicle.CurrentLocation.Longitude": longitude,
             "Vehicle.CurrentLocation.Heading": heading,
-            "Vehicle.Body.Lights.DirectionIndicator.Left.IsSignaling": turning
-            and self.street.approach.turn == "left",
-            "Vehicle.Body.Lights.DirectionIndicator.Right.IsSignaling": turning
-            and self.street.approach.turn == "right",
+            "Vehicle.Body.Lights.DirectionIndicator.Left.IsSignaling": turn == "left",
+            "Vehicle.Body.Lights.DirectionIndicator.Right.IsSignaling": turn == "right",
             "Vehicle.Body.Lights.Beam.Low.IsOn": self.night,
             "Autopilot.Engaged": driver.engaged,
             "Map.Feature": _MAP_WORDS.get(self.street.map_feature, "traffic_light") if promised else "none",
@@ -201,16 +199,14 @@ class TownFleet:
 
     def _sense(self, vehicles: Sequence[TownVehicle]) -> list[Sensed]:
         looking = [vehicle for vehicle in vehicles if vehicle.ticks % TICKS_PER_PICTURE == 0]
-        pictures = self._renderer.render([vehicle.view() for vehicle in looking]) if looking else None
-        by_vehicle = {id(vehicle): place for place, vehicle in enumerate(looking)}
+        pictures = self._renderer.render([vehicle.view() for vehicle in looking]) if looking else ()
+        seen = {vehicle.vehicle_id: picture for vehicle, picture in zip(looking, pictures, strict=True)}
         return [
             Sensed(
                 monotonic_ns=vehicle.ticks * TICK_NS,
                 utc_ns=self._start_utc_ns + vehicle.ticks * TICK_NS,
                 signals=vehicle.signals(),
-                cameras=None
-                if pictures is None or id(vehicle) not in by_vehicle
-                else pictures[by_vehicle[id(vehicle)]],
+                cameras=seen.get(vehicle.vehicle_id),
             )
             for vehicle in vehicles
         ]
