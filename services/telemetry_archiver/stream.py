@@ -65,7 +65,7 @@ class Archivist(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
         self._desks: dict[TopicPartition, _Desk] = {}
         self._last_progress_ns = clock.monotonic_ns()
         self._behind = 0
-        self.ready = asyncio.Event()
+        self._failure: Exception | None = None
         self._consumer = AIOKafkaConsumer(
             **connection_options(settings),
             group_id=service,
@@ -93,6 +93,8 @@ class Archivist(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
         try:
             self._consumer.subscribe([TELEMETRY], listener=self)
             while not stopping.is_set():
+                if self._failure is not None:
+                    raise self._failure
                 polled = await self._consumer.getmany(timeout_ms=200, max_records=1000)
                 # Whose they are is settled here, before anything is awaited: a partition that goes and comes back
                 # begins elsewhere, and what was polled before would leave a hole in its file.
@@ -113,9 +115,13 @@ class Archivist(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Every partition starts from what storage says."""
-        for partition in assigned:
-            await self._open(partition)
-        self.ready.set()
+        try:
+            for partition in assigned:
+                await self._open(partition)
+        except Exception as error:
+            # aiokafka would log it and read on without the partition; it has to end the process.
+            self._failure = error
+            raise
 
     async def _open(self, partition: TopicPartition) -> None:
         file = await asyncio.to_thread(self._archive.begin, partition.partition)
@@ -151,8 +157,10 @@ class Archivist(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
                 await self._close(partition)
 
     async def _close(self, partition: TopicPartition) -> bool:
-        """Closes the open file and begins the next; False when somebody else had created it."""
-        desk = self._desks[partition]
+        """Closes the open file and begins the next; False when what was polled since is no longer this process's."""
+        desk = self._desks.get(partition)
+        if desk is None:
+            return False
         if desk.file.empty:
             return True
         for record, error in desk.unreadable:
@@ -167,9 +175,9 @@ class Archivist(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
             return False
         self._count(desk.file, size)
         # Not from storage: this process has just written the newest file, and it knows the ids that are in it.
-        self._desks[partition] = _Desk(desk.file.successor(self._settings.lateness_ms))
+        following = self._desks[partition] = _Desk(desk.file.successor(self._settings.lateness_ms))
         await self._commit(partition, desk.file.last_offset + 1)
-        return True
+        return self._desks.get(partition) is following
 
     async def _commit(self, partition: TopicPartition, offset: int) -> None:
         try:

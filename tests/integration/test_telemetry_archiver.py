@@ -14,7 +14,15 @@ import pytest
 from tests.integration.telemetry_processes import ROOT, Fleet, Service, batch_of, fleet_of
 
 from fleet.archive.v1 import archive_pb2, archive_pb2_grpc
-from fleetdomain.archive_files import list_files, read_archive, read_footer, scan_archive
+from fleetdomain.archive_files import (
+    Footer,
+    address_of,
+    list_files,
+    read_archive,
+    read_footer,
+    scan_archive,
+    write_file,
+)
 from fleetdomain.messages import event_of
 from fleetdomain.telemetry_codec import encode_batch
 from fleetdomain.topics import TELEMETRY
@@ -112,3 +120,17 @@ async def test_the_archive_tells_nothing_to_vehicles(tmp_path: Path, kafka_boots
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.GetArchive(archive_pb2.GetArchiveRequest())
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_an_archive_of_another_log_ends_the_process_with_a_remedy(tmp_path: Path, kafka_bootstrap: str) -> None:
+    await create_topics(kafka_bootstrap, load_topics(ROOT / "protos" / "topics.yaml"))
+    with fleet_of(tmp_path, kafka_bootstrap, f"f{uuid4().hex[:8]}") as fleet:
+        objects = Objects((tmp_path / "objects").as_uri())
+        footer = Footer(0, 10**9, 1, 2, 0, 0)
+        for partition in range(4):
+            objects.put_once(address_of(fleet.fleet_id, partition, 0), write_file([], footer))
+        archiver = fleet.service("telemetry_archiver")
+        await asyncio.to_thread(archiver.start)
+        assert archiver.process is not None
+        assert await asyncio.to_thread(archiver.process.wait, 30) == 70
+        assert "Move the archive's folder away" in archiver.log.read_text()
