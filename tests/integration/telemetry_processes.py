@@ -40,12 +40,16 @@ class Service:
     def address(self) -> str:
         return f"127.0.0.1:{self.grpc_port}"
 
-    def start(self, ready_within_s: float = 30.0) -> None:
+    def launch(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", self.package], env=self.env, stderr=log)
+        return self.process
+
+    def start(self, ready_within_s: float = 60.0) -> None:
+        process = self.launch()
         deadline = time.monotonic() + ready_within_s
         while not self.ready():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
+            assert process.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
             time.sleep(0.05)
 
     def ready(self) -> bool:

@@ -75,13 +75,13 @@ async def test_each_frame_is_archived_once_however_often_the_archiver_is_killed(
             await asyncio.to_thread(archiver.start)
         chance = np.random.default_rng(7)
         producing = asyncio.create_task(produce(publisher, fleet.fleet_id, prefix, 0, BATCHES))
-        for number in range(4):
+        for number in range(3):
             await asyncio.sleep(float(chance.uniform(0.2, 0.9)))
             archivers[number % 2].kill()
             await asyncio.to_thread(archivers[number % 2].start)
         await producing
         wanted = len(VEHICLES) * BATCHES
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while (await totals(fleet, archivers[0], prefix))[0] < wanted:
             assert time.monotonic() < deadline, await totals(fleet, archivers[0], prefix)
             await asyncio.sleep(0.3)
@@ -130,7 +130,5 @@ async def test_an_archive_of_another_log_ends_the_process_with_a_remedy(tmp_path
         for partition in range(4):
             objects.put_once(address_of(fleet.fleet_id, partition, 0), write_file([], footer))
         archiver = fleet.service("telemetry_archiver")
-        await asyncio.to_thread(archiver.start)
-        assert archiver.process is not None
-        assert await asyncio.to_thread(archiver.process.wait, 30) == 70
+        assert await asyncio.to_thread(archiver.launch().wait, 60) == 70
         assert "Move the archive's folder away" in archiver.log.read_text()
