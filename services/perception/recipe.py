@@ -41,7 +41,7 @@ class Recipe(_Frozen):
     stems: dict[str, Stem]
     steps: int = Field(ge=1)
     max_seconds: float = Field(gt=0)
-    """The schedule ends at `steps` or here, whichever comes first."""
+    """The schedule ends at `steps` or after so much processor time, whichever comes first."""
     batch: int = Field(ge=2)
     learning_rate: float = Field(gt=0, lt=1)
     warmup_steps: int = Field(default=20, ge=1)
@@ -56,8 +56,8 @@ class Recipe(_Frozen):
     """Weight of a task's loss; 1 unless given."""
     plain_slices: tuple[str, ...] = ("none", "plain", "light")
     """Slices of the test set that must not get worse; the others are the rare ones."""
-    threads: int = Field(default=0, ge=0)
-    """0: as many as there are cores."""
+    threads: int = Field(default=1, ge=0)
+    """0: as many as there are cores. On a machine that is shared one is best: two wait for each other."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
