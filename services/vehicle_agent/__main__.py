@@ -88,6 +88,9 @@ async def run(settings: VehicleAgentSettings) -> None:
     )
     clips_thread, update_threads = ThreadPoolExecutor(1, "clips"), ThreadPoolExecutor(2, "updates")
     async with AsyncExitStack() as stack:
+        # Last of all, off the loop: a thread may wait for a call that ends with its channel.
+        stack.push_async_callback(asyncio.to_thread, update_threads.shutdown, cancel_futures=True)
+        stack.push_async_callback(asyncio.to_thread, clips_thread.shutdown)
         links = []
         models = OnnxModels(schema) if settings.world == "town" else None
         garage = Garage(models, update_threads) if models is not None else None
@@ -114,8 +117,6 @@ async def run(settings: VehicleAgentSettings) -> None:
             assert models is not None
             work = agent.run_town(schema, models, Town(schema, settings))
         await _until_over(work, links)
-    clips_thread.shutdown()
-    update_threads.shutdown(cancel_futures=True)
 
 
 async def _until_over(work: object, links: Sequence[VehicleLink]) -> None:

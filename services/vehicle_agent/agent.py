@@ -267,7 +267,10 @@ class FleetAgent:
             )
 
     def _progress(self, phase_id: str, state: str, now: bool = False) -> None:
-        if self._control is None or self._driver is None or not self._is_due(now):
+        if self._control is None or not self._is_due(now):
+            return
+        if self._driver is None:
+            self._control.report({"phase": "", "state": "waiting", "cpu_s": time.process_time(), "vehicles": {}})
             return
         counters = self._driver.counters()
         ended = state != "driving"

@@ -50,8 +50,8 @@ def parse_phase(text: str) -> Phase:
         raise AgentError(
             f"phase.json: {error!r}; it wants phase, seconds, and may have seed, start_utc_ns, stop"
         ) from error
-    if not phase.stop and not 0 < phase.seconds < 10**7:
-        raise AgentError("phase.json: seconds must be positive")
+    if not phase.stop and not 0 < phase.seconds <= 10**9:
+        raise AgentError("phase.json: seconds must be above 0 and at most 10^9")
     return phase
 
 

@@ -219,7 +219,8 @@ class VehicleLink:
         wait_s = self._limits.update_poll_s
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._update_wanted.wait(), wait_s)
+                async with asyncio.timeout(wait_s):  # wait_for swallows a cancellation in Python 3.11
+                    await self._update_wanted.wait()
             self._update_wanted.clear()
             wait_s = self._limits.update_poll_s
             try:
