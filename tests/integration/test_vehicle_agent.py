@@ -82,6 +82,7 @@ class Agent:
             assert process.wait(within_s) == 0, self.log.read_text()[-3000:]
         finally:
             process.kill()
+            process.wait(10)
 
     def progress(self) -> dict[str, object]:
         found: dict[str, object] = json.loads((self.control / "progress-000.json").read_text())
@@ -209,6 +210,7 @@ async def test_an_asked_for_clip_comes_though_agent_and_gateway_are_killed_over_
         assert process.wait(60) == 0
     finally:
         process.kill()
+        process.wait(10)
         await publisher.stop()
     assert len({clip.event_id for clip in clips}) == 1
     clip = clips[0]
