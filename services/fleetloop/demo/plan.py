@@ -17,7 +17,8 @@ class DemoPlan:
     agent_processes: int = 2
     plain_samples: int = 1500
     """Plain cases that the first model is trained on."""
-    test_samples_per_slice: int = 60
+    test_samples: int = 720
+    """Frozen test set, the same number of every slice."""
     measured_s: float = 300.0
     """Simulated seconds of the drives before and after, all vehicles on the same routes each time."""
     onward_s: float = 120.0
@@ -43,3 +44,8 @@ CONFIG = {
     "rollout.yaml": {"shadow_frames": 400, "canary_km": 3, "stage_max_s": 600, "inference_p99_ms": 500},
 }
 """Values of the shipped configuration that the demo replaces."""
+
+MORE_ENV = {
+    "telemetry_archiver": {"FLEETLOOP_CUT_AFTER_S": "3"},  # files are closed sooner, so that they can be counted
+}
+"""What some services are told in the demo beside the usual."""

@@ -50,7 +50,7 @@ def enrol_vehicles(layout: RunLayout, fleet_id: str, names: list[str], folder: P
 def export_labelled(folder: Path, config: Path, plan: DemoPlan) -> tuple[Path, Path]:
     """Makes the plain cases and the frozen test set, from places and seeds that the fleet never drives."""
     plain, test = folder / "labelled" / "plain", folder / "labelled" / "test"
-    for target, kind, count in ((plain, "plain", plan.plain_samples), (test, "test", plan.test_samples_per_slice)):
+    for target, kind, count in ((plain, "plain", plan.plain_samples), (test, "test", plan.test_samples)):
         command = [
             sys.executable,
             "-m",

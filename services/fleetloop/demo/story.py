@@ -17,7 +17,7 @@ from fleetkit.pki import CertificateAuthority, IdentityKind
 from fleetloop.commands.datasets import import_labelled
 from fleetloop.commands.triggers import apply_files, read_triggers
 from fleetloop.demo.account import Account, recalls, turn_of
-from fleetloop.demo.plan import DemoPlan
+from fleetloop.demo.plan import MORE_ENV, DemoPlan
 from fleetloop.demo.recording import send_recorded_drive
 from fleetloop.demo.screen import Screen
 from fleetloop.demo.setting import RECORDED_VEHICLE, enrol_vehicles, export_labelled, vehicle_names, write_config
@@ -36,7 +36,7 @@ def run_demo(folder: Path, plan: DemoPlan, screen: Screen) -> Account:
     config = write_config(folder)
     began_s = time.monotonic()
     account = Account()
-    with _terminable(), embedded_run(folder, now=datetime.now(UTC), config_dir=config) as run:
+    with _terminable(), embedded_run(folder, now=datetime.now(UTC), config_dir=config, more_env=MORE_ENV) as run:
         story = _Story(folder, config, plan, screen, run, account)
         try:
             story.tell()
@@ -135,13 +135,17 @@ class _Story:
     def _first_model(self) -> None:
         with self._screen.step("the first model is trained on plain cases only, examined and released"):
             deadline = time.monotonic() + self._plan.turn_within_s
-            while not (glance := self._watch.glance()).turn_is_over(0):
+            while not (glance := self._watch.glance()).rollouts:
                 self._alive(deadline, "the first model")
                 self._screen.glance(glance)
+                examined = [run for run in glance.runs if run.state == training_pb2.RUN_STATE_EVALUATED]
+                if examined and examined[0].verdict != training_pb2.VERDICT_PASSED:
+                    raise UserError(
+                        f"The first model was rejected: {'; '.join(examined[0].reasons)}",
+                        "Without a model there is no loop; another --seed may help.",
+                    )
                 time.sleep(_POLL_S)
-                if glance.rollouts and not self._account.drives:
-                    break  # released: the vehicles attest it once they drive
-        self._account.first_model = recalls(glance.runs[0].metrics) if glance.runs else {}
+        self._account.first_model = recalls(glance.runs[0].metrics)
 
     def _measure(self, name: str) -> Driven:
         """All vehicles on the same routes each time, with the model that drives now."""
