@@ -38,7 +38,7 @@ class Trunk:
         present = frames[-1].astype(np.float32) / 255.0
         features = np.concatenate([_normalised(_shrunk(present, side)) for side in (_COARSE, _FINE)])
         projected = features @ _signs(len(features), self.width)
-        unit: NDArray[np.float32] = projected / max(float(np.linalg.norm(projected)), 1e-9)
+        unit: NDArray[np.float32] = projected / np.float32(max(float(np.linalg.norm(projected)), 1e-9))
         return unit
 
 
@@ -62,7 +62,7 @@ def _normalised(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     flat = flat - flat.mean(1, keepdims=True)
     scaled = flat / (flat.std((1, 2), keepdims=True) + 0.02)
     # Both scales weigh the same, however many numbers they have.
-    weighted: NDArray[np.float32] = (scaled / np.sqrt(scaled.size)).reshape(-1)
+    weighted: NDArray[np.float32] = (scaled / np.float32(np.sqrt(scaled.size))).reshape(-1)
     return weighted
 
 

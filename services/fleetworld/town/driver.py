@@ -27,6 +27,8 @@ _BELIEVED_NEAR_M = 24.0
 _HALT_S = 1.2
 _REENGAGE_M = 14.0
 _QUIET_FROM_M = 16.0
+_MEMORY_S = 2.0
+"""How long the autopilot goes on believing in a sign that the model no longer reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Driver:
         sees = perceived.get("StopSign.IsSign", 0.0) * perceived.get("StopSign.Applies", 0.0) > 0.5
         left_m = approach.length_m - along_m
         if sees and 0 < left_m < _BELIEVED_NEAR_M + 4:
-            self._wait_s = 1.0
+            self._wait_s = _MEMORY_S
         if self._wait_s > 0 and left_m > 0:
             self._wait_s = max(0.0, self._wait_s - 0.1) if left_m > 9 else self._wait_s
             return _halt_at(self.speed_mps, left_m)
@@ -161,7 +163,7 @@ class Driver:
         """The person beside the autopilot: brakes before a sign is run, presses on at a vain stop."""
         left_m = approach.length_m - along_m
         must = approach.meaning.must_stop and not self._stopped_here and left_m > 0
-        needed = self.speed_mps**2 / (2 * max(left_m - self._habits.margin_m, 0.3))
+        needed = self.speed_mps**2 / (2 * max(left_m - min(self._habits.margin_m, left_m / 3), 0.3))
         if must and self.speed_mps > 3 and needed > 2.6 and wanted > -1.2:
             self.interventions += 1
             self._took_over, self.engaged = True, False

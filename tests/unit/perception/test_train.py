@@ -1,0 +1,82 @@
+"""Training learns what is there to learn, and goes on after a kill as if nothing had happened."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.perception.nets import RECIPE, SCHEMA, red_squares
+
+from perception.evaluate import decisions
+from perception.examine import answers
+from perception.train import CHECKPOINT, loss_of, train
+
+
+def test_a_net_learns_to_see_red_squares() -> None:
+    trained = train(red_squares(200, 1), SCHEMA, RECIPE, seed=1)
+    test = red_squares(60, 2)
+    said = decisions(SCHEMA, answers(trained.net, test.frames, SCHEMA))["sign"]
+    wanted = decisions(SCHEMA, test.targets)["sign"]
+    assert (said == wanted).mean() > 0.9
+
+
+def test_the_same_seed_trains_the_same_net_and_another_does_not() -> None:
+    recipe = RECIPE.model_copy(update={"steps": 5})
+    samples = red_squares(40, 1)
+    first, again, other = (train(samples, SCHEMA, recipe, seed).net.state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perception.train.CHECKPOINT_PERIOD_S", -1.0)  # after every step
+    recipe = RECIPE.model_copy(update={"steps": 12})
+    samples = red_squares(40, 1)
+    whole = train(samples, SCHEMA, recipe, 3, clock=lambda: 0.0)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(step: int, loss: float) -> None:
+        if step == 8:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(samples, SCHEMA, recipe, 3, folder=tmp_path, report=kill, clock=lambda: 0.0)
+    assert (tmp_path / CHECKPOINT).exists()
+    steps: list[int] = []
+    resumed = train(
+        samples, SCHEMA, recipe, 3, folder=tmp_path, report=lambda step, loss: steps.append(step), clock=lambda: 0.0
+    )
+    assert steps[0] == 8
+    for name, value in whole.net.state_dict().items():
+        torch.testing.assert_close(resumed.net.state_dict()[name], value)
+
+
+def test_unknown_answers_train_nothing() -> None:
+    samples = red_squares(8, 1)
+    outputs = {
+        column: torch.zeros(8, head.width, requires_grad=True) for column, (_, head) in SCHEMA.columns().items()
+    }
+    targets = {column: torch.full((8, values.shape[1]), torch.nan) for column, values in samples.targets.items()}
+    assert float(loss_of(outputs, targets, SCHEMA, RECIPE)) == 0.0
+
+
+def test_a_head_that_is_asked_of_signs_learns_nothing_where_there_is_none() -> None:
+    samples = red_squares(8, 1)
+    targets = {column: torch.from_numpy(values) for column, values in samples.targets.items()}
+    targets = {column: values[targets["sign.is_sign"][:, 0] == 0] for column, values in targets.items()}
+    rows = len(targets["sign.is_sign"])
+    outputs = {
+        column: torch.zeros(rows, head.width, requires_grad=True) for column, (_, head) in SCHEMA.columns().items()
+    }
+    loss_of(outputs, targets, SCHEMA, RECIPE).backward()  # type: ignore[no-untyped-call]
+    assert outputs["sign.applies"].grad is None and outputs["sign.distance"].grad is None
+    gradient = outputs["sign.is_sign"].grad
+    assert gradient is not None and float(gradient.abs().sum()) > 0
+
+
+def test_the_schedule_ends_when_the_time_is_up() -> None:
+    ticks = iter(np.arange(0, 1e6, 10.0).tolist())
+    trained = train(red_squares(20, 1), SCHEMA, RECIPE, 1, clock=lambda: float(next(ticks)))
+    assert trained.steps < 10
