@@ -1,0 +1,39 @@
+"""The composition root of fleet_console."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from fleet_console import serving
+from fleet_console.settings import FleetConsoleSettings
+from fleetkit.identity import AllowList
+from fleetkit.lifecycle import Runtime, run_service
+from fleetkit.logs import get_logger
+from fleetkit.rpc import RpcServer
+
+SERVICE = "fleet-console"
+log = get_logger(__name__)
+
+
+async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
+    """Wires the console together."""
+    serving.keep_nicegui_below(settings.state_dir)
+    from nicegui import ui
+
+    from fleet_console.pages.label import add_label_page
+    from fleet_console.pages.loop import add_loop_page
+
+    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    add_loop_page()
+    add_label_page()
+    ui.run_with(application, title="fleetloop", dark=None, show_welcome_message=False, tailwind=False)
+    listening = serving.listen(settings.page_listen)
+    runtime.spawn("pages", serving.serve(application, listening, runtime.stopping))
+    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, {}))
+    await server.start([])
+    runtime.on_stop(server.stop)
+    log.info("pages_listening", address="%s:%d" % listening.getsockname()[:2])
+
+
+if __name__ == "__main__":
+    run_service(SERVICE, FleetConsoleSettings, start)

@@ -1,0 +1,1 @@
+"""The pages themselves: NiceGUI elements that show what the core made of the services' answers."""
