@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
@@ -9,15 +10,23 @@ import pytest
 from tests.integration.loop.topics import Topics
 
 from fleetloop.embedded import EmbeddedRun, embedded_run
+from fleetloop.shipped import config_folder
 
-SERVICES = ["campaign_keeper", "label_router", "fleet_monitor"]
+SERVICES = ["campaign_keeper", "label_router", "fleet_monitor", "label_desk", "dataset_curator"]
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
     """The services, up and ready."""
     folder = tmp_path_factory.mktemp("loop")
-    with embedded_run(folder, now=datetime.now(UTC), services=SERVICES, ready_within_s=90) as running:
+    config = folder / "config"
+    shutil.copytree(config_folder(), config)
+    curation = (config / "curation.yaml").read_text()
+    (config / "curation.yaml").write_text(curation.replace("commit_samples: 200", "commit_samples: 12"))
+    more = {"label_desk": {"FLEETLOOP_UNDO_WINDOW_S": "0.5"}}
+    with embedded_run(
+        folder, now=datetime.now(UTC), services=SERVICES, config_dir=config, more_env=more, ready_within_s=120
+    ) as running:
         yield running
 
 

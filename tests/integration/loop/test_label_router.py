@@ -37,7 +37,7 @@ def firing(vehicle: str, number: int, trigger: str = "map_disagreement") -> Even
         task="stop_sign",
         evidence={"Vehicle.Speed": 30.0},
         detected_at_utc_ns=NOW_NS,
-        place={"latitude_deg": 47.0 + number * 0.01, "longitude_deg": -122.0},
+        place=provenance_pb2.Place(latitude_deg=47.0 + number * 0.01, longitude_deg=-122.0),
     )
     return event_of(TRIGGER, vehicle, event_id, message, NOW_NS)
 
