@@ -25,14 +25,17 @@ from tests.integration.telemetry_processes import ROOT
 from tests.integration.test_telemetry_gateway import read_all
 from tests.unit.vehicle_agent.tiny_model import write_model
 
+from fleet.clip.v1 import clip_pb2
+from fleet.command.v1 import command_pb2
 from fleet.health.v1 import health_pb2
 from fleet.telemetry.v1 import telemetry_pb2
 from fleet.training.v1 import training_pb2
 from fleetdomain.artifacts import VEHICLE_FILES, sha256_hex
+from fleetdomain.clips import read_drive
 from fleetdomain.messages import event_of
 from fleetdomain.tasks import load_task_schema
 from fleetdomain.telemetry_codec import decode_batch
-from fleetdomain.topics import HEALTH, TELEMETRY, TRAINING
+from fleetdomain.topics import CLIP, COMMAND, HEALTH, TELEMETRY, TRAINING
 from fleetkit.kafka import KafkaPublisher
 from fleetkit.objects import Objects
 from fleetkit.settings import ServiceSettings
@@ -155,7 +158,7 @@ async def test_a_fleet_takes_its_first_model_and_follows_the_second_through_ever
     run: EmbeddedRun, agent: Path, tmp_path: Path
 ) -> None:
     begin(agent, "first", 10_000_000)
-    until(agent, lambda progress: progress["simulated_s"] > 5)
+    until(agent, lambda progress: progress.get("simulated_s", 0) > 5)
     first = await pass_model(run, tmp_path / "first", NEVER, "first")
     until(agent, lambda progress: active(progress) == [first] * 4)
     second = await pass_model(run, tmp_path / "second", NEARLY, "second")
@@ -183,3 +186,48 @@ async def test_a_fleet_takes_its_first_model_and_follows_the_second_through_ever
             assert len(batch.columns["Perception.StopSign.IsSign"].values) == -(-batch.frames() // 5)
     truths = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
     assert {truth["vehicle"] for truth in truths} == set(VEHICLES)
+
+
+async def test_a_clip_of_the_town_waits_for_its_last_second_and_shows_what_the_net_saw(
+    run: EmbeddedRun, agent: Path, tmp_path: Path
+) -> None:
+    begin(agent, "clip", 10_000_000)
+    vehicle, bootstrap = VEHICLES[1], run.fleet.kafka_bootstrap_servers
+    until(agent, lambda progress: progress["vehicles"] and progress["vehicles"][vehicle]["batches_stored"] > 0)
+    stored = await read_all(bootstrap, TELEMETRY, vehicle)
+    newest = telemetry_pb2.TelemetryBatch.FromString(stored[-1][1])
+    onset_ns = newest.start_monotonic_ns + 30 * 10**9  # not driven yet
+    now_ns = time.time_ns()
+    command = command_pb2.VehicleCommand(
+        command_id="town-clip",
+        fleet_id="demo",
+        vehicle_id=vehicle,
+        issued_at_utc_ns=now_ns,
+        expires_at_utc_ns=now_ns + 120 * 10**9,
+        send_clip=command_pb2.SendClip(
+            firing_id="town-firing",
+            boot_id=newest.boot_id,
+            start_monotonic_ns=onset_ns - 5 * 10**9,
+            end_monotonic_ns=onset_ns + 5 * 10**9,
+            onset_monotonic_ns=onset_ns,
+            trigger="map_disagreement",
+        ),
+    )
+    publisher = KafkaPublisher("test", ServiceSettings(kafka_bootstrap_servers=bootstrap))
+    await publisher.start()
+    await publisher.publish([event_of(COMMAND, vehicle, "town-clip-0", command, now_ns)])
+    await publisher.stop()
+    deadline = time.monotonic() + 60
+    while not (clips := await read_all(bootstrap, CLIP, vehicle)):
+        assert time.monotonic() < deadline, (tmp_path / "agent.log").read_text()[-3000:]
+    announced = clip_pb2.ClipStored.FromString(clips[0][1])
+    assert (announced.command_id, announced.provenance.firing_id) == ("town-clip", "town-firing")
+    drive = read_drive(Objects(run.layout.objects.as_uri()).get(announced.address))
+    assert (drive.info.onset_monotonic_ns, drive.info.trigger) == (onset_ns, "map_disagreement")
+    assert drive.span_ns() == (onset_ns - 5 * 10**9, onset_ns + 5 * 10**9)
+    schema = load_task_schema(ROOT / "config" / "tasks.yaml")
+    cameras = [camera.name for camera in schema.cameras]
+    frames = drive.frames_at(cameras, onset_ns, schema.frames.count, 0.5)
+    assert frames.shape == (3, 8, 32, 32, 3)
+    assert frames.std() > 5
+    assert len(drive.signals["Vehicle.Speed"].values) == 101
