@@ -32,7 +32,7 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, {}))
     await server.start([])
     runtime.on_stop(server.stop)
-    log.info("pages_listening", address="%s:%d" % listening.getsockname()[:2])
+    log.info("pages_listening", address=":".join(map(str, listening.getsockname()[:2])))
 
 
 if __name__ == "__main__":

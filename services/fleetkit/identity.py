@@ -6,10 +6,12 @@ that no rule names may be called by nobody.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+_PERSON_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 HEALTH_AND_REFLECTION = ("/grpc.health.v1.Health/*", "/grpc.reflection.*")
 
 
@@ -33,6 +35,11 @@ def parse_spiffe_id(uri: str) -> Identity | None:
     if scheme != "spiffe" or len(parts) != 3 or not all(parts):
         return None
     return Identity(*parts)
+
+
+def is_person_name(name: object) -> bool:
+    """True for what may stand in `user/<name>`: 1 to 63 ASCII letters, digits, dots, hyphens, underscores."""
+    return isinstance(name, str) and _PERSON_NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

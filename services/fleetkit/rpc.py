@@ -18,7 +18,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fleetkit.identity import AllowList, Identity, parse_spiffe_id
+from fleetkit.identity import AllowList, Identity, is_person_name, parse_spiffe_id
 from fleetkit.logs import get_logger
 from fleetkit.metrics import RPC_SECONDS, RPCS
 from fleetkit.pki import serial_of_pem
@@ -28,6 +28,8 @@ from fleetkit.tracing import current_traceparent, span
 log = get_logger(__name__)
 _caller: ContextVar[Identity] = ContextVar("caller")
 _certificate: ContextVar[bytes | None] = ContextVar("certificate")
+ON_BEHALF_OF = "on-behalf-of"
+"""Metadata in which a speaker, such as the console, names the person whom it speaks for."""
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -67,10 +69,13 @@ def peer_serial() -> str | None:
 class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
     """Wraps every handler of a server; see the module's text."""
 
-    def __init__(self, service: str, allow: AllowList, insecure_identity: Identity | None) -> None:
+    def __init__(
+        self, service: str, allow: AllowList, insecure_identity: Identity | None, speakers: Sequence[str] = ()
+    ) -> None:
         self._service = service
         self._allow = allow
         self._insecure_identity = insecure_identity
+        self._speakers = frozenset(speakers)
 
     async def intercept_service(
         self,
@@ -117,6 +122,25 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
         uris = context.auth_context().get("peer_spiffe_id", [])
         return parse_spiffe_id(uris[0].decode()) if uris else None
 
+    def _speaks_for(self, speaker: Identity, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Identity:
+        """The person in `on-behalf-of`, or the speaker itself where nobody is named.
+
+        Raises RpcError when the speaker may speak for nobody, the name is none, or the person may not call either.
+        """
+        names = [value for key, value in context.invocation_metadata() or () if key == ON_BEHALF_OF]
+        if not names:
+            return speaker
+        if str(speaker) not in self._speakers:
+            raise RpcError(
+                grpc.StatusCode.PERMISSION_DENIED, f"{speaker} may speak for nobody but itself", ON_BEHALF_OF
+            )
+        if len(names) != 1 or not is_person_name(names[0]):
+            raise invalid(ON_BEHALF_OF, "give one name of at most 63 letters, digits, dots, hyphens and underscores")
+        person = Identity(speaker.fleet_id, "user", str(names[0]))
+        if not self._allow.permits(person, method):
+            raise RpcError(grpc.StatusCode.PERMISSION_DENIED, f"{person} may not call {method}", ON_BEHALF_OF)
+        return person
+
     @asynccontextmanager
     async def _guard(
         self, method: str, traceparent: str | None, context: grpc.aio.ServicerContext[Any, Any]
@@ -132,7 +156,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
             if not self._allow.permits(identity, method):
                 code = grpc.StatusCode.PERMISSION_DENIED
                 await context.abort(code, f"{identity} may not call {method}")
-            _caller.set(identity)
+            _caller.set(self._speaks_for(identity, method, context))
             _certificate.set(next(iter(context.auth_context().get("x509_pem_cert", ())), None))
             with span(method, parent=traceparent, attributes={"caller": str(identity)}):
                 yield
@@ -165,7 +189,10 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 class RpcServer:
     """A server with health and reflection on it. `add` the servicers, `start`, later `stop`."""
 
-    def __init__(self, service: str, settings: ServiceSettings, allow: AllowList) -> None:
+    def __init__(
+        self, service: str, settings: ServiceSettings, allow: AllowList, speakers: Sequence[str] = ()
+    ) -> None:
+        """`speakers` (`kind/name`) may name a person in `on-behalf-of`: caller() is then that person."""
         self._service = service
         self._settings = settings
         credentials = server_credentials(settings)
@@ -173,7 +200,7 @@ class RpcServer:
         if insecure:
             log.warning("grpc_without_tls", remedy="set FLEETLOOP_TLS_CA, _CERT and _KEY")
         self.server = grpc.aio.server(
-            interceptors=[Gatekeeper(service, allow, insecure)],
+            interceptors=[Gatekeeper(service, allow, insecure, speakers)],
             options=_OPTIONS,
             maximum_concurrent_rpcs=10_000,
         )

@@ -17,7 +17,7 @@ from fleetkit.objects import Objects
 from fleetkit.rpc import RpcServer
 from label_desk import hindsight, transactions
 from label_desk.metrics import OLDEST_TASK_SECONDS, OPEN_TASKS
-from label_desk.rpc import ALLOWED, SERVICE_NAME, LabelService, progress
+from label_desk.rpc import ALLOWED, CONSOLE, SERVICE_NAME, LabelService, progress
 from label_desk.settings import LabelDeskSettings
 from label_desk.store import Base
 from label_desk.stream import EFFECTS
@@ -38,7 +38,7 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
         "hindsight",
         hindsight.run(runtime.stopping, keeping.database, objects, schema, clock, settings.automatic_bound),
     )
-    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED), speakers=(CONSOLE,))
     service = LabelService(keeping.database, objects, schema, clock, settings)
     label_pb2_grpc.add_LabelServiceServicer_to_server(service, server.server)
     await server.start([SERVICE_NAME])

@@ -1,9 +1,14 @@
-"""LabelService: the labellers' door. Who labels is who the certificate names."""
+"""LabelService: the labellers' door. Who labels is who the certificate names.
+
+The console's certificate may speak for the people in front of it; they are then the callers. It cannot label for
+itself: one author for everybody could never agree with anybody.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import grpc
 import sqlalchemy as sa
 
 from fleet.label.v1 import label_pb2, label_pb2_grpc
@@ -13,7 +18,7 @@ from fleetkit.clock import Clock
 from fleetkit.database import Database, Transaction
 from fleetkit.idempotency import answer_once
 from fleetkit.objects import ObjectMissingError, Objects
-from fleetkit.rpc import caller, invalid
+from fleetkit.rpc import ON_BEHALF_OF, RpcError, caller, invalid
 from label_desk import transactions
 from label_desk.codec import OUTCOMES, questions_of
 from label_desk.core import AnswerError, check_answers
@@ -22,7 +27,8 @@ from label_desk.settings import LabelDeskSettings
 from label_desk.store import LeaseRow, TaskRow
 
 SERVICE_NAME = "fleet.label.v1.LabelService"
-ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/fleet-console")}
+CONSOLE = "service/fleet-console"
+ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", CONSOLE)}
 
 
 class LabelService(label_pb2_grpc.LabelServiceServicer):
@@ -41,7 +47,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
         longest_s = self._settings.longest_lease_s
         if not 0 < request.lease_s <= longest_s:
             raise invalid("lease_s", f"ask for more than 0 and at most {longest_s:.0f} seconds")
-        author, now_ns = caller().name, self._clock.now_utc_ns()
+        author, now_ns = _labeller(), self._clock.now_utc_ns()
         found = await self._database.run(
             lambda tx: transactions.lease_next(tx, author, request.project, request.lease_s, now_ns)
         )
@@ -76,7 +82,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
     async def SubmitLabel(
         self, request: label_pb2.SubmitLabelRequest, context: object
     ) -> label_pb2.SubmitLabelResponse:
-        author, now_ns = caller().name, self._clock.now_utc_ns()
+        author, now_ns = _labeller(), self._clock.now_utc_ns()
 
         def work(tx: Transaction) -> bytes:
             task = transactions.find_task(tx, request.task_id).task
@@ -94,7 +100,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
         return label_pb2.SubmitLabelResponse.FromString(answer)
 
     async def UndoLabel(self, request: label_pb2.UndoLabelRequest, context: object) -> label_pb2.UndoLabelResponse:
-        author, now_ns = caller().name, self._clock.now_utc_ns()
+        author, now_ns = _labeller(), self._clock.now_utc_ns()
 
         def work(tx: Transaction) -> bytes:
             found = transactions.undo(tx, request.task_id, author, 120.0, now_ns)
@@ -106,7 +112,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
     async def ReleaseTask(
         self, request: label_pb2.ReleaseTaskRequest, context: object
     ) -> label_pb2.ReleaseTaskResponse:
-        author = caller().name
+        author = _labeller()
         await self._database.run(lambda tx: transactions.release(tx, request.task_id, author, request.lease_id))
         return label_pb2.ReleaseTaskResponse()
 
@@ -119,6 +125,16 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
     async def _once(self, request_id: str, method: str, now_ns: int, work: Callable[[Transaction], bytes]) -> bytes:
         key = f"{caller().name}:{request_id}" if request_id else ""
         return await self._database.run(lambda tx: answer_once(tx, key, method, now_ns, lambda: work(tx)))
+
+
+def _labeller() -> str:
+    """Name of the person who labels. Raises RpcError when a service speaks for nobody."""
+    who = caller()
+    if who.kind != "user":
+        raise RpcError(
+            grpc.StatusCode.PERMISSION_DENIED, f"{who} is no labeller; name the person it speaks for", ON_BEHALF_OF
+        )
+    return who.name
 
 
 def progress(tx: Transaction, now_utc_ns: int) -> label_pb2.GetProgressResponse:
