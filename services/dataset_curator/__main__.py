@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fleetdomain.trunk import load_trunk
-
 from dataset_curator.committing import Committer
 from dataset_curator.rpc import ALLOWED, SERVICE_NAME, DatasetService
 from dataset_curator.settings import DatasetCuratorSettings, load_curation
@@ -16,6 +14,7 @@ from dataset_curator.tables import DatasetTables
 from dataset_curator.transactions import SERVICE
 from fleet.dataset.v1 import dataset_pb2_grpc
 from fleetdomain.tasks import load_task_schema
+from fleetdomain.trunk import load_trunk
 from fleetkit.clock import SystemClock
 from fleetkit.identity import AllowList
 from fleetkit.keeping import open_keeping, spawn_keeping

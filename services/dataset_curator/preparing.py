@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from fleetdomain.labelled_set import LabelledRow
 
 from dataset_curator.core import content_digest
 from dataset_curator.model import Sample
 from dataset_curator.ports import Trunk
 from fleet.label.v1 import label_pb2
 from fleetdomain.clips import ClipError, Drive, read_drive
+from fleetdomain.labelled_set import LabelledRow
 from fleetdomain.tasks import TaskSchema
 from fleetkit.objects import Objects
 

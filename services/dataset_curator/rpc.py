@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import grpc
-from fleetdomain.labelled_set import LabelledSetError, read_labelled_set
 
 from dataset_curator import transactions
 from dataset_curator.committing import Committer
@@ -15,6 +14,7 @@ from dataset_curator.ports import Trunk
 from dataset_curator.preparing import imported_sample
 from dataset_curator.tables import DatasetTables
 from fleet.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from fleetdomain.labelled_set import LabelledSetError, read_labelled_set
 from fleetdomain.tasks import TaskSchema, TaskSchemaError
 from fleetkit.clock import Clock
 from fleetkit.database import Database

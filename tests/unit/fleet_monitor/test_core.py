@@ -65,7 +65,8 @@ def test_cohorts_are_summed_over_vehicles_and_windows_as_selected() -> None:
     other = add(VehicleRecord(), report(0, rollout="other"), 1e9)
     found = compare([("a", one), ("b", two), ("c", other)], Selection(rollout_id="r"))
     ((where, (sums, vehicles)),) = found.items()
-    assert (sums.autopilot_km, sums.reports, vehicles) == (pytest.approx(5.0), 3, 2)
+    assert sums.autopilot_km == pytest.approx(5.0)
+    assert (sums.reports, vehicles) == (3, 2)
     assert where.rollout_id == "r"
     late = compare([("a", one)], Selection(from_utc_ns=30 * 60 * S))
     assert next(iter(late.values()))[0].reports == 1

@@ -96,7 +96,12 @@ async def test_a_request_without_an_id_is_refused(database: Database) -> None:
 
 
 async def test_the_relay_publishes_in_order_and_deletes(database: Database) -> None:
-    await database.run(lambda tx: [tx.publish(event(n)) for n in (1, 2, 3)])
+
+    def three(tx: Transaction) -> None:
+        for number in (1, 2, 3):
+            tx.publish(event(number))
+
+    await database.run(three)
     publisher = KeepingPublisher()
     relay = OutboxRelay("test", database, publisher)
     assert await relay.relay_once() == 3

@@ -27,4 +27,4 @@ def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
     settings = load_settings(DeskSettings)
     with pytest.raises(ValueError, match="frozen"):
-        settings.lease_s = 3.0
+        settings.lease_s = 3.0  # type: ignore[misc]

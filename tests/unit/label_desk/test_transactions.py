@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from fleet.common.v1 import provenance_pb2
 from fleet.label.v1 import label_pb2
 from fleetkit.database import Database
 from fleetkit.rpc import RpcError
@@ -36,7 +37,7 @@ def created(task_id: str = "t1", hindsight: bool = False, priority: int = 0) -> 
         agreement=2,
         priority=priority,
         created_at_utc_ns=1,
-        provenance={"sample_id": f"sample-{task_id}"},
+        provenance=provenance_pb2.Provenance(sample_id=f"sample-{task_id}"),
     )
 
 
