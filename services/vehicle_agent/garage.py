@@ -22,6 +22,7 @@ class Garage:
         self._executor = executor
         self._loaded: dict[str, Runner] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._wanted: dict[str, frozenset[str]] = {}
 
     async def runner(self, digest: str, folder: Path) -> Runner:
         """The model in `folder`. Raises ModelRefusedError when it cannot be loaded or is another one."""
@@ -37,9 +38,9 @@ class Garage:
                 log.info("model_loaded", digest=digest)
         return self._loaded[digest]
 
-    def keep(self, digests: Iterable[str]) -> None:
-        """Lets go of all other models."""
-        wanted = set(digests)
+    def wants(self, vehicle_id: str, digests: Iterable[str]) -> None:
+        """A vehicle says what it is about to run, before it asks for it; models that nobody wants are let go."""
+        self._wanted[vehicle_id] = frozenset(digests)
+        wanted = frozenset[str]().union(*self._wanted.values())
         for digest in [known for known in self._loaded if known not in wanted]:
-            if not self._locks[digest].locked():
-                del self._loaded[digest]
+            del self._loaded[digest]

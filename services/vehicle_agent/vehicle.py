@@ -237,15 +237,18 @@ class VehicleLink:
 
     async def _update(self) -> None:
         """Equips the vehicle with what its director names; on any error it keeps what it has."""
-        assert self._updater is not None
+        assert self._updater is not None and self._garage is not None
         loop = asyncio.get_running_loop()
         assignment = await loop.run_in_executor(self._update_executor, self._updater.assignment)
+        coming = {assignment.active, assignment.shadow} - {""}
+        self._garage.wants(self.vehicle_id, coming.union(self.equipped.digests()))
         active = await self._fetch(assignment.active)
         silent = await self._fetch(assignment.shadow)
         wanted = Equipped(active, silent, assignment)
         if wanted.digests() != self.equipped.digests() or assignment != self.equipped.assignment:
             log.info("equipped", vehicle=self.vehicle_id, active=assignment.active, shadow=assignment.shadow)
             self.equipped = wanted
+        self._garage.wants(self.vehicle_id, coming)
 
     async def _fetch(self, digest: str) -> Runner | None:
         if not digest:
