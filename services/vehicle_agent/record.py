@@ -1,0 +1,70 @@
+"""Records a drive in the simulated town, for whoever has no recording: `python -m vehicle_agent.record OUT.mcap`.
+
+No model runs: a person drives, and what the cameras and sensors gave is kept, as in a clip of the whole drive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fleetdomain.signals import load_catalogue
+from fleetdomain.tasks import load_task_schema
+from fleetworld.town.fleet import TownFleet
+from vehicle_agent.driver import FleetDriver
+from vehicle_agent.model import AgentError, ClipRequest
+from vehicle_agent.ports import Outputs, Runner
+from vehicle_agent.ring_buffer import RingBuffer, write_cut
+
+_BOOT = b"recorded"
+_START_UTC_NS = 1_577_836_800 * 1_000_000_000
+_TICKS_A_SECOND = 10
+
+
+class NoModels:
+    """A vehicle without a model never asks for one."""
+
+    def load(self, folder: Path) -> Runner:
+        """See `ports.Models`."""
+        raise AgentError(f"{folder}: this vehicle runs no model")
+
+    def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float | str]:
+        """See `ports.Models`."""
+        return {}
+
+
+def record_town(target: Path, config_dir: Path, seconds: int, seed: int) -> None:
+    """Writes a drive of one vehicle. The same arguments give the same bytes."""
+    schema, catalogue = load_task_schema(config_dir / "tasks.yaml"), load_catalogue(config_dir / "signals.yaml")
+    name = f"town-{seed}"
+    world = TownFleet(schema, 1, seed, 0)
+    driver = FleetDriver(world, schema, catalogue, NoModels(), "", {name: _BOOT}, _START_UTC_NS, 100)
+    ring = RingBuffer((seconds + 1) * 1_000_000_000)
+    for happened in (*driver.advance(seconds * _TICKS_A_SECOND, {}), *driver.finish()):
+        for shot in happened.shots:
+            ring.add_shot(shot)
+        for batch in happened.batches:
+            ring.add_batch(batch)
+    everything = ClipRequest("", "", _BOOT, 0, ring.latest_ns, -1)
+    draft = target.with_name(f".{target.name}.tmp")
+    with draft.open("wb") as file:
+        write_cut(ring.cut(everything, driver.info(name)), file)
+    draft.replace(target)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; the exit code."""
+    parser = argparse.ArgumentParser("python -m vehicle_agent.record", description="Records a drive in the town.")
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--config-dir", type=Path, default=Path("config"))
+    given = parser.parse_args(arguments)
+    record_town(given.target, given.config_dir, given.seconds, given.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
