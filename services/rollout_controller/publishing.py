@@ -16,7 +16,7 @@ from tuf.api.serialization.json import CanonicalJSONSerializer
 
 from fleet.training.v1 import training_pb2
 from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetkit.clock import Clock
+from fleetkit.clock import NANOSECONDS_PER_SECOND, Clock
 from fleetkit.database import Database, Transaction
 from fleetkit.logs import get_logger
 from fleetkit.objects import Objects
@@ -31,6 +31,8 @@ from rollout_controller.store import ModelRow, PublicationRow
 
 log = get_logger(__name__)
 REPOSITORY = "tuf/models"
+RESIGN_AFTER_S = 86_400
+"""What time alone makes stale is signed anew long before it expires."""
 
 
 class Cosigner(Protocol):
@@ -113,9 +115,11 @@ class Publisher:
             cosignature = (last.cosigner, last.cosignature) if last.cosigner else None
             return last.number, last.signed_at_utc_ns, json.loads(last.digests), cosignature
         rows = tx.session.scalars(sa.select(ModelRow).order_by(ModelRow.number)).all()
-        if all(row.published for row in rows):
+        now_ns = self._clock.now_utc_ns()
+        stale = last is not None and now_ns - last.signed_at_utc_ns > RESIGN_AFTER_S * NANOSECONDS_PER_SECOND
+        if all(row.published for row in rows) and not stale:
             return None
-        number, now_ns = (last.number + 1 if last else 1), self._clock.now_utc_ns()
+        number = last.number + 1 if last else 1
         digests = [row.digest for row in rows]
         tx.session.add(
             PublicationRow(

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+
+from fleet.training.v1 import training_pb2
+from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetkit.database import Database
+from fleetkit.objects import Objects
+from fleetkit.signing import load_key
+from fleetkit.testing import ManualClock
+from fleetloop.ceremony import Trust, hold_ceremony
+from rollout_controller import transactions
+from rollout_controller.metadata import director_files
+from rollout_controller.model import Assignment, Cohort
+from rollout_controller.publishing import RESIGN_AFTER_S, DigestMismatchError, Publisher
+from rollout_controller.store import Base
+
+
+class Orchestrator:
+    """Co-signs with the real key; `asked` counts."""
+
+    def __init__(self, trust: Trust) -> None:
+        self._signer = load_key(trust.orchestrator_key)
+        self.asked = 0
+        self.away = False
+
+    async def sign(self, signed: bytes) -> tuple[str, bytes]:
+        if self.away:
+            raise ConnectionError("away")
+        self.asked += 1
+        signature = self._signer.sign(signed)
+        return signature.keyid, bytes.fromhex(signature.signature)
+
+
+class Repository:
+    def __init__(self, folder: Path) -> None:
+        self.trust = hold_ceremony(folder / "signing", datetime.now(UTC))
+        self.database = Database(f"sqlite:///{folder / 'rollout.db'}", Base)
+        Base.metadata.create_all(self.database.engine)
+        self.objects = Objects((folder / "objects").as_uri())
+        self.clock = ManualClock()
+        self.orchestrator = Orchestrator(self.trust)
+        self.publisher = Publisher(
+            self.database, self.objects, load_key(self.trust.rollout_key), self.orchestrator, self.trust.folder,
+            "demo", self.clock,
+        )  # fmt: skip
+        self.publisher.install_trust()
+
+    def register(self, salt: str, digest: str = "") -> str:
+        contents = {name: f"{salt} {name}".encode() for name in VEHICLE_FILES}
+        digest = digest or artifact_digest({name: sha256_hex(content) for name, content in contents.items()})
+        for name, content in contents.items():
+            self.objects.put_once(f"demo/models/{salt}/{name}", content)
+        run = training_pb2.RunChanged(model_digest=digest, artifact_address=f"demo/models/{salt}")
+        self.database.run_now(lambda tx: transactions.register(tx, run, self.clock.now_utc_ns()))
+        return digest
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    repository = Repository(tmp_path)
+    yield repository
+    repository.database.close()
+
+
+async def test_a_published_model_verifies_from_the_root_down(repository: Repository) -> None:
+    digest = repository.register("one")
+    assert await repository.publisher.publish_pending()
+    assert not await repository.publisher.publish_pending()
+    read = repository.publisher.read
+    root = Metadata[Root].from_bytes(read("1.root.json")).signed
+    timestamp = Metadata[Timestamp].from_bytes(read("timestamp.json"))
+    root.verify_delegate("timestamp", timestamp.signed_bytes, timestamp.signatures)
+    snapshot_raw = read("1.snapshot.json")
+    timestamp.signed.snapshot_meta.verify_length_and_hashes(snapshot_raw)
+    snapshot = Metadata[Snapshot].from_bytes(snapshot_raw)
+    root.verify_delegate("snapshot", snapshot.signed_bytes, snapshot.signatures)
+    targets = Metadata[Targets].from_bytes(read("1.targets.json"))
+    root.verify_delegate("targets", targets.signed_bytes, targets.signatures)
+    models = Metadata[Targets].from_bytes(read("1.models.json"))
+    targets.signed.verify_delegate("models", models.signed_bytes, models.signatures)
+    assert set(models.signed.targets) == {f"models/{digest}/{name}" for name in VEHICLE_FILES}
+    for path, entry in models.signed.targets.items():
+        folder, _, name = path.rpartition("/")
+        entry.verify_length_and_hashes(repository.publisher.target(f"{folder}/{entry.hashes['sha256']}.{name}"))
+
+
+async def test_one_signature_of_two_is_not_enough(repository: Repository) -> None:
+    repository.register("one")
+    await repository.publisher.publish_pending()
+    targets = Metadata[Targets].from_bytes(repository.publisher.read("1.targets.json"))
+    models = Metadata[Targets].from_bytes(repository.publisher.read("1.models.json"))
+    for keyid in list(models.signatures):
+        one = {keyid: models.signatures[keyid]}
+        with pytest.raises(Exception, match="was signed by 1/2 keys"):
+            targets.signed.verify_delegate("models", models.signed_bytes, one)
+
+
+async def test_dying_before_the_end_and_doing_it_again_writes_the_same_bytes(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.register("one")
+    names = ("1.models.json", "1.snapshot.json", "timestamp.json")
+    monkeypatch.setattr(repository.publisher, "_finish", _die)
+    with pytest.raises(SystemError):
+        await repository.publisher.publish_pending()
+    first = [repository.publisher.read(name) for name in names]
+    monkeypatch.undo()
+    repository.clock.advance(3600)
+    assert await repository.publisher.publish_pending()
+    assert [repository.publisher.read(name) for name in names] == first
+    assert repository.orchestrator.asked == 1
+
+
+def _die(*_: object) -> None:
+    raise SystemError("killed")
+
+
+async def test_while_the_orchestrator_is_away_nothing_is_published(repository: Repository) -> None:
+    repository.register("one")
+    repository.orchestrator.away = True
+    with pytest.raises(ConnectionError):
+        await repository.publisher.publish_pending()
+    assert not repository.objects.exists("demo/tuf/models/timestamp.json")
+    repository.orchestrator.away = False
+    assert await repository.publisher.publish_pending()
+
+
+async def test_files_that_changed_after_the_examination_are_refused(repository: Repository) -> None:
+    repository.register("one", digest="0" * 64)
+    with pytest.raises(DigestMismatchError, match="changed after the examination"):
+        await repository.publisher.publish_pending()
+
+
+async def test_what_time_makes_stale_is_signed_anew(repository: Repository) -> None:
+    repository.register("one")
+    await repository.publisher.publish_pending()
+    before = Metadata[Timestamp].from_bytes(repository.publisher.read("timestamp.json")).signed
+    repository.clock.advance(RESIGN_AFTER_S + 1)
+    assert await repository.publisher.publish_pending()
+    after = Metadata[Timestamp].from_bytes(repository.publisher.read("timestamp.json")).signed
+    assert after.version == before.version + 1
+    assert after.expires > before.expires
+
+
+def test_a_directors_files_depend_on_the_assignment_alone(repository: Repository) -> None:
+    signer = load_key(repository.trust.rollout_key)
+    assignment = Assignment("a" * 64, "", "r", Cohort.CONTROL)
+    first = director_files("car", assignment, 3, 10**18, signer)
+    assert first == director_files("car", assignment, 3, 10**18, signer)
+    assert first != director_files("other", assignment, 3, 10**18, signer)
+    assert set(first) == {"3.targets.json", "3.snapshot.json", "timestamp.json"}
