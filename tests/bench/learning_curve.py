@@ -33,7 +33,11 @@ from perception.examine import answers
 from perception.recipe import load_recipe
 from perception.train import train
 
-MINED_SHARES = dict(zip((*RARE_SLICES, "none"), (0.20, 0.22, 0.17, 0.14, 0.12, 0.15), strict=True))
+MINED_SHARES = {
+    "leaves": 0.18, "placard": 0.13, "held": 0.10, "truck": 0.09, "none": 0.09, "night_plain": 0.18,
+    "night_leaves": 0.05, "night_placard": 0.05, "night_held": 0.04, "night_truck": 0.04, "night_none": 0.05,
+}  # fmt: skip
+"""A quarter of the fleet's way is at night, and the everyday sign at night is what a first model misses most."""
 WRONG_SHARE = 0.05
 
 

@@ -73,7 +73,7 @@ def test_no_model_changes_a_route() -> None:
     routes = [drive(TownFleet(SCHEMA, 6, 3, 9), 2500, perceived) for perceived in (NEVER, ALWAYS)]
     for one, other in zip(*routes, strict=True):
         shorter = min(len(one), len(other))
-        assert shorter > 5
+        assert shorter >= 5
         assert one[:shorter] == other[:shorter]
 
 
