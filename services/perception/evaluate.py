@@ -104,7 +104,8 @@ def judge(
             metric = _share(task, name, "recall", now[(names == name) & ~np.isnan(now)])
             if metric.low <= 0.5:
                 passed = False
-                reasons.append(f"{_said(metric)}, no better than chance.")
+                few = ", too few scenes to tell" if wilson_interval(metric.samples, metric.samples)[0] <= 0.5 else ""
+                reasons.append(f"{_said(metric)}, no better than chance{few}.")
         return Verdict(passed, reasons or [f"First model; every plain slice is better than chance: {_plain(plain)}."])
     before = parent_right[task]
     for name in [name for name in plain if name in set(slices)]:
