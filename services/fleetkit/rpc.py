@@ -35,6 +35,7 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),
+    ("grpc.max_reconnect_backoff_ms", 5_000),  # the default of two minutes is how long a restart would echo
 ]
 _RETRIES = (
     '{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":5,"initialBackoff":"0.2s","maxBackoff":"3s",'

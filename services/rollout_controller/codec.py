@@ -28,6 +28,8 @@ COHORTS = {
     Cohort.SHADOW: health_pb2.COHORT_SHADOW,
     Cohort.CANARY: health_pb2.COHORT_CANARY,
 }
+MODEL_FAULTS = ("inference_failed", "silent_inference_failed", "model_refused", "values_out_of_range")
+"""Faults that speak against a model; a full spool or a clip that is gone does not."""
 _FETCH_EXPIRES_S = 86_400.0
 
 
@@ -94,7 +96,7 @@ def evidence_of(response: monitor_pb2.CompareCohortsResponse, candidate: str) ->
             shadow_frames=sum(row.shadow_frames for row in kept),
             would_have_prevented=sum(row.shadow_would_have_prevented for row in kept),
             false_alarms=sum(row.shadow_false_alarms for row in kept),
-            faults=sum(sum(row.faults.values()) for row in kept),
+            faults=sum(row.faults[name] for row in kept for name in MODEL_FAULTS if name in row.faults),
             inference_p99_ms=max((row.inference_p99_ms_max for row in kept), default=0.0),
         )
 

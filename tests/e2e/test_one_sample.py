@@ -31,7 +31,7 @@ from fleetloop.commands.datasets import import_labelled
 from fleetloop.commands.triggers import apply_files, read_triggers
 from fleetloop.demo.plan import MORE_ENV, DemoPlan
 from fleetloop.demo.setting import enrol_vehicles, export_labelled, vehicle_names, write_config
-from fleetloop.demo.vehicles import TownFleet, start_process
+from fleetloop.demo.vehicles import Helper, TownFleet, start_process
 from fleetloop.demo.watch import LoopWatch
 from fleetloop.embedded import EmbeddedRun, embedded_run
 
@@ -126,11 +126,12 @@ def _turn_once(run: EmbeddedRun, folder: Path, config: Path) -> Loop:
             helper.end()
         fleet.stop()
         watch.close()
-    spans = [json.loads(line) for path in (folder / "traces").glob("*.jsonl") for line in path.open()]
+    traces = "".join(path.read_text() for path in (folder / "traces").glob("*.jsonl"))
+    spans = [json.loads(line) for line in traces.splitlines()]
     return Loop(versions[run_changed.dataset_version], messages, spans, models, rollouts[0].attested)
 
 
-def _labellers(run: EmbeddedRun, folder: Path, fleet: TownFleet):  # type: ignore[no-untyped-def]
+def _labellers(run: EmbeddedRun, folder: Path, fleet: TownFleet) -> Helper:
     authority = CertificateAuthority.open(
         run.layout.identities / "authority", fleet=run.fleet.fleet_id, now=datetime.now(UTC)
     )
@@ -166,9 +167,9 @@ async def _everything_said(bootstrap_servers: str) -> dict[str, list[Message]]:
 @pytest.mark.timeout(900)
 def test_every_hop_of_one_sample_is_in_its_trace(loop: Loop) -> None:
     table = lance.dataset(loop.committed.table_address, version=loop.committed.lance_tag)
-    row = table.to_table(
-        filter="trigger != ''", columns=["sample_id", "firing_id", "clip_id", "trigger"]
-    ).to_pylist()[0]
+    columns = ["sample_id", "firing_id", "clip_id"]
+    wanted = f"sample_id = '{loop.committed.added_sample_ids[0]}'"
+    (row,) = table.to_table(filter=wanted, columns=columns).to_pylist()
 
     (fired,) = {m.event_id: m for m in loop.messages[names.TRIGGER] if m.event_id == row["firing_id"]}.values()
     trace = fired.trace_id

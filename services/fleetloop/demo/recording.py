@@ -34,8 +34,8 @@ def find_drive(plan: DemoPlan, folder: Path, config: Path) -> tuple[Path, str]:
     minute = find_comma2k19()
     if minute is not None:
         return target, convert(minute, target).source
-    command = [sys.executable, "-m", "fleetworld.town.record", "--schema", str(config / "tasks.yaml")]
-    subprocess.run([*command, "--out", str(target), "--seconds", "60", "--seed", str(plan.seed)], check=True)
+    command = [sys.executable, "-m", "vehicle_agent.record", str(target), "--seconds", "60", "--seed", str(plan.seed)]
+    subprocess.run(command, check=True)
     return target, f"recorded in the simulated town; {WHERE_TO_GET_ONE}"
 
 

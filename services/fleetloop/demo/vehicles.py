@@ -109,6 +109,8 @@ class TownFleet:
                 *("--town-seed", str(self.plan.town_seed)),
                 *("--rate", "0"),
                 *("--update-poll-s", "3"),
+                *("--ring-s", "480"),
+                *("--frames-per-batch", "50"),
                 *("--control", str(self.folder / "control")),
                 *("--truth-file", str(self.truth_files[number])),
             ]
