@@ -1,0 +1,41 @@
+"""`make bench`: every benchmark of this folder, or those named, one after the other.
+
+Each prints ratios measured in one run and leaves its figures in .fleetloop/bench. Nothing here is asserted.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+RESULTS = Path(".fleetloop/bench")
+BENCHMARKS = {
+    "gateway": ("gateway_rate.py", "batches checked, stored and acknowledged over gRPC"),
+    "archive": ("archive_rate.py", "telemetry written to Parquet and read back"),
+}
+
+
+def main(wanted: list[str]) -> int:
+    """Runs benchmarks by name; returns how many failed."""
+    unknown = [name for name in wanted if name not in BENCHMARKS]
+    if unknown:
+        print(f"There is no benchmark {unknown[0]}; there are:")
+        for name, (_, text) in BENCHMARKS.items():
+            print(f"  {name:10} {text}")
+        return 2
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for name in wanted or BENCHMARKS:
+        file, text = BENCHMARKS[name]
+        print(f"== {name}: {text}", flush=True)
+        done = subprocess.run([sys.executable, str(FOLDER / file)], stdout=subprocess.PIPE, text=True, check=False)
+        print(done.stdout)
+        (RESULTS / f"{name}.txt").write_text(done.stdout)
+        failed += done.returncode != 0
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
