@@ -5,7 +5,10 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fleet_console import serving
+from fleet_console.peers import LabelDesk, Lookout, Peers
 from fleet_console.settings import FleetConsoleSettings
+from fleet_console.watching import LoopWatch
+from fleetkit.clock import SystemClock
 from fleetkit.identity import AllowList
 from fleetkit.lifecycle import Runtime, run_service
 from fleetkit.logs import get_logger
@@ -18,14 +21,24 @@ log = get_logger(__name__)
 async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     """Wires the console together."""
     serving.keep_nicegui_below(settings.state_dir)
-    from nicegui import ui
+    from nicegui import ui  # after the line above: it settles on import where it keeps things
 
-    from fleet_console.pages.label import add_label_page
+    from fleet_console.pages.frame import add_assets
+    from fleet_console.pages.label import LabelPageParts, add_label_page
     from fleet_console.pages.loop import add_loop_page
 
+    clock = SystemClock()
+    peers = Peers(settings)
+    runtime.on_stop(peers.close)
+    watch = LoopWatch(Lookout(peers), clock, settings.poll_s)
+    runtime.spawn("look", watch.run(runtime.stopping))
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    add_loop_page()
-    add_label_page()
+    add_assets(application)
+    add_loop_page(watch, settings.fleet_id, settings.poll_s)
+    parts = LabelPageParts(
+        lambda name: LabelDesk(peers, name), clock, settings.fleet_id, settings.lease_s, settings.user_header
+    )
+    add_label_page(parts)
     ui.run_with(application, title="fleetloop", dark=None, show_welcome_message=False, tailwind=False)
     listening = serving.listen(settings.page_listen)
     runtime.spawn("pages", serving.serve(application, listening, runtime.stopping))

@@ -1,13 +1,149 @@
-"""The loop, live."""
+"""The loop, live: its stations, what the vehicles drive with, the staircase, and the books."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nicegui import ui
 
+from fleet_console.model import DrivenModel, LoopView, Row, Stage
+from fleet_console.pages.frame import frame, heading
+from fleet_console.pages.staircase import StaircasePanel
+from fleet_console.watching import LoopWatch
+from fleet_console.wording import number, words
 
-def add_loop_page() -> None:
+_TABLES = {
+    "triggers": ("What each trigger earned", "No trigger has fired yet.", {
+        "trigger": "Trigger", "fired": "Fired", "waiting": "Clip wanted", "clips": "Clips", "bytes": "Size",
+        "tasks": "Tasks", "labelled": "Labelled", "kept": "Kept", "dropped": "Dropped, and why"}),
+    "versions": ("Dataset versions", "No dataset version yet.", {
+        "version": "Version", "samples": "Samples", "added": "Added", "from": "From", "refused": "Refused",
+        "reason": "Reason", "when": "Committed"}),
+    "runs": ("Training runs", "No training run yet.", {
+        "run": "Run", "state": "State", "dataset": "Dataset", "model": "Model", "why": "Why it ran",
+        "reasons": "What the examination said", "when": "Changed"}),
+    "rollouts": ("Rollouts", "No model has been rolled out yet.", {
+        "model": "Model", "state": "State", "stage": "Stage", "attested": "Attested by", "reasons": "What it says",
+        "when": "Since"}),
+}  # fmt: skip
+_LONG = {"dropped", "from", "refused", "reason", "why", "reasons"}
+_RIGHT = {"fired", "waiting", "clips", "bytes", "tasks", "labelled", "kept", "samples", "added"}
+
+
+def add_loop_page(watch: LoopWatch, fleet_id: str, refresh_s: float) -> None:
     """Registers `/`."""
 
     @ui.page("/", title="The loop · fleetloop")
-    async def loop_page() -> None:
-        ui.label("The loop")
+    def loop_page() -> None:
+        with frame("/", fleet_id):
+            panels = _Panels()
+        panels.update(watch.view())
+        ui.timer(refresh_s / 2, lambda: panels.update(watch.view()))
+
+
+class _Panels:
+    """The page's elements, made once and updated where something changed."""
+
+    def __init__(self) -> None:
+        heading("The loop", 1)
+        self._notice = ui.label("Asking the services.").classes("notice").props("role=status")
+        self._stages: list[_StageCard] = []
+        self._stage_row = ui.element("section").classes("stages").props('aria-label="Stations of the loop"')
+        with ui.element("div").classes("halves"):
+            with ui.element("section").classes("panel"):
+                heading("What the vehicles drive with")
+                self._fleet = ui.label().classes("quiet")
+                self._models = _table(
+                    {"name": "Model", "driving": "Drives", "shadowing": "Shadows", "km": "km", "rate":
+                     "Interventions per 100 km"}, "No vehicle has reported yet.", right={"driving", "shadowing", "km"}
+                )  # fmt: skip
+            self._staircase = StaircasePanel()
+        self._tables = {}
+        for name, (title, empty, columns) in _TABLES.items():
+            with ui.element("section").classes("panel"):
+                heading(title)
+                self._tables[name] = _table(columns, empty)
+
+    def update(self, view: LoopView | None) -> None:
+        """Shows the newest view; None while the first look is under way."""
+        if view is None:
+            return
+        away = "; ".join(f"{words(peer)}: {reason}" for peer, reason in sorted(view.away.items()))
+        self._notice.set_text(f"Away: {away}. Figures of these services are the last known ones." if away else "")
+        self._notice.set_visibility(bool(away))
+        if not self._stages:
+            with self._stage_row:
+                self._stages = [_StageCard() for _ in view.stages]
+        for card, stage in zip(self._stages, view.stages, strict=True):
+            card.update(stage)
+        self._fleet.set_text(view.fleet_note)
+        _fill(self._models, [_model_row(model) for model in view.models])
+        self._staircase.update(view.staircase)
+        for name, table in self._tables.items():
+            _fill(table, getattr(view, name))
+
+
+class _StageCard:
+    def __init__(self) -> None:
+        self._card = ui.element("article").classes("stage")
+        with self._card:
+            self._name = ui.label().classes("name")
+            with ui.element("div").classes("figure"):
+                self._figure = ui.label().style("display: inline")
+                self._unit = ui.label().classes("unit").style("display: inline")
+            self._rate = ui.label().classes("rate")
+            self._note = ui.label().classes("note")
+            self._away = ui.label("away").classes("away")
+        self._tone = ""
+
+    def update(self, stage: Stage) -> None:
+        self._name.set_text(stage.name)
+        self._figure.set_text(stage.figure)
+        self._unit.set_text(stage.unit)
+        self._rate.set_text(stage.rate)
+        self._note.set_text(stage.note)
+        self._away.set_visibility(bool(stage.away))
+        tone = f"{stage.tone} gone" if stage.away else stage.tone.value
+        if tone != self._tone:
+            self._card.classes(add=tone, remove=self._tone or None)
+            self._tone = tone
+
+
+def _model_row(model: DrivenModel) -> Row:
+    rate = "–"
+    if model.per_100km is not None:
+        value, low, high = model.per_100km
+        rate = f"{value:,.1f} ({low:,.1f} to {high:,.1f}), {number(model.interventions)} in all"
+    return {
+        "key": model.digest,
+        "name": f"{model.name} ({model.stage})" if model.stage else model.name,
+        "driving": f"{model.driving} ({model.share:.0%})",
+        "shadowing": number(model.shadowing) if model.shadowing else "–",
+        "km": number(model.km),
+        "rate": rate,
+    }
+
+
+def _table(columns: dict[str, str], empty: str, right: set[str] = _RIGHT) -> ui.table:
+    described = [
+        {
+            "name": name,
+            "label": label,
+            "field": name,
+            "align": "right" if name in right else "left",
+            "classes": "long" if name in _LONG else "once",
+        }
+        for name, label in columns.items()
+    ]
+    table = ui.table(columns=described, rows=[], row_key="key", pagination={"rowsPerPage": 8})
+    table.classes("console-table").props(f'flat dense hide-pagination no-data-label="{empty}"')
+    return table
+
+
+def _fill(table: ui.table, rows: Sequence[Row]) -> None:
+    """Changes the table only where its rows did, so that nothing flickers and a chosen page stays."""
+    fresh = [dict(row) for row in rows]
+    if fresh != table.rows:
+        table.rows = fresh
+        table.props(remove="hide-pagination") if len(fresh) > 8 else table.props("hide-pagination")
+        table.update()

@@ -1,0 +1,194 @@
+"""One person's work at the desk, without any page: what lies on the table, what was answered, what can be taken back.
+
+Everything that can go wrong ends in a state that the page can show: no task, the desk is away (an answer that was
+given is kept and sent again, under the same request id), the time for a task ran out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from fleet.label.v1 import label_pb2
+
+_UNDO_DEPTH = 20
+
+
+class DeskAwayError(Exception):
+    """The desk does not answer; what was asked may be asked again."""
+
+
+class TooLateError(Exception):
+    """The lease has run out, or the task has ended."""
+
+
+class DeskRefusedError(Exception):
+    """The desk will not do it, and a repeat would change nothing."""
+
+
+class Desk(Protocol):
+    """What is asked of the desk on behalf of one person. Methods raise the three errors above."""
+
+    async def lease(self, lease_s: float) -> label_pb2.LabelAssignment | None: ...
+
+    async def frames(self, task_id: str, instants: int) -> list[label_pb2.TaskFrame]: ...
+
+    async def submit(self, request: label_pb2.SubmitLabelRequest) -> None: ...
+
+    async def undo(self, task_id: str, request_id: str) -> label_pb2.LabelAssignment: ...
+
+    async def release(self, task_id: str, lease_id: str) -> None: ...
+
+    async def open_tasks(self) -> int: ...
+
+
+class State(StrEnum):
+    """What the page shows."""
+
+    STARTING = "starting"
+    ASKING = "asking"
+    EMPTY = "empty"
+    AWAY = "away"
+
+
+@dataclass(slots=True)
+class Labelling:
+    """See the module's text. Every method leaves a state that can be shown; only leave() is final."""
+
+    desk: Desk
+    lease_s: float
+    instants: int
+    new_id: Callable[[], str]
+    state: State = State.STARTING
+    assignment: label_pb2.LabelAssignment | None = None
+    frames: Sequence[label_pb2.TaskFrame] = ()
+    message: str = ""
+    """What just happened, in a sentence."""
+    answered: int = 0
+    open_tasks: int = 0
+    _busy: bool = False
+    _given: list[str] = field(default_factory=list)
+    """Tasks answered, the last one last."""
+    _unsent: label_pb2.SubmitLabelRequest | None = None
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an answer to take back."""
+        return bool(self._given)
+
+    async def answer(self, task_id: str, choice: int | None) -> bool:
+        """Answers what is on the table: a choice by its place from 0, or None for "I cannot tell".
+
+        False when there is no such choice, or another task lies on the table than the one that was meant.
+        """
+        if self._busy or self.assignment is None or self.assignment.task.task_id != task_id or self._unsent:
+            return False
+        question = self.assignment.questions[0]
+        if choice is not None and not 0 <= choice < len(question.choices):
+            return False
+        answers = {} if choice is None else {question.task: question.choices[choice].name}
+        self._unsent = label_pb2.SubmitLabelRequest(
+            request_id=self.new_id(), task_id=task_id, lease_id=self.assignment.lease_id, answers=answers
+        )
+        text = "I cannot tell" if choice is None else question.choices[choice].text
+        await self._guarded(lambda: self._send(f"Answered: {text}."))
+        return True
+
+    async def undo(self) -> bool:
+        """Takes the last answer back and puts its task on the table again; False when there is none."""
+        if self._busy or not self._given or self._unsent:
+            return False
+        await self._guarded(self._take_back)
+        return True
+
+    async def tick(self, now_utc_ns: int) -> None:
+        """Once a second: looks for a task, sends what could not be sent, notices that a lease ran out."""
+        if self._busy:
+            return
+        if self._unsent is not None:
+            await self._guarded(lambda: self._send("The desk is back; your answer has arrived."))
+        elif self.assignment is None:
+            await self._guarded(self._next)
+        elif self.assignment.lease_expires_at_utc_ns <= now_utc_ns:
+            self._clear()
+            self.message = "Your time for that task ran out, so others may get it. Here is the next one."
+            await self._guarded(self._next)
+        else:
+            with suppress(DeskAwayError, DeskRefusedError, TooLateError):
+                self.open_tasks = await self.desk.open_tasks()
+
+    async def leave(self) -> None:
+        """Gives the task on the table back, so that nobody waits for its lease to run out."""
+        if self.assignment is not None and self._unsent is None:
+            with suppress(DeskAwayError, DeskRefusedError, TooLateError):
+                await self.desk.release(self.assignment.task.task_id, self.assignment.lease_id)
+        self._clear()
+
+    async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
+        self._busy = True
+        try:
+            await step()
+        except DeskAwayError as error:
+            self.state = State.AWAY
+            kept = " Your answer is kept and will be sent." if self._unsent else ""
+            self.message = f"The label desk is away: {error}.{kept}"
+        except DeskRefusedError as error:
+            self._unsent = None
+            self._clear()
+            self.state, self.message = State.AWAY, f"The label desk refuses: {error}"
+        finally:
+            self._busy = False
+
+    async def _send(self, said: str) -> None:
+        request = self._unsent
+        if request is None:
+            return
+        try:
+            await self.desk.submit(request)
+        except TooLateError:
+            said = "That answer came too late: the task has ended or your time for it ran out."
+        else:
+            self._given = [*self._given[-_UNDO_DEPTH:], request.task_id]
+            self.answered += 1
+        self._unsent = None
+        self._clear()
+        self.message = said
+        await self._next()
+
+    async def _take_back(self) -> None:
+        task_id = self._given[-1]
+        try:
+            assignment = await self.desk.undo(task_id, self.new_id())
+        except TooLateError:
+            self._given.clear()
+            self.message = "Too late to take that answer back: the task has ended."
+            return
+        self._given.pop()
+        self.answered -= 1
+        await self.leave()
+        self.message = "Taken back. Answer it again."
+        await self._show(assignment)
+
+    async def _next(self) -> None:
+        assignment = await self.desk.lease(self.lease_s)
+        if assignment is None:
+            self.state = State.EMPTY
+            self.open_tasks = await self.desk.open_tasks()
+        else:
+            await self._show(assignment)
+
+    async def _show(self, assignment: label_pb2.LabelAssignment) -> None:
+        self.assignment = assignment
+        self.state = State.ASKING
+        try:
+            self.frames = await self.desk.frames(assignment.task.task_id, self.instants)
+        except (DeskRefusedError, TooLateError) as error:
+            self.frames = ()
+            self.message = f"The pictures of this task cannot be shown ({error}): say that you cannot tell."
+        self.open_tasks = await self.desk.open_tasks()
+
+    def _clear(self) -> None:
+        self.assignment, self.frames = None, ()

@@ -1,0 +1,131 @@
+"""The label page's elements: the question with its pictures, the answers with their keys, and how it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+
+from nicegui import ui
+
+from fleet.label.v1 import label_pb2
+from fleet_console.labelling import Labelling, State
+from fleet_console.pages.frame import heading
+from fleet_console.pages.pictures import pictures_html
+from fleet_console.wording import NS, duration, number, words
+
+_HURRY_S = 60
+
+
+class DeskPanels:
+    """Made once; shows whatever lies on the table."""
+
+    def __init__(self, answer: Callable[[int | None], Awaitable[None]], undo: Callable[[], Awaitable[None]]) -> None:
+        self._answer = answer
+        self._shown = ""
+        self._message = ui.label().classes("notice").props("role=status aria-live=polite")
+        with ui.element("div").classes("desk"):
+            with ui.element("section").classes("panel").props('aria-label="Question"'):
+                self._task = ui.element("div").style("display: contents")
+                self._blank = ui.element("div").classes("blank")
+                with self._blank:
+                    self._blank_title = ui.label().classes("big")
+                    self._blank_text = ui.label().classes("quiet")
+            with ui.element("aside").style("display: flex; flex-direction: column; gap: 18px; min-width: 0"):
+                self._answers = ui.element("section").classes("panel answers").props('aria-label="Answers"')
+                with ui.element("section").classes("panel"):
+                    with ui.element("div").classes("tally"):
+                        self._open = _tally("open for everybody")
+                        self._mine = _tally("answered by you")
+                    self._undo = _button("u", "Undo the last answer", undo).classes("act")
+                    self._hurry = ui.label().classes("quiet")
+                    ui.label("← → step through the clip, m goes back to the moment.").classes("quiet")
+
+    def update(self, work: Labelling, now_utc_ns: int) -> None:
+        """Shows the state; rebuilds the question only when another task lies on the table."""
+        self._message.set_text(work.message)
+        self._message.set_visibility(bool(work.message))
+        self._open.set_text(number(work.open_tasks))
+        self._mine.set_text(number(work.answered))
+        self._undo.set_enabled(work.can_undo)
+        self._hurry.set_text(_hurry(work, now_utc_ns))
+        self._hurry.set_visibility(bool(self._hurry.text))
+        shown = f"{work.state}/{work.assignment.lease_id}" if work.assignment else work.state.value
+        if shown != self._shown:
+            self._shown = shown
+            self._rebuild(work)
+
+    def _rebuild(self, work: Labelling) -> None:
+        self._task.clear()
+        self._answers.clear()
+        asking = work.assignment is not None
+        self._blank.set_visibility(not asking)
+        self._answers.set_visibility(asking)
+        if work.assignment is None:
+            title, text = _BLANKS[work.state]
+            self._blank_title.set_text(title)
+            self._blank_text.set_text(text)
+            return
+        question = work.assignment.questions[0]
+        with self._task:
+            heading(question.text, 1)
+            ui.html(pictures_html(work.assignment.task.task_id, work.frames), sanitize=False)
+            heading("Why you are asked")
+            _facts(work.assignment.task)
+        with self._answers:
+            for place, choice in enumerate(question.choices):
+                _button(str(place + 1), choice.text, partial(self._answer, place))
+            _button("0", "I cannot tell", partial(self._answer, None)).props('title="0 or the space bar"')
+
+
+_BLANKS = {
+    State.STARTING: ("One moment", "Fetching the next task."),
+    State.ASKING: ("One moment", "Fetching the next task."),
+    State.EMPTY: ("Nothing to label", "There is no task for you now. New ones appear here by themselves."),
+    State.AWAY: ("The label desk is away", "This page goes on by itself as soon as it is back."),
+}
+
+
+def _button(key: str, text: str, act: Callable[[], Awaitable[None]]) -> ui.button:
+    """A button that shows its key."""
+    button = ui.button(on_click=act).props("unelevated no-caps")
+    with button:
+        ui.html(f"<kbd>{key}</kbd>", sanitize=False, tag="span")
+        ui.label(text)
+    return button
+
+
+def _tally(text: str) -> ui.label:
+    with ui.element("div"):
+        with ui.element("b"):
+            figure = ui.label("0")
+        ui.label(text)
+    return figure
+
+
+def _hurry(work: Labelling, now_utc_ns: int) -> str:
+    """How much time is left, once it is short."""
+    if work.assignment is None:
+        return ""
+    left_s = (work.assignment.lease_expires_at_utc_ns - now_utc_ns) / NS
+    return f"{duration(left_s)} left for this task." if left_s < _HURRY_S else ""
+
+
+def _facts(task: label_pb2.LabelTaskCreated) -> None:
+    trigger, _, conditions = task.why.partition(": ")
+    rows = {
+        "Trigger": f"{words(task.provenance.trigger or trigger)} v{task.provenance.trigger_version}",
+        "Because": words(conditions) if conditions and conditions != "fired" else "",
+        "Vehicle": task.provenance.vehicle_id,
+        "Recorded": f"{datetime.fromtimestamp(task.moment_utc_ns / NS, UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "Place": f"{task.place.latitude_deg:.5f}, {task.place.longitude_deg:.5f}" if task.HasField("place") else "",
+        "Project": f"{task.project}, for dataset {task.dataset}",
+        "Agreement": f"{task.agreement} equal answers settle it" if task.agreement > 1 else "your answer settles it",
+    }
+    with ui.element("dl").classes("facts"):
+        for name, value in rows.items():
+            if value:
+                with ui.element("dt"):
+                    ui.label(name)
+                with ui.element("dd"):
+                    ui.label(value)

@@ -1,0 +1,73 @@
+"""A task's pictures as HTML: the chosen instant large, and a strip over the clip with the trigger's moment marked."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+
+from fleet.label.v1 import label_pb2
+from fleet_console.wording import NS
+
+_FRONT = "front"
+
+
+def pictures_html(task_id: str, frames: Sequence[label_pb2.TaskFrame]) -> str:
+    """All instants of a clip; the moment's is shown first. Cameras whose name begins with front are large."""
+    cameras = list(dict.fromkeys(frame.camera for frame in frames))
+    fronts = [camera for camera in cameras if camera.startswith(_FRONT)] or cameras
+    arounds = [camera for camera in cameras if camera not in fronts]
+    times = sorted({frame.at_utc_ns for frame in frames})
+    moment = next((place for place, at in enumerate(times) if _is_moment(frames, at)), 0)
+    by = {(frame.at_utc_ns, frame.camera): frame for frame in frames}
+    captions = [_caption((at - times[moment]) / NS, place == moment) for place, at in enumerate(times)]
+    instants = "".join(
+        f'<div class="instant{" chosen" if place == moment else ""}" data-caption="{captions[place]}"'
+        f"{' data-moment' if place == moment else ''}>"
+        f'<div class="front">{_figures(by, at, fronts)}</div><div class="around">{_figures(by, at, arounds)}</div>'
+        "</div>"
+        for place, at in enumerate(times)
+    )
+    strip = "".join(
+        f'<button type="button" class="{"moment" if place == moment else ""}" '
+        f'aria-pressed="{str(place == moment).lower()}" aria-label="{captions[place]}">'
+        f"<span>{'moment' if place == moment else _offset((at - times[moment]) / NS)}</span>"
+        f'<div class="rows">{"".join(_image(by, at, camera) for camera in fronts)}</div></button>'
+        for place, at in enumerate(times)
+    )
+    return (
+        f'<div class="pictures" data-task="{escape(task_id)}" '
+        f'style="--fronts: {max(1, len(fronts))}; --arounds: {max(1, len(arounds))}">'
+        f'<div class="when"><output>{captions[moment] if captions else ""}</output>'
+        f'<input type="range" min="0" max="{max(0, len(times) - 1)}" value="{moment}" aria-label="Time in the clip">'
+        f"</div>{instants}"
+        f'<div class="strip" role="group" aria-label="The clip over time">{strip}</div></div>'
+    )
+
+
+def _is_moment(frames: Sequence[label_pb2.TaskFrame], at_utc_ns: int) -> bool:
+    return any(frame.is_moment for frame in frames if frame.at_utc_ns == at_utc_ns)
+
+
+def _offset(seconds: float) -> str:
+    return f"{'−' if seconds < 0 else '+'}{abs(seconds):.1f} s"
+
+
+def _caption(seconds: float, is_moment: bool) -> str:
+    return "the trigger's moment" if is_moment else f"{abs(seconds):.1f} s {'before' if seconds < 0 else 'after'} it"
+
+
+def _figures(by: dict[tuple[int, str], label_pb2.TaskFrame], at_utc_ns: int, cameras: Sequence[str]) -> str:
+    return "".join(
+        f"<figure>{_image(by, at_utc_ns, camera)}<figcaption>{escape(camera.replace('_', ' '))}</figcaption></figure>"
+        for camera in cameras
+    )
+
+
+def _image(by: dict[tuple[int, str], label_pb2.TaskFrame], at_utc_ns: int, camera: str) -> str:
+    frame = by.get((at_utc_ns, camera))
+    if frame is None:
+        return "<div></div>"
+    content = b64encode(frame.image).decode()
+    alt = escape(f"{camera.replace('_', ' ')} camera")
+    return f'<img src="data:{escape(frame.media_type)};base64,{content}" alt="{alt}">'

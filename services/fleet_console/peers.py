@@ -1,0 +1,171 @@
+"""The services that the console asks, over gRPC with its own certificate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from fleet.archive.v1 import archive_pb2, archive_pb2_grpc
+from fleet.campaign.v1 import campaign_pb2, campaign_pb2_grpc
+from fleet.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from fleet.label.v1 import label_pb2, label_pb2_grpc
+from fleet.monitor.v1 import monitor_pb2, monitor_pb2_grpc
+from fleet.rollout.v1 import rollout_pb2, rollout_pb2_grpc
+from fleet.route.v1 import route_pb2, route_pb2_grpc
+from fleet.training.v1 import training_pb2, training_pb2_grpc
+from fleet_console.labelling import DeskAwayError, DeskRefusedError, TooLateError
+from fleet_console.metrics import PEER_AWAY
+from fleet_console.model import Facts
+from fleet_console.settings import FleetConsoleSettings
+from fleetkit.logs import get_logger
+from fleetkit.rpc import ON_BEHALF_OF, open_service_channel
+
+log = get_logger(__name__)
+_LOOK_S = 4.0
+_LABEL_S = 8.0
+PEERS = (
+    "telemetry_archiver",
+    "campaign_keeper",
+    "label_router",
+    "label_desk",
+    "dataset_curator",
+    "training_orchestrator",
+    "rollout_controller",
+    "fleet_monitor",
+)
+
+
+class Peers:
+    """Channels to every service that has an address. Close it."""
+
+    def __init__(self, settings: FleetConsoleSettings) -> None:
+        addresses = {peer: str(getattr(settings, f"{peer}_address")) for peer in PEERS}
+        self.channels: dict[str, grpc.aio.Channel] = {
+            peer: open_service_channel(address, settings) for peer, address in addresses.items() if address
+        }
+
+    async def close(self) -> None:
+        """Lets go of the connections."""
+        await asyncio.gather(*(channel.close() for channel in self.channels.values()))
+
+
+class Lookout:
+    """Asks all services at once; who does not answer in time keeps the last answer and is named as away."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._channels = peers.channels
+
+    async def look(self, last: Facts) -> Facts:
+        """The newest facts. Never fails."""
+        asked: Mapping[str, tuple[str, Callable[[grpc.aio.Channel], Any], str, Message]] = {
+            "archive": ("telemetry_archiver", archive_pb2_grpc.ArchiveServiceStub, "GetArchive",
+                        archive_pb2.GetArchiveRequest()),
+            "ledger": ("campaign_keeper", campaign_pb2_grpc.CampaignServiceStub, "GetLedger",
+                       campaign_pb2.GetLedgerRequest()),
+            "firings": ("label_router", route_pb2_grpc.RouteServiceStub, "CountFirings",
+                        route_pb2.CountFiringsRequest()),
+            "progress": ("label_desk", label_pb2_grpc.LabelServiceStub, "GetProgress",
+                         label_pb2.GetProgressRequest()),
+            "versions": ("dataset_curator", dataset_pb2_grpc.DatasetServiceStub, "ListVersions",
+                         dataset_pb2.ListVersionsRequest()),
+            "runs": ("training_orchestrator", training_pb2_grpc.TrainingServiceStub, "ListRuns",
+                     training_pb2.ListRunsRequest()),
+            "models": ("rollout_controller", rollout_pb2_grpc.ModelServiceStub, "ListModels",
+                       rollout_pb2.ListModelsRequest()),
+            "rollouts": ("rollout_controller", rollout_pb2_grpc.RolloutServiceStub, "ListRollouts",
+                         rollout_pb2.ListRolloutsRequest()),
+            "vehicles": ("fleet_monitor", monitor_pb2_grpc.MonitorServiceStub, "ListVehicles",
+                         monitor_pb2.ListVehiclesRequest()),
+            "cohorts": ("fleet_monitor", monitor_pb2_grpc.MonitorServiceStub, "CompareCohorts",
+                        monitor_pb2.CompareCohortsRequest()),
+        }  # fmt: skip
+        answers = await asyncio.gather(*(self._ask(*question) for question in asked.values()))
+        found: dict[str, Any] = {}
+        away: dict[str, str] = {}
+        for (name, (peer, *_)), answer in zip(asked.items(), answers, strict=True):
+            if isinstance(answer, str):
+                away[peer] = answer
+            else:
+                found[name] = answer
+        for peer in PEERS:
+            PEER_AWAY.labels(peer).set(peer in away)
+        return replace(last, **found, away=away)
+
+    async def _ask(
+        self, peer: str, stub: Callable[[grpc.aio.Channel], Any], method: str, request: Message
+    ) -> Message | str:
+        """The answer, or why there is none."""
+        channel = self._channels.get(peer)
+        if channel is None:
+            return f"no address is set (FLEETLOOP_{peer.upper()}_ADDRESS)"
+        try:
+            answer: Message = await getattr(stub(channel), method)(request, timeout=_LOOK_S)
+        except grpc.aio.AioRpcError as error:
+            return _reason(error)
+        return answer
+
+
+class LabelDesk:
+    """The desk, asked on behalf of one person."""
+
+    def __init__(self, peers: Peers, author: str) -> None:
+        channel = peers.channels.get("label_desk")
+        self._stub = label_pb2_grpc.LabelServiceStub(channel) if channel is not None else None
+        self._metadata = ((ON_BEHALF_OF, author),)
+
+    async def lease(self, lease_s: float) -> label_pb2.LabelAssignment | None:
+        """The next task, or None when there is none for this person now."""
+        response = await self._call("LeaseTask", label_pb2.LeaseTaskRequest(lease_s=lease_s))
+        return response.assignment if response.assignment.lease_id else None
+
+    async def frames(self, task_id: str, instants: int) -> list[label_pb2.TaskFrame]:
+        """Pictures around a task's moment."""
+        request = label_pb2.GetTaskFramesRequest(task_id=task_id, instants=instants)
+        return list((await self._call("GetTaskFrames", request)).frames)
+
+    async def submit(self, request: label_pb2.SubmitLabelRequest) -> None:
+        """Gives an answer; the same request may be sent again."""
+        await self._call("SubmitLabel", request)
+
+    async def undo(self, task_id: str, request_id: str) -> label_pb2.LabelAssignment:
+        """Takes an answer back."""
+        request = label_pb2.UndoLabelRequest(task_id=task_id, request_id=request_id)
+        response: label_pb2.UndoLabelResponse = await self._call("UndoLabel", request)
+        return response.assignment
+
+    async def release(self, task_id: str, lease_id: str) -> None:
+        """Gives a task back unanswered."""
+        await self._call("ReleaseTask", label_pb2.ReleaseTaskRequest(task_id=task_id, lease_id=lease_id))
+
+    async def open_tasks(self) -> int:
+        """Tasks that wait for anybody."""
+        response = await self._call("GetProgress", label_pb2.GetProgressRequest())
+        return sum(project.open for project in response.projects)
+
+    async def _call(self, method: str, request: Message) -> Any:
+        """The response. Raises DeskAwayError, TooLateError or DeskRefusedError."""
+        if self._stub is None:
+            raise DeskAwayError("no address is set (FLEETLOOP_LABEL_DESK_ADDRESS)")
+        call: Callable[..., Awaitable[Any]] = getattr(self._stub, method)
+        try:
+            return await call(request, timeout=_LABEL_S, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise DeskAwayError(_reason(error)) from error
+            if error.code() in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND):
+                raise TooLateError(error.details() or "") from error
+            log.warning("desk_refused", method=method, code=error.code().name, detail=error.details())
+            raise DeskRefusedError(error.details() or error.code().name) from error
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return "it does not answer"
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "it takes too long to answer"
+    return f"it refuses: {error.details()}"
