@@ -20,6 +20,7 @@ PLAIN_TOWN_SEED = 700_000
 TEST_TOWN_SEED = 900_000
 """Towns from these numbers on are kept for data; fleets drive in towns below 700,000."""
 CAMERA_PERIOD_S = 0.5
+_NEIGHBOURS = 50
 RARE_SLICES = ("night_plain", "leaves", "placard", "held", "truck")
 TEST_SLICES = ("none", "plain", "light", *RARE_SLICES, "night_leaves", "night_placard", "night_held", "night_truck")
 
@@ -44,6 +45,8 @@ def sample(schema: TaskSchema, town_seed: int, counts: Mapping[str, int], rng: n
     A slice is a kind of approach (`none` for nothing in sight), with `night_` before it at night.
     """
     renderer = Renderer(schema.cameras)
+    # What stands behind and beyond belongs to a scene too: a net that never saw it takes it for something else.
+    around = Town.generate(town_seed + _NEIGHBOURS)
     views: list[View] = []
     answers: list[Mapping[str, Mapping[str, HeadValue]]] = []
     choices: list[str] = []
@@ -59,7 +62,9 @@ def sample(schema: TaskSchema, town_seed: int, counts: Mapping[str, int], rng: n
         for number in corners:
             street = town.street(int(number) // 4 % size, int(number) // 4 // size, int(number) % 4)
             moment_s = float(rng.uniform(0, 3600))
-            frames, told = _approach(schema, street, rng, moment_s, nothing=kind == "none", night=night)
+            frames, told = _approach(
+                schema, street, _neighbours(around, rng), rng, moment_s, nothing=kind == "none", night=night
+            )
             views += frames
             answers.append(told.heads)
             choices.append(told.answers["stop_sign"])
@@ -72,11 +77,18 @@ def sample(schema: TaskSchema, town_seed: int, counts: Mapping[str, int], rng: n
 
 
 def _approach(
-    schema: TaskSchema, street: Street, rng: np.random.Generator, moment_s: float, *, nothing: bool, night: bool
+    schema: TaskSchema,
+    street: Street,
+    neighbours: tuple[Street, Street],
+    rng: np.random.Generator,
+    moment_s: float,
+    *,
+    nothing: bool,
+    night: bool,
 ) -> tuple[list[View], FrameTruth]:
     """The frames up to a moment on this street at which its thing is in sight (or nothing is), and the answers."""
     approach = street.approach
-    speed_mps = float(rng.uniform(3.5, 8.0))
+    speed_mps = float(rng.uniform(2.0, 8.6))
     light = night_light(rng) if night else day_light(rng)
     while True:
         if nothing:
@@ -97,7 +109,7 @@ def _approach(
     step_s = CAMERA_PERIOD_S * schema.frames.stride
     views = [
         view(
-            street, None, None,
+            street, *neighbours,
             along_m=max(1.0, along - speed_mps * step_s * back),
             left_m=left_m,
             time_s=moment_s - step_s * back,
@@ -107,6 +119,12 @@ def _approach(
         for back in range(schema.frames.past, -1, -1)
     ]  # fmt: skip
     return views, told
+
+
+def _neighbours(town: Town, rng: np.random.Generator) -> tuple[Street, Street]:
+    """The streets behind and ahead, as a route would have them."""
+    behind, ahead = (town.street(*rng.integers((town.size, town.size, 4)).tolist()) for _ in range(2))
+    return behind, ahead
 
 
 def day_light(rng: np.random.Generator) -> float:
