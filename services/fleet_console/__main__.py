@@ -23,7 +23,7 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     serving.keep_nicegui_below(settings.state_dir)
     from nicegui import ui  # after the line above: it settles on import where it keeps things
 
-    from fleet_console.pages.frame import add_assets
+    from fleet_console.pages.frame import FAVICON, add_assets
     from fleet_console.pages.label import LabelPageParts, add_label_page
     from fleet_console.pages.loop import add_loop_page
 
@@ -39,7 +39,9 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
         lambda name: LabelDesk(peers, name), clock, settings.fleet_id, settings.lease_s, settings.user_header
     )
     add_label_page(parts)
-    ui.run_with(application, title="fleetloop", dark=None, show_welcome_message=False, tailwind=False)
+    ui.run_with(
+        application, title="fleetloop", dark=None, favicon=FAVICON, show_welcome_message=False, tailwind=False
+    )
     listening = serving.listen(settings.page_listen)
     runtime.spawn("pages", serving.serve(application, listening, runtime.stopping))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, {}))

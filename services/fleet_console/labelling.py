@@ -10,39 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 from fleet.label.v1 import label_pb2
+from fleet_console.desk import Desk, DeskAwayError, DeskRefusedError, TooLateError
 
 _UNDO_DEPTH = 20
-
-
-class DeskAwayError(Exception):
-    """The desk does not answer; what was asked may be asked again."""
-
-
-class TooLateError(Exception):
-    """The lease has run out, or the task has ended."""
-
-
-class DeskRefusedError(Exception):
-    """The desk will not do it, and a repeat would change nothing."""
-
-
-class Desk(Protocol):
-    """What is asked of the desk on behalf of one person. Methods raise the three errors above."""
-
-    async def lease(self, lease_s: float) -> label_pb2.LabelAssignment | None: ...
-
-    async def frames(self, task_id: str, instants: int) -> list[label_pb2.TaskFrame]: ...
-
-    async def submit(self, request: label_pb2.SubmitLabelRequest) -> None: ...
-
-    async def undo(self, task_id: str, request_id: str) -> label_pb2.LabelAssignment: ...
-
-    async def release(self, task_id: str, lease_id: str) -> None: ...
-
-    async def open_tasks(self) -> int: ...
 
 
 class State(StrEnum):
@@ -52,6 +24,8 @@ class State(StrEnum):
     ASKING = "asking"
     EMPTY = "empty"
     AWAY = "away"
+    PAUSED = "paused"
+    """The time for a task ran out; nothing is leased until the person says that they are there."""
 
 
 @dataclass(slots=True)
@@ -67,6 +41,8 @@ class Labelling:
     frames: Sequence[label_pb2.TaskFrame] = ()
     message: str = ""
     """What just happened, in a sentence."""
+    warning: str = ""
+    """What goes wrong now, in a sentence."""
     answered: int = 0
     open_tasks: int = 0
     _busy: bool = False
@@ -110,15 +86,21 @@ class Labelling:
             return
         if self._unsent is not None:
             await self._guarded(lambda: self._send("The desk is back; your answer has arrived."))
+        elif self.state is State.PAUSED:
+            return
         elif self.assignment is None:
             await self._guarded(self._next)
         elif self.assignment.lease_expires_at_utc_ns <= now_utc_ns:
             self._clear()
-            self.message = "Your time for that task ran out, so others may get it. Here is the next one."
-            await self._guarded(self._next)
+            self.state, self.message = State.PAUSED, ""
         else:
             with suppress(DeskAwayError, DeskRefusedError, TooLateError):
                 self.open_tasks = await self.desk.open_tasks()
+
+    async def go_on(self) -> None:
+        """Fetches the next task after a pause."""
+        if self.state is State.PAUSED and not self._busy:
+            await self._guarded(self._next)
 
     async def leave(self) -> None:
         """Gives the task on the table back, so that nobody waits for its lease to run out."""
@@ -128,17 +110,17 @@ class Labelling:
         self._clear()
 
     async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
-        self._busy = True
+        self._busy, self.warning = True, ""
         try:
             await step()
         except DeskAwayError as error:
             self.state = State.AWAY
             kept = " Your answer is kept and will be sent." if self._unsent else ""
-            self.message = f"The label desk is away: {error}.{kept}"
+            self.warning = f"The label desk is away: {error}.{kept}"
         except DeskRefusedError as error:
             self._unsent = None
             self._clear()
-            self.state, self.message = State.AWAY, f"The label desk refuses: {error}"
+            self.state, self.warning = State.AWAY, f"The label desk refuses: {error}"
         finally:
             self._busy = False
 
@@ -187,7 +169,7 @@ class Labelling:
             self.frames = await self.desk.frames(assignment.task.task_id, self.instants)
         except (DeskRefusedError, TooLateError) as error:
             self.frames = ()
-            self.message = f"The pictures of this task cannot be shown ({error}): say that you cannot tell."
+            self.warning = f"The pictures of this task cannot be shown ({error}): say that you cannot tell."
         self.open_tasks = await self.desk.open_tasks()
 
     def _clear(self) -> None:

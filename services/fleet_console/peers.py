@@ -18,7 +18,7 @@ from fleet.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 from fleet.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 from fleet.route.v1 import route_pb2, route_pb2_grpc
 from fleet.training.v1 import training_pb2, training_pb2_grpc
-from fleet_console.labelling import DeskAwayError, DeskRefusedError, TooLateError
+from fleet_console.desk import DeskAwayError, DeskRefusedError, TooLateError
 from fleet_console.metrics import PEER_AWAY
 from fleet_console.model import Facts
 from fleet_console.settings import FleetConsoleSettings

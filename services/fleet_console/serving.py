@@ -33,7 +33,13 @@ def listen(address: str) -> socket.socket:
 async def serve(application: FastAPI, listening: socket.socket, stopping: asyncio.Event) -> None:
     """Serves `application` until `stopping`."""
     config = uvicorn.Config(
-        application, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S, lifespan="on", loop="none"
+        application,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        lifespan="on",
+        loop="none",
     )
     server = PageServer(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -8,9 +8,10 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from fleet_console.core import counts_of, view
+from fleet_console.core import view
 from fleet_console.model import Counts, Facts, LoopView
 from fleet_console.peers import Lookout
+from fleet_console.rates import counts_of
 from fleetkit.clock import Clock, seconds_to_ns
 
 _RATE_WINDOW_NS = seconds_to_ns(20)

@@ -15,15 +15,16 @@ from fleet_console.pages.pictures import pictures_html
 from fleet_console.wording import NS, duration, number, words
 
 _HURRY_S = 60
+Act = Callable[[], Awaitable[None]]
 
 
 class DeskPanels:
     """Made once; shows whatever lies on the table."""
 
-    def __init__(self, answer: Callable[[int | None], Awaitable[None]], undo: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, answer: Callable[[int | None], Awaitable[None]], undo: Act, go_on: Act) -> None:
         self._answer = answer
         self._shown = ""
-        self._message = ui.label().classes("notice").props("role=status aria-live=polite")
+        self._warning = ui.label().classes("notice").props("role=alert")
         with ui.element("div").classes("desk"):
             with ui.element("section").classes("panel").props('aria-label="Question"'):
                 self._task = ui.element("div").style("display: contents")
@@ -31,6 +32,7 @@ class DeskPanels:
                 with self._blank:
                     self._blank_title = ui.label().classes("big")
                     self._blank_text = ui.label().classes("quiet")
+                    self._go_on = _button("Enter", "Go on", go_on).classes("primary")
             with ui.element("aside").style("display: flex; flex-direction: column; gap: 18px; min-width: 0"):
                 self._answers = ui.element("section").classes("panel answers").props('aria-label="Answers"')
                 with ui.element("section").classes("panel"):
@@ -38,13 +40,15 @@ class DeskPanels:
                         self._open = _tally("open for everybody")
                         self._mine = _tally("answered by you")
                     self._undo = _button("u", "Undo the last answer", undo).classes("act")
+                    self._message = ui.label().classes("quiet said").props("role=status aria-live=polite")
                     self._hurry = ui.label().classes("quiet")
-                    ui.label("← → step through the clip, m goes back to the moment.").classes("quiet")
+                self._why = ui.element("section").classes("panel")
 
     def update(self, work: Labelling, now_utc_ns: int) -> None:
         """Shows the state; rebuilds the question only when another task lies on the table."""
+        self._warning.set_text(work.warning)
+        self._warning.set_visibility(bool(work.warning))
         self._message.set_text(work.message)
-        self._message.set_visibility(bool(work.message))
         self._open.set_text(number(work.open_tasks))
         self._mine.set_text(number(work.answered))
         self._undo.set_enabled(work.can_undo)
@@ -58,9 +62,12 @@ class DeskPanels:
     def _rebuild(self, work: Labelling) -> None:
         self._task.clear()
         self._answers.clear()
+        self._why.clear()
         asking = work.assignment is not None
         self._blank.set_visibility(not asking)
         self._answers.set_visibility(asking)
+        self._why.set_visibility(asking)
+        self._go_on.set_visibility(work.state is State.PAUSED)
         if work.assignment is None:
             title, text = _BLANKS[work.state]
             self._blank_title.set_text(title)
@@ -70,6 +77,8 @@ class DeskPanels:
         with self._task:
             heading(question.text, 1)
             ui.html(pictures_html(work.assignment.task.task_id, work.frames), sanitize=False)
+            ui.html(_KEYS, sanitize=False).classes("quiet")
+        with self._why:
             heading("Why you are asked")
             _facts(work.assignment.task)
         with self._answers:
@@ -78,17 +87,19 @@ class DeskPanels:
             _button("0", "I cannot tell", partial(self._answer, None)).props('title="0 or the space bar"')
 
 
+_KEYS = "<kbd>←</kbd> <kbd>→</kbd> step through the clip, <kbd>m</kbd> goes back to the moment."
 _BLANKS = {
     State.STARTING: ("One moment", "Fetching the next task."),
     State.ASKING: ("One moment", "Fetching the next task."),
     State.EMPTY: ("Nothing to label", "There is no task for you now. New ones appear here by themselves."),
+    State.PAUSED: ("Are you still there?", "Your time for that task ran out, so others may get it."),
     State.AWAY: ("The label desk is away", "This page goes on by itself as soon as it is back."),
 }
 
 
-def _button(key: str, text: str, act: Callable[[], Awaitable[None]]) -> ui.button:
+def _button(key: str, text: str, act: Act) -> ui.button:
     """A button that shows its key."""
-    button = ui.button(on_click=act).props("unelevated no-caps")
+    button = ui.button(on_click=act, color=None).props("unelevated no-caps")
     with button:
         ui.html(f"<kbd>{key}</kbd>", sanitize=False, tag="span")
         ui.label(text)
@@ -97,9 +108,8 @@ def _button(key: str, text: str, act: Callable[[], Awaitable[None]]) -> ui.butto
 
 def _tally(text: str) -> ui.label:
     with ui.element("div"):
-        with ui.element("b"):
-            figure = ui.label("0")
-        ui.label(text)
+        figure = ui.label("0").classes("figure")
+        ui.label(text).classes("quiet")
     return figure
 
 

@@ -13,6 +13,11 @@ from nicegui import ui
 from fleet_console.metrics import OPEN_PAGES
 
 ASSETS = "/assets"
+FAVICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0b57c4"/>'
+    '<path d="M23 11a8.5 8.5 0 1 0 1.4 6.4" fill="none" stroke="#fff" stroke-width="3.4" stroke-linecap="round"/>'
+    '<path d="M24.5 5.5v6.3h-6.3z" fill="#fff"/></svg>'
+)
 _PAGES = {"/": "The loop", "/label": "Label"}
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from fastapi import Request
 from nicegui import ui
 
-from fleet_console.labelling import Desk, Labelling
+from fleet_console.desk import Desk
+from fleet_console.labelling import Labelling, State
 from fleet_console.metrics import LABELLING
 from fleet_console.pages.desk import DeskPanels
 from fleet_console.pages.frame import ASSETS, frame, heading
@@ -54,7 +55,7 @@ def add_label_page(parts: LabelPageParts) -> None:
             with side:
                 ui.label(name).props('aria-label="You label as"').style("color: var(--ink); font-weight: 600")
                 if not parts.user_header:
-                    ui.button("Change", on_click=lambda: _set_name("")).props("flat dense no-caps")
+                    ui.button("Change", on_click=lambda: _set_name(""), color=None).props("flat dense no-caps")
             ui.add_head_html(f'<script defer src="{ASSETS}/label.js"></script>')
             _work(parts, name, answered)
 
@@ -78,12 +79,18 @@ def _work(parts: LabelPageParts, name: str, answered: dict[str, int]) -> None:
             LABELLING.labels("undone").inc()
         show()
 
+    async def go_on() -> None:
+        await work.go_on()
+        show()
+
     async def key(pressed: str, task_id: str) -> None:
-        if pressed in ("u", "Backspace"):
+        if work.state is State.PAUSED:
+            await go_on()
+        elif pressed in ("u", "Backspace"):
             await undo()
         elif pressed in ("0", " "):
             await give(task_id, None)
-        else:
+        elif pressed.isdigit():
             await give(task_id, int(pressed) - 1)
 
     def show() -> None:
@@ -94,7 +101,7 @@ def _work(parts: LabelPageParts, name: str, answered: dict[str, int]) -> None:
         await work.tick(parts.clock.now_utc_ns())
         show()
 
-    panels = DeskPanels(answer, undo)
+    panels = DeskPanels(answer, undo, go_on)
     ui.on("console_key", lambda event: key(event.args["key"], event.args["task"]))
     ui.timer(_TICK_S, tick)
     ui.context.client.on_delete(work.leave)
@@ -116,7 +123,7 @@ def _ask_name() -> None:
                 _set_name(cleaned(field.value))
 
         field.on("keydown.enter", start)
-        ui.button("Start labelling", on_click=start).classes("primary").props("unelevated no-caps")
+        ui.button("Start labelling", on_click=start, color=None).classes("primary").props("unelevated no-caps")
 
 
 def _problem(given: str) -> str | None:

@@ -26,8 +26,29 @@ _TABLES = {
         "model": "Model", "state": "State", "stage": "Stage", "attested": "Attested by", "reasons": "What it says",
         "when": "Since"}),
 }  # fmt: skip
+_MODELS = {
+    "name": "Model",
+    "driving": "Drives",
+    "shadowing": "Shadows",
+    "km": "km",
+    "rate": "Interventions per 100 km, 95 %",
+}
 _LONG = {"dropped", "from", "refused", "reason", "why", "reasons"}
-_RIGHT = {"fired", "waiting", "clips", "bytes", "tasks", "labelled", "kept", "samples", "added"}
+_RIGHT = {
+    "fired",
+    "waiting",
+    "clips",
+    "bytes",
+    "tasks",
+    "labelled",
+    "kept",
+    "samples",
+    "added",
+    "driving",
+    "shadowing",
+    "km",
+    "rate",
+}
 
 
 def add_loop_page(watch: LoopWatch, fleet_id: str, refresh_s: float) -> None:
@@ -53,10 +74,7 @@ class _Panels:
             with ui.element("section").classes("panel"):
                 heading("What the vehicles drive with")
                 self._fleet = ui.label().classes("quiet")
-                self._models = _table(
-                    {"name": "Model", "driving": "Drives", "shadowing": "Shadows", "km": "km", "rate":
-                     "Interventions per 100 km"}, "No vehicle has reported yet.", right={"driving", "shadowing", "km"}
-                )  # fmt: skip
+                self._models = _table(_MODELS, "No vehicle has reported yet.")
             self._staircase = StaircasePanel()
         self._tables = {}
         for name, (title, empty, columns) in _TABLES.items():
@@ -113,7 +131,7 @@ def _model_row(model: DrivenModel) -> Row:
     rate = "–"
     if model.per_100km is not None:
         value, low, high = model.per_100km
-        rate = f"{value:,.1f} ({low:,.1f} to {high:,.1f}), {number(model.interventions)} in all"
+        rate = f"{value:,.1f} ({low:,.1f} to {high:,.1f})"
     return {
         "key": model.digest,
         "name": f"{model.name} ({model.stage})" if model.stage else model.name,
@@ -124,19 +142,21 @@ def _model_row(model: DrivenModel) -> Row:
     }
 
 
-def _table(columns: dict[str, str], empty: str, right: set[str] = _RIGHT) -> ui.table:
+def _table(columns: dict[str, str], empty: str) -> ui.table:
     described = [
         {
             "name": name,
             "label": label,
             "field": name,
-            "align": "right" if name in right else "left",
+            "align": "right" if name in _RIGHT else "left",
             "classes": "long" if name in _LONG else "once",
         }
         for name, label in columns.items()
     ]
     table = ui.table(columns=described, rows=[], row_key="key", pagination={"rowsPerPage": 8})
-    table.classes("console-table").props(f'flat dense hide-pagination no-data-label="{empty}"')
+    table.classes("console-table").props("flat dense hide-pagination")
+    with table.add_slot("no-data"):
+        ui.label(empty)
     return table
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from fleet.label.v1 import label_pb2
 from fleet_console.wording import NS
 
 _FRONT = "front"
+Pictures = Mapping[tuple[int, str], label_pb2.TaskFrame]
+"""By time and camera."""
 
 
 def pictures_html(task_id: str, frames: Sequence[label_pb2.TaskFrame]) -> str:
@@ -21,13 +23,6 @@ def pictures_html(task_id: str, frames: Sequence[label_pb2.TaskFrame]) -> str:
     moment = next((place for place, at in enumerate(times) if _is_moment(frames, at)), 0)
     by = {(frame.at_utc_ns, frame.camera): frame for frame in frames}
     captions = [_caption((at - times[moment]) / NS, place == moment) for place, at in enumerate(times)]
-    instants = "".join(
-        f'<div class="instant{" chosen" if place == moment else ""}" data-caption="{captions[place]}"'
-        f"{' data-moment' if place == moment else ''}>"
-        f'<div class="front">{_figures(by, at, fronts)}</div><div class="around">{_figures(by, at, arounds)}</div>'
-        "</div>"
-        for place, at in enumerate(times)
-    )
     strip = "".join(
         f'<button type="button" class="{"moment" if place == moment else ""}" '
         f'aria-pressed="{str(place == moment).lower()}" aria-label="{captions[place]}">'
@@ -40,8 +35,20 @@ def pictures_html(task_id: str, frames: Sequence[label_pb2.TaskFrame]) -> str:
         f'style="--fronts: {max(1, len(fronts))}; --arounds: {max(1, len(arounds))}">'
         f'<div class="when"><output>{captions[moment] if captions else ""}</output>'
         f'<input type="range" min="0" max="{max(0, len(times) - 1)}" value="{moment}" aria-label="Time in the clip">'
-        f"</div>{instants}"
-        f'<div class="strip" role="group" aria-label="The clip over time">{strip}</div></div>'
+        '<button type="button" class="brighten"><kbd>b</kbd> Brighten</button></div>'
+        f"{_instants(by, times, moment, fronts, 'front')}"
+        f'<div class="strip" role="group" aria-label="The clip over time">{strip}</div>'
+        f"{_instants(by, times, moment, arounds, 'around')}</div>"
+    )
+
+
+def _instants(by: Pictures, times: Sequence[int], moment: int, cameras: Sequence[str], kind: str) -> str:
+    """One group of pictures an instant, of which the page shows the chosen one."""
+    return "".join(
+        f'<div class="{kind} instant{" chosen" if place == moment else ""}" data-place="{place}">'
+        f"{_figures(by, at, cameras)}</div>"
+        for place, at in enumerate(times)
+        if cameras
     )
 
 
@@ -54,17 +61,19 @@ def _offset(seconds: float) -> str:
 
 
 def _caption(seconds: float, is_moment: bool) -> str:
-    return "the trigger's moment" if is_moment else f"{abs(seconds):.1f} s {'before' if seconds < 0 else 'after'} it"
+    if is_moment:
+        return "The trigger's moment"
+    return f"{abs(seconds):.1f} s {'before' if seconds < 0 else 'after'} the moment"
 
 
-def _figures(by: dict[tuple[int, str], label_pb2.TaskFrame], at_utc_ns: int, cameras: Sequence[str]) -> str:
+def _figures(by: Pictures, at_utc_ns: int, cameras: Sequence[str]) -> str:
     return "".join(
         f"<figure>{_image(by, at_utc_ns, camera)}<figcaption>{escape(camera.replace('_', ' '))}</figcaption></figure>"
         for camera in cameras
     )
 
 
-def _image(by: dict[tuple[int, str], label_pb2.TaskFrame], at_utc_ns: int, camera: str) -> str:
+def _image(by: Pictures, at_utc_ns: int, camera: str) -> str:
     frame = by.get((at_utc_ns, camera))
     if frame is None:
         return "<div></div>"

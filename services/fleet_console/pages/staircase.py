@@ -15,6 +15,7 @@ _MUTED = "getComputedStyle(document.documentElement).getPropertyValue('--muted')
 _LINE = "getComputedStyle(document.documentElement).getPropertyValue('--line')"
 _INK = "getComputedStyle(document.documentElement).getPropertyValue('--ink')"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a6d3b", "#7a5cc0")
+_NIGHT, _ALL = "night_", "all"
 
 
 class StaircasePanel:
@@ -46,30 +47,40 @@ class StaircasePanel:
 def options(staircase: Staircase) -> dict[str, Any]:
     """ECharts options; colours of text come from the page's style, so that they follow light and dark."""
     series = []
-    for place, (name, values) in enumerate(staircase.slices.items()):
+    kinds = sorted({name.removeprefix(_NIGHT) for name in staircase.slices if name not in (RARE, _ALL)})
+    for name, values in staircase.slices.items():
+        if name == _ALL:
+            continue
         rare = name == RARE
-        style = {":color": _INK} if rare else {"color": _COLOURS[place % len(_COLOURS)]}
+        colour = "" if rare else _COLOURS[kinds.index(name.removeprefix(_NIGHT)) % len(_COLOURS)]
+        style = {":color": _INK} if rare else {"color": colour}
         series.append(
             {
                 "name": "all rare slices" if rare else words(name),
                 "type": "line",
                 "data": [None if value is None else round(100 * value[0], 1) for value in values],
-                "lineStyle": {"width": 4 if rare else 1.6, **style},
+                "lineStyle": {
+                    "width": 4 if rare else 1.6,
+                    "type": "dashed" if name.startswith(_NIGHT) else "solid",
+                    **style,
+                },
                 "itemStyle": style,
                 "symbol": "circle",
                 "symbolSize": 9 if rare else 6,
                 "z": 5 if rare else 2,
             }
         )
-    text = {":color": _MUTED}
+    text = {":color": _MUTED, "fontSize": 12, "lineHeight": 17}
     return {
         "animation": False,
         "aria": {"enabled": True},
-        "textStyle": {"fontFamily": "inherit"},
+        "textStyle": {"fontFamily": "system-ui, DejaVu Sans, sans-serif"},
         "grid": {"left": 8, "right": 150, "top": 14, "bottom": 8, "containLabel": True},
-        "legend": {"type": "scroll", "orient": "vertical", "right": 0, "top": 10, "textStyle": text},
+        "legend": {"type": "scroll", "orient": "vertical", "right": 0, "top": 4, "itemGap": 3, "itemWidth": 28,
+                   "textStyle": text},
         "tooltip": {"trigger": "axis", ":valueFormatter": "value => value == null ? 'not measured' : value + ' %'"},
-        "xAxis": {"type": "category", "data": list(staircase.models), "axisLabel": text},
+        "xAxis": {"type": "category", "data": list(staircase.models), "axisLabel": text,
+                  "axisTick": {"show": False}},
         "yAxis": {
             "type": "value", "min": 0, "max": 100, "axisLabel": {**text, "formatter": "{value} %"},
             "splitLine": {"lineStyle": {":color": _LINE}},

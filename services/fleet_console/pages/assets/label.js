@@ -6,29 +6,35 @@
   function choose(index) {
     const pictures = box();
     if (!pictures) return;
-    const instants = [...pictures.querySelectorAll(".instant")];
-    if (!instants.length) return;
-    const place = Math.max(0, Math.min(instants.length - 1, index));
-    instants.forEach((each, at) => each.classList.toggle("chosen", at === place));
-    pictures.querySelectorAll(".strip button").forEach((each, at) => {
-      each.setAttribute("aria-pressed", String(at === place));
-      if (at === place) each.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const columns = [...pictures.querySelectorAll(".strip button")];
+    if (!columns.length) return;
+    const place = Math.max(0, Math.min(columns.length - 1, index));
+    pictures.querySelectorAll("[data-place]").forEach((each) => {
+      each.classList.toggle("chosen", Number(each.dataset.place) === place);
     });
+    columns.forEach((each, at) => each.setAttribute("aria-pressed", String(at === place)));
+    const strip = columns[place].parentElement;
+    strip.scrollLeft += columns[place].getBoundingClientRect().left - strip.getBoundingClientRect().left
+      - (strip.clientWidth - columns[place].clientWidth) / 2;
     const range = pictures.querySelector("input[type=range]");
     range.value = place;
-    range.setAttribute("aria-valuetext", instants[place].dataset.caption);
-    pictures.querySelector("output").textContent = instants[place].dataset.caption;
+    const caption = columns[place].getAttribute("aria-label");
+    range.setAttribute("aria-valuetext", caption);
+    pictures.querySelector("output").textContent = caption;
   }
 
-  const chosen = () => [...document.querySelectorAll(".instant")].findIndex((each) => each.classList.contains("chosen"));
-  const moment = () => [...document.querySelectorAll(".instant")].findIndex((each) => "moment" in each.dataset);
+  const columns = () => [...document.querySelectorAll(".strip button")];
+  const chosen = () => columns().findIndex((each) => each.getAttribute("aria-pressed") === "true");
+  const moment = () => columns().findIndex((each) => each.classList.contains("moment"));
+  const brighten = () => document.body.classList.toggle("brighter");
 
   document.addEventListener("input", (event) => {
     if (event.target.matches(".pictures input[type=range]")) choose(Number(event.target.value));
   });
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.(".strip button");
-    if (button) choose([...button.parentElement.children].indexOf(button));
+    if (button) choose(columns().indexOf(button));
+    if (event.target.closest?.(".brighten")) brighten();
     if (event.detail) event.target.closest?.("button")?.blur(); // a click must not leave the space bar on a button
   });
 
@@ -42,7 +48,9 @@
       choose(chosen() + (event.key === "ArrowLeft" ? -1 : 1));
     } else if (event.key === "m") {
       choose(moment());
-    } else if (/^[0-9]$/.test(event.key) || event.key === " " || event.key === "u" || event.key === "Backspace") {
+    } else if (event.key === "b") {
+      brighten();
+    } else if (/^[0-9]$/.test(event.key) || event.key === " " || event.key === "Enter" || event.key === "u" || event.key === "Backspace") {
       emitEvent("console_key", { key: event.key, task: box()?.dataset.task ?? "" });
     } else {
       return;

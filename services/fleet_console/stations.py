@@ -1,0 +1,109 @@
+"""The stations of the loop, from a vehicle's telemetry to a model on the vehicle, each as one card. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fleet.rollout.v1 import rollout_pb2
+from fleet.training.v1 import training_pb2
+from fleet_console.model import Counts, DrivenModel, Facts, Stage, Tone
+from fleet_console.rates import archived_frames, rate, rate_text
+from fleet_console.wording import age, duration, number, size, words
+
+
+def stages(
+    facts: Facts, models: Sequence[DrivenModel], earlier: Counts | None, later: Counts, now_utc_ns: int
+) -> list[Stage]:
+    """The eight stations, from a vehicle's telemetry to a model on the vehicle."""
+
+    def per(name: str, thing: str) -> str:
+        return rate_text(rate(earlier, later, name), thing)
+
+    away = facts.away
+    projects = facts.progress.projects
+    oldest_s = max((project.oldest_open_s for project in projects), default=0.0)
+    held = sum(project.leased for project in projects)
+    sources: Counter[str] = Counter()
+    for project in projects:
+        sources.update(project.by_source)
+    open_tasks = sum(project.open for project in projects)
+    vehicles = len(facts.archive.vehicles)
+    waits = f"oldest waits {duration(oldest_s)}" if open_tasks else "nothing waits"
+    fired, clips = sum(row.fired for row in facts.ledger.earnings), sum(row.clips for row in facts.ledger.earnings)
+    ended = sum(sum(project.ended.values()) for project in projects)
+    bytes_in = sum(row.clip_bytes for row in facts.ledger.earnings)
+    return [
+        Stage("Telemetry", number(archived_frames(facts)), "frames archived", per("frames", "frames"),
+              f"from {number(vehicles)} vehicles", away=away.get("telemetry_archiver", "")),
+        Stage("Triggers", number(fired), "firings", per("fired", "firings"),
+              f"of {len(facts.ledger.earnings)} triggers", away=away.get("campaign_keeper", "")),
+        Stage("Clips", number(clips), "clips", per("clips", "clips"), size(bytes_in),
+              away=away.get("campaign_keeper", "")),
+        Stage("Label tasks", number(open_tasks), "open", f"{number(held)} in somebody's hands", waits,
+              Tone.BUSY if open_tasks else Tone.PLAIN, away.get("label_desk", "")),
+        Stage("Labels", number(ended), "answered", per("labels", "labels"),
+              ", ".join(f"{number(n)} by {_source(name)}" for name, n in sources.most_common()) or "none yet",
+              away=away.get("label_desk", "")),
+        _dataset(facts, now_utc_ns),
+        _training(facts, now_utc_ns),
+        _road(facts, models, now_utc_ns),
+    ]  # fmt: skip
+
+
+def _source(name: str) -> str:
+    return {"human": "people"}.get(name, words(name))
+
+
+def _dataset(facts: Facts, now_utc_ns: int) -> Stage:
+    away = facts.away.get("dataset_curator", "")
+    growing = [version for version in facts.versions.versions if not version.frozen]
+    if not growing:
+        return Stage("Dataset", "none", "", "", "no version yet", away=away)
+    newest = max(growing, key=lambda version: version.committed_at_utc_ns)
+    note = f"{number(newest.samples)} samples, {number(newest.added)} new"
+    return Stage("Dataset", newest.version, newest.dataset, age(newest.committed_at_utc_ns, now_utc_ns), note,
+                 away=away)  # fmt: skip
+
+
+_RUN_TONES = {
+    training_pb2.RUN_STATE_RUNNING: Tone.BUSY,
+    training_pb2.RUN_STATE_QUEUED: Tone.BUSY,
+    training_pb2.RUN_STATE_FAILED: Tone.BAD,
+}
+
+
+def _training(facts: Facts, now_utc_ns: int) -> Stage:
+    away = facts.away.get("training_orchestrator", "")
+    if not facts.runs.runs:
+        return Stage("Training", "idle", "", "", "no run yet", away=away)
+    newest = facts.runs.runs[0]
+    state = words(training_pb2.RunState.Name(newest.state), "RUN_STATE_")
+    tone = _RUN_TONES.get(newest.state, Tone.PLAIN)
+    if newest.state == training_pb2.RUN_STATE_EVALUATED:
+        passed = newest.verdict == training_pb2.VERDICT_PASSED
+        state, tone = ("passed", Tone.GOOD) if passed else ("rejected", Tone.BAD)
+    note = f"on {newest.dataset} {newest.dataset_version}"
+    return Stage("Training", state, f"{len(facts.runs.runs)} runs", age(newest.changed_at_utc_ns, now_utc_ns), note,
+                 tone, away)  # fmt: skip
+
+
+def _road(facts: Facts, models: Sequence[DrivenModel], now_utc_ns: int) -> Stage:
+    away = facts.away.get("rollout_controller") or facts.away.get("fleet_monitor", "")
+    total = sum(model.driving for model in models)
+    most = max(models, key=lambda model: model.driving, default=None)
+    if most is None or not most.driving:
+        return Stage("On the road", "none", "", "", "no vehicle has reported", away=away)
+    if not most.digest:
+        return Stage("On the road", "no model", "", "", f"on {most.driving} of {total} vehicles", away=away)
+    note = f"drives {most.driving} of {total} vehicles"
+    running = [each for each in facts.rollouts.rollouts if each.state == rollout_pb2.ROLLOUT_STATE_RUNNING]
+    if running:
+        names = {model.model_digest: model.model_version for model in facts.models.models}
+        stage = words(rollout_pb2.ModelStage.Name(running[0].stage), "MODEL_STAGE_")
+        coming = f"{names.get(running[0].model_digest, running[0].model_digest[:8])} {stage}"
+        return Stage("On the road", most.name, "", coming, note, Tone.BUSY, away)
+    newest = facts.rollouts.rollouts[0] if facts.rollouts.rollouts else None
+    when = age(newest.last_attested_at_utc_ns, now_utc_ns) if newest else ""
+    return Stage("On the road", most.name, "", f"since {when}" if when else "", note,
+                 Tone.GOOD, away)  # fmt: skip
