@@ -2,32 +2,34 @@
 
 A job is a process of its own session that outlives this service. It holds `flock` on <run>/lock for as long as it
 lives, touches <run>/heartbeat, writes progress lines, and renames result.json into place when it is done. So after
-any crash the truth is in the folder: a result means done, a held lock means running, neither means dead. Nothing
-is ever concluded from a process id but the right to end a process that still holds the lock.
+any crash the truth is in the folder: a result means done, a held lock means running, neither means dead. A process
+belongs to a run when its command line ends with the run's folder: ids are used again, and torchrun gives its worker a
+session of its own, which ending the launcher's group would leave alive.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LOCK, HEARTBEAT, RESULT, REQUEST, PROGRESS, LOG, PID = (
+import psutil
+
+LOCK, HEARTBEAT, RESULT, REQUEST, PROGRESS, LOG = (
     "lock",
     "heartbeat",
     "result.json",
     "request.json",
     "progress.jsonl",
     "job.log",
-    "pid",
 )
+_RUN_DIR = "--run-dir"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class TorchrunJobs:
         running = _is_locked(folder / LOCK)
         result = None
         if (folder / RESULT).exists():
-            result = json.loads((folder / RESULT).read_text())
+            result = _read_result(folder / RESULT)
         heartbeat = folder / HEARTBEAT
         age_s = (now_utc_ns - heartbeat.stat().st_mtime_ns) / 1e9 if heartbeat.exists() else 0.0
         return JobStatus(running, result, max(0.0, age_s))
@@ -87,7 +89,7 @@ class TorchrunJobs:
             "0",
             "-m",
             self._module,
-            "--run-dir",
+            _RUN_DIR,
             str(folder),
         ]
         with (folder / LOG).open("ab") as log:
@@ -95,29 +97,38 @@ class TorchrunJobs:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self._children.append(child)
-        (folder / PID).write_text(str(child.pid))
         return True
 
     def end(self, run_id: str) -> None:
-        """Ends a job that holds its lock: its process group, which it leads."""
+        """Ends a job that holds its lock: the launcher and the worker, whoever started them."""
         folder = self.folder(run_id)
-        if _is_locked(folder / LOCK) and (folder / PID).exists():
-            try:
-                os.killpg(int((folder / PID).read_text()), signal.SIGKILL)
-            except ProcessLookupError:
-                return
+        if _is_locked(folder / LOCK):
+            for process in _processes_of(folder):
+                with suppress(psutil.Error):
+                    process.kill()
 
     def _reap(self) -> None:
         self._children = [child for child in self._children if child.poll() is None]
 
     def starting(self, run_id: str) -> bool:
-        """True while a child of this process has started and may not have taken the lock yet."""
+        """True while a process of the run lives that may not have taken the lock yet, whoever started it."""
         self._reap()
-        pid_file = self.folder(run_id) / PID
-        if not pid_file.exists():
-            return False
-        pid = int(pid_file.read_text())
-        return any(child.pid == pid for child in self._children)
+        return any(True for _ in _processes_of(self.folder(run_id)))
+
+
+def _processes_of(folder: Path) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cmdline()[-2:] == [_RUN_DIR, str(folder)]:
+                yield process
+
+
+def _read_result(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        return {"error": f"{path.name} is damaged: {error}"}
+    return content if isinstance(content, dict) else {"error": f"{path.name} is no object"}
 
 
 def _is_locked(path: Path) -> bool:

@@ -79,10 +79,12 @@ class Steward:
                 await self._database.run(lambda tx: transactions.began(tx, run_id, now_ns))
             if status.beat_age_s > self._settings.heartbeat_stale_s:
                 log.error("job_frozen", run_id=run_id, silent_s=status.beat_age_s)
-                self._jobs.end(run_id)
-        elif self._jobs.starting(run_id):
+                await asyncio.to_thread(self._jobs.end, run_id)
+        elif await asyncio.to_thread(self._jobs.starting, run_id):
             return
-        elif start_again(attempts, self._policies[run.dataset]):
+        elif (policy := self._policies.get(run.dataset)) is None:
+            await self._fail(run_id, f"config/training.yaml has no policy for {run.dataset} any more")
+        elif start_again(attempts, policy):
             await self._launch(run_id, run, attempts)
         else:
             reason = f"the job died {attempts} times; its log is {self._jobs.folder(run_id) / 'job.log'}"
