@@ -1,4 +1,4 @@
-"""What the label page asks of the desk, and how it can fail: a port, so that the work at the desk needs no network."""
+"""What the label page asks of the desk, and how that can fail: with this port, the work needs no network."""
 
 from __future__ import annotations
 

@@ -93,6 +93,9 @@ class Labelling:
         elif self.assignment.lease_expires_at_utc_ns <= now_utc_ns:
             self._clear()
             self.state, self.message = State.PAUSED, ""
+        elif self.state is State.AWAY:
+            assignment = self.assignment
+            await self._guarded(lambda: self._show(assignment))
         else:
             with suppress(DeskAwayError, DeskRefusedError, TooLateError):
                 self.open_tasks = await self.desk.open_tasks()

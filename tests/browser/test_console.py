@@ -1,0 +1,157 @@
+"""The console as people use it: a name once, answers by keys, undo, "I cannot tell", and services that are away."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+from tests.browser.scenes import question
+from tests.integration.loop.topics import Topics
+
+from fleet.label.v1 import label_pb2
+from fleetdomain.tasks import load_task_schema
+from fleetdomain.topics import LABEL
+from fleetkit.events import Event
+from fleetkit.objects import Objects
+from fleetloop.embedded import EmbeddedRun
+from fleetloop.shipped import config_folder
+
+KINDS = ("held", "leaves", "truck", "plain")
+
+
+class Page:
+    """One browser window on the console."""
+
+    def __init__(self, browser: webdriver.Chrome, run: EmbeddedRun) -> None:
+        self._browser = browser
+        self._base = f"http://{run.fleet.address('fleet_console', 'page')}"
+
+    def open(self, path: str) -> None:
+        self._browser.get(self._base + path)
+
+    def text(self) -> str:
+        return str(self._browser.find_element(By.TAG_NAME, "body").text)
+
+    def task(self) -> str:
+        """Id of the task on the screen; empty when there is none."""
+        found = self._browser.find_elements(By.CSS_SELECTOR, "[data-task]")
+        return found[0].get_attribute("data-task") or "" if found else ""
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            ActionChains(self._browser).send_keys(key).perform()
+
+    def until(self, held: Callable[[], object], within_s: float = 15) -> None:
+        WebDriverWait(self._browser, within_s, poll_frequency=0.1, ignored_exceptions=[Exception]).until(
+            lambda _: held()
+        )
+
+    def caption(self) -> str:
+        return str(self._browser.find_element(By.CSS_SELECTOR, ".when output").text)
+
+    def shown_pictures(self) -> int:
+        """Large pictures that are really drawn: loaded, and wider than they were recorded."""
+        script = """return [...document.querySelectorAll('.front.chosen img')]
+            .filter(i => i.complete && i.naturalWidth === 32 && i.clientWidth > 200).length"""
+        return int(self._browser.execute_script(script))
+
+    def errors(self) -> list[str]:
+        return [entry["message"] for entry in self._browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def name(self, name: str) -> None:
+        """Answers the question for a name."""
+        self.until(lambda: "Who labels?" in self.text())
+        field = self._browser.find_element(By.CSS_SELECTOR, "input[aria-label='Your name']")
+        field.send_keys(name, Keys.ENTER)
+
+
+def tasks_of(run: EmbeddedRun) -> list[Event]:
+    schema = load_task_schema(config_folder() / "tasks.yaml")
+    objects = Objects(run.layout.objects.as_uri())
+    return [question(objects, schema, kind, number) for number, kind in enumerate(KINDS)]
+
+
+async def labelled(topics: Topics, event: Event) -> label_pb2.SampleLabelled:
+    """What the desk said about a task, said once."""
+    messages = await topics.read(LABEL, event.key, 1, within_s=20, settle_s=0.5)
+    assert len({dict(message.headers)["ce_id"] for message in messages}) == 1
+    return label_pb2.SampleLabelled.FromString(messages[0].value)
+
+
+async def test_a_person_labels_with_keys_takes_back_and_cannot_tell(
+    run: EmbeddedRun, browser: webdriver.Chrome
+) -> None:
+    events = tasks_of(run)
+    ids = [event.event_id for event in events]
+    topics = Topics(run.fleet.kafka_bootstrap_servers)
+    await topics.start()
+    try:
+        await topics.write(*events)
+        await asyncio.to_thread(_label, Page(browser, run), run, ids)
+        held, leaves, truck = await asyncio.gather(*(labelled(topics, event) for event in events[:3]))
+    finally:
+        await topics.stop()
+    assert dict(held.answers) == {"stop_sign": "held"}
+    assert (leaves.outcome, dict(leaves.answers)) == (label_pb2.LABEL_OUTCOME_CANNOT_TELL, {})
+    assert dict(truck.answers) == {"stop_sign": "on_vehicle"}
+    for answer in (held, leaves, truck):
+        assert [(vote.author, vote.source) for vote in answer.votes] == [("ann.lee", label_pb2.LABEL_SOURCE_HUMAN)]
+
+
+def _label(page: Page, run: EmbeddedRun, ids: list[str]) -> None:
+    page.open("/label")
+    page.name("ann.lee")
+    page.until(lambda: page.task() == ids[0], 30)
+    assert "Is there a stop sign ahead" in page.text()
+    assert "braked, took over" in page.text()
+    page.until(lambda: page.shown_pictures() == 3)
+
+    assert page.caption() == "The trigger's moment"
+    page.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    assert page.caption() == "1.0 s before the moment"
+    page.press("m")
+    assert page.caption() == "The trigger's moment"
+
+    page.press("3")  # held, with no click before: keys work at once
+    page.until(lambda: page.task() == ids[1])
+    page.press("1")  # a slip: plain
+    page.until(lambda: page.task() == ids[2])
+    page.press("u")
+    page.until(lambda: page.task() == ids[1])
+    page.press(Keys.SPACE)  # cannot tell
+    page.until(lambda: page.task() == ids[2])
+
+    run.supervisor.kill("label_desk", signal.SIGKILL)
+    page.press("5")  # the answer outlives the desk's restart
+    page.until(lambda: page.task() == ids[3], 40)
+    page.until(lambda: "3\nanswered by you" in page.text())
+
+    page.open("/label")  # the browser keeps the name, and leaving gave the task back
+    page.until(lambda: page.task() == ids[3])
+    assert "ann.lee" in page.text()
+    assert page.errors() == []
+
+
+def test_the_loops_page_shows_what_is_there_and_names_who_is_away(
+    run: EmbeddedRun, browser: webdriver.Chrome
+) -> None:
+    page = Page(browser, run)
+    page.open("/")
+    page.until(lambda: "Away:" in page.text() and "Label tasks" in page.text(), 20)
+    text = page.text()
+    assert "dataset curator: it does not answer" in text or "dataset curator: it takes too long" in text
+    assert "label desk:" not in text
+    for heading in ("Telemetry", "On the road", "What the vehicles drive with", "The staircase", "Training runs"):
+        assert heading in text
+    assert "No training run yet." in text
+    wide, seen = browser.execute_script(
+        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert wide <= seen, "nothing sticks out to the right"
+    assert page.errors() == []
