@@ -81,7 +81,12 @@ def situation(tx: Transaction, policy: Policy) -> Situation:
     test_set = newest_version(tx, policy.test_set)
     runs = tx.session.scalars(sa.select(RunRow).where(RunRow.dataset == policy.dataset)).all()
     parent = driving(tx)
-    on_its_way = sa.select(sa.func.count()).where(ModelStageRow.stage.in_(_ON_ITS_WAY))
+    moving = tx.session.scalar(sa.select(sa.func.count()).where(ModelStageRow.stage.in_(_ON_ITS_WAY)))
+    # A candidate that was registered last is about to begin; one that others overtook never will.
+    newest_change = tx.session.scalars(
+        sa.select(ModelStageRow).order_by(ModelStageRow.sequence.desc()).limit(1)
+    ).first()
+    about_to = newest_change is not None and newest_change.stage == rollout_pb2.MODEL_STAGE_REGISTERED
     waiting_for_rollout = any(
         run.passed_digest and not tx.session.get(ModelStageRow, run.passed_digest) for run in runs
     )
@@ -90,7 +95,7 @@ def situation(tx: Transaction, policy: Policy) -> Situation:
         test_set=test_set.seen() if test_set and test_set.frozen else None,
         samples_at_last_run=max((run.samples for run in runs), default=0),
         run_is_open=any(not State(run.state).is_final for run in runs),
-        rollout_is_open=bool(tx.session.scalar(on_its_way)) or waiting_for_rollout,
+        rollout_is_open=bool(moving) or about_to or waiting_for_rollout,
         parent_digest=parent.digest if parent else "",
     )
 

@@ -166,11 +166,18 @@ class _Story:
             helper.measure()
 
     def _turn(self, number: int) -> None:
-        """The vehicles drive on until the turn is over, whatever comes of it."""
+        """The vehicles drive on until the turn is over, whatever comes of it.
+
+        They park while a net is trained: two cores are all there is, and nobody waits for what they would meet.
+        """
         deadline = time.monotonic() + self._plan.turn_within_s
         with self._screen.step(f"turn {number}: the loop turns while the vehicles drive on"):
-            while not self._watch.glance().turn_is_over(number):
+            while not (glance := self._watch.glance()).turn_is_over(number):
                 self._alive(deadline, f"turn {number}")
+                self._screen.glance(glance)
+                if glance.only_trains():
+                    time.sleep(_POLL_S)
+                    continue
                 self._onward += 1
                 self._drive(f"onward-{self._onward}", self._plan.onward_s, self._plan.onward_seed + self._onward)
 

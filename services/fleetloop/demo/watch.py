@@ -39,6 +39,12 @@ class Glance:
     models: list[rollout_pb2.ModelChanged]
     rollouts: list[rollout_pb2.Rollout]
 
+    def only_trains(self) -> bool:
+        """True while a run is queued or running and no candidate waits for what vehicles report."""
+        waiting = any(rollout.state == rollout_pb2.ROLLOUT_STATE_RUNNING for rollout in self.rollouts)
+        states = (training_pb2.RUN_STATE_QUEUED, training_pb2.RUN_STATE_RUNNING)
+        return not waiting and any(run.state in states for run in self.runs)
+
     def turn_is_over(self, runs_before: int) -> bool:
         """True when a run after the first `runs_before` ended and nothing of it is on its way any more."""
         ended = [run for run in self.runs if run.state == training_pb2.RUN_STATE_EVALUATED]

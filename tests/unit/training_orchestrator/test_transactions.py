@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.dataset.v1 import dataset_pb2
+from fleet.rollout.v1 import rollout_pb2
+from fleetkit.database import Database
+from training_orchestrator import transactions
+from training_orchestrator.core import Start, due
+from training_orchestrator.model import JobResult, Policy
+from training_orchestrator.store import Base
+
+POLICY = Policy("town", "town-test", "first.yaml", "turn.yaml", new_samples=100, attempts=2)
+OLD, NEW = "a" * 64, "b" * 64
+S = rollout_pb2
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'runs.db'}", Base)
+    Base.metadata.create_all(database.engine)
+    for name, version, samples, frozen in (("town-test", "v1", 300, True), ("town", "v1", 1000, False)):
+        committed = dataset_pb2.DatasetCommitted(
+            dataset=name, version=version, samples=samples, frozen=frozen, lance_tag=version, table_address="t"
+        )
+        database.run_now(lambda tx, c=committed: transactions.note_version(tx, c))  # type: ignore[misc]
+    yield database
+    database.close()
+
+
+def change(database: Database, digest: str, stage: S.ModelStage.ValueType, sequence: int, previous: str = "") -> None:
+    event = S.ModelChanged(model_digest=digest, stage=stage, sequence=sequence, previous_model_digest=previous)
+    database.run_now(lambda tx: transactions.note_model(tx, event))
+
+
+def decision(database: Database) -> Start | str:
+    return database.run_now(lambda tx: due(POLICY, transactions.situation(tx, POLICY)))
+
+
+def run_to_its_end(database: Database, digest: str, passed: bool = True) -> str:
+    start = decision(database)
+    assert isinstance(start, Start), start
+    run_id = database.run_now(lambda tx: transactions.queue(tx, start, 1, 5).run_id)
+    result = JobResult(passed, ["because"], [], [], digest, {})
+    database.run_now(lambda tx: transactions.evaluated(tx, run_id, result, "a", "e", {"f": (1, "s")}, 6))
+    return run_id
+
+
+def grow(database: Database, version: str, samples: int) -> None:
+    committed = dataset_pb2.DatasetCommitted(
+        dataset="town", version=version, samples=samples, lance_tag=version, table_address="t"
+    )
+    database.run_now(lambda tx: transactions.note_version(tx, committed))
+
+
+def test_no_run_starts_between_passing_and_the_end_of_the_rollout(database: Database) -> None:
+    run_to_its_end(database, OLD)
+    grow(database, "v2", 1200)
+    waiting = "a candidate is on its way to the vehicles"
+    assert decision(database) == waiting  # the rollout has not heard of it yet
+    change(database, OLD, S.MODEL_STAGE_REGISTERED, 1)
+    assert decision(database) == waiting  # it is about to begin
+    change(database, OLD, S.MODEL_STAGE_RELEASED, 2)
+    start = decision(database)
+    assert isinstance(start, Start) and start.parent_digest == OLD
+    run_to_its_end(database, NEW)
+    grow(database, "v3", 1400)
+    for sequence, stage in ((3, S.MODEL_STAGE_REGISTERED), (4, S.MODEL_STAGE_SHADOWING), (5, S.MODEL_STAGE_CANARY)):
+        change(database, NEW, stage, sequence, previous=OLD)
+        assert decision(database) == waiting
+    change(database, NEW, S.MODEL_STAGE_ROLLED_BACK, 6, previous=OLD)
+    start = decision(database)
+    assert isinstance(start, Start) and start.parent_digest == OLD  # the one that is back
+
+
+def test_a_candidate_that_others_overtook_blocks_nothing(database: Database) -> None:
+    run_to_its_end(database, OLD)
+    change(database, OLD, S.MODEL_STAGE_REGISTERED, 1)
+    change(database, NEW, S.MODEL_STAGE_REGISTERED, 2)
+    change(database, NEW, S.MODEL_STAGE_RELEASED, 3)
+    grow(database, "v2", 1200)
+    start = decision(database)
+    assert isinstance(start, Start) and start.parent_digest == NEW
+
+
+def test_an_older_change_never_overwrites_a_newer(database: Database) -> None:
+    change(database, OLD, S.MODEL_STAGE_RELEASED, 2)
+    change(database, OLD, S.MODEL_STAGE_REGISTERED, 1)
+    row = database.run_now(transactions.driving)
+    assert row is not None and row.stage == S.MODEL_STAGE_RELEASED
+
+
+def test_only_files_of_a_model_that_passed_are_known(database: Database) -> None:
+    run_to_its_end(database, OLD, passed=False)
+    assert database.run_now(lambda tx: transactions.passed_files(tx, OLD)) is None
+    grow(database, "v2", 1200)
+    run_to_its_end(database, NEW)
+    assert database.run_now(lambda tx: transactions.passed_files(tx, NEW)) == {"f": (1, "s")}
