@@ -2,7 +2,8 @@
 
 What if this process dies: before the intent, nothing happened; after it, the next start looks the commit id up in
 Lance and either writes the samples or finds them written; tagging and the diff are the same when done twice; the
-last transaction holds the version, the event and the end of the intent together.
+last transaction holds the version, the event and the end of the intent together. An import that fails in between is
+settled in the same way before the next commit of its dataset, and one whose caller goes away is carried to its end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 import pyarrow as pa
@@ -38,6 +39,8 @@ from fleetkit.objects import ObjectMissingError, Objects, object_address
 from fleetkit.tracing import span
 
 log = get_logger(__name__)
+MOST_IDS_IN_EVENT = 10_000
+"""An event has a size that a topic takes; the diff has all."""
 
 
 class Committer:
@@ -63,6 +66,7 @@ class Committer:
         self._fleet_id = fleet_id
         self._clock = clock
         self._turn = asyncio.Lock()
+        self._imports: set[asyncio.Future[dataset_pb2.DatasetCommitted]] = set()
 
     async def run(self, stopping: asyncio.Event, tick_s: float) -> None:
         """Finishes what a predecessor began, then commits whenever it is due, until `stopping`."""
@@ -77,21 +81,29 @@ class Committer:
         """Finishes or drops the intents that a predecessor left."""
         async with self._turn:
             for intent in await self._database.run(transactions.intents):
-                version = await asyncio.to_thread(self._tables.has_commit, intent.dataset, intent.commit_id)
-                if version is None and intent.request_id:
-                    # An import was never written; whoever asked will ask again.
-                    await self._database.run(lambda tx, d=intent.dataset: transactions.drop_intent(tx, d))  # type: ignore[misc]
-                    continue
-                samples: Sequence[Sample] = ()
-                if version is None:
-                    waiting = await self._database.run(lambda tx, d=intent.dataset: transactions.waiting(tx, d))  # type: ignore[misc]
-                    wanted = set(json.loads(intent.admitted_ids))
-                    labelled = [row for row in waiting if row.provenance.sample_id in wanted]
-                    samples, _ = await asyncio.to_thread(self._prepare, labelled)
-                await self._finish(intent, samples)
-                log.info(
-                    "commit_recovered", dataset=intent.dataset, number=intent.number, written=version is not None
-                )
+                await self._settle(intent)
+
+    async def _settle(self, intent: transactions.Intent) -> None:
+        dataset = intent.dataset
+        version = await asyncio.to_thread(self._tables.has_commit, dataset, intent.commit_id)
+        if version is None and intent.request_id:
+            # An import was never written; whoever asked will ask again.
+            await self._database.run(lambda tx: transactions.drop_intent(tx, dataset))
+            return
+        samples: Sequence[Sample] = ()
+        if version is None:
+            waiting = await self._database.run(lambda tx: transactions.waiting(tx, dataset))
+            wanted = set(json.loads(intent.admitted_ids))
+            labelled = [row for row in waiting if row.provenance.sample_id in wanted]
+            samples, _ = await asyncio.to_thread(self._prepare, labelled)
+        await self._finish(intent, samples)
+        log.info("commit_recovered", dataset=dataset, number=intent.number, written=version is not None)
+
+    async def _settle_leftover(self, dataset: str) -> None:
+        """A commit of this dataset that failed in this process must not stand in the way of every later one."""
+        for intent in await self._database.run(transactions.intents):
+            if intent.dataset == dataset:
+                await self._settle(intent)
 
     async def commit_if_due(self, dataset: str) -> dataset_pb2.DatasetCommitted | None:
         """Commits the samples that wait for a dataset when the policy says so."""
@@ -101,6 +113,7 @@ class Committer:
             WAITING.labels(dataset).set(count)
             if not self._curation.policy.is_due(count, (now_ns - oldest_ns) / 1e9):
                 return None
+            await self._settle_leftover(dataset)
             limit = self._curation.commit_most
             labelled = (await self._database.run(lambda tx: transactions.waiting(tx, dataset)))[:limit]
             samples, unreadable = await asyncio.to_thread(self._prepare, labelled)
@@ -120,8 +133,23 @@ class Committer:
     async def import_samples(
         self, dataset: str, samples: Sequence[Sample], reason: str, frozen: bool, request_id: str
     ) -> dataset_pb2.DatasetCommitted:
-        """Commits an already labelled set. What is there already, to the pixel, is refused."""
+        """Commits an already labelled set. What is there already, to the pixel, is refused.
+
+        It goes on when the caller is cancelled. A request that was carried out meanwhile gets the same version.
+        """
+        work = asyncio.ensure_future(self._import(dataset, samples, reason, frozen, request_id))
+        self._imports.add(work)
+        work.add_done_callback(self._imports.discard)
+        return await asyncio.shield(work)
+
+    async def _import(
+        self, dataset: str, samples: Sequence[Sample], reason: str, frozen: bool, request_id: str
+    ) -> dataset_pb2.DatasetCommitted:
         async with self._turn:
+            await self._settle_leftover(dataset)
+            answer = await self._database.run(lambda tx: tx.response_of(request_id, "ImportDataset"))
+            if answer is not None:
+                return dataset_pb2.ImportDatasetResponse.FromString(answer).committed
             known = await asyncio.to_thread(self._tables.digests, dataset)
             kept: dict[str, Sample] = {}
             refused: dict[str, Refusal] = {}
@@ -194,7 +222,7 @@ class Committer:
             frozen=frozen,
             refused=Counter(why.value for why in refused.values()),
             task_schema_version=f"{self._schema.name}-{self._schema.version}",
-            added_sample_ids=[sample.sample_id for sample in admitted][:10_000],
+            added_sample_ids=[sample.sample_id for sample in admitted][:MOST_IDS_IN_EVENT],
         )
         intent = transactions.Intent(
             dataset, commit_id, number, committed.SerializeToString(), json.dumps(list(taken)),
@@ -211,7 +239,7 @@ class Committer:
                 self._tables.append, intent.dataset, intent.commit_id, samples, self._trunk.width
             )
         await asyncio.to_thread(self._tables.tag, intent.dataset, committed.lance_tag, version)
-        await asyncio.to_thread(self._write_diff, committed)
+        await asyncio.to_thread(self._write_diff, committed, set(json.loads(intent.admitted_ids)))
         traces = await self._database.run(lambda tx: transactions.traces(tx, json.loads(intent.sample_ids)))
         with span("dataset-curator commit", links=traces, attributes={"version": committed.version}):
             now_ns = self._clock.now_utc_ns()
@@ -223,14 +251,13 @@ class Committer:
         log.info("version_committed", dataset=intent.dataset, version=committed.version, added=committed.added)
         return committed
 
-    def _write_diff(self, committed: dataset_pb2.DatasetCommitted) -> None:
-        """The added samples with their answers, as Parquet beside the version."""
-        wanted = set(committed.added_sample_ids)
+    def _write_diff(self, committed: dataset_pb2.DatasetCommitted, added: Collection[str]) -> None:
+        """The added samples with their answers, as Parquet beside the version: all, also where the event has some."""
         columns = ["sample_id", "trigger", "trigger_version", "answers"]
         rows = [
             {**row, "change": "added"}
             for row in self._tables.rows(committed.dataset, committed.lance_tag, columns)
-            if row["sample_id"] in wanted
+            if row["sample_id"] in added
         ]
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows), buffer)

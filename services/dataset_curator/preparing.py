@@ -31,6 +31,8 @@ def sample_of(labelled: label_pb2.SampleLabelled, objects: Objects, schema: Task
     cameras = [camera.name for camera in schema.cameras]
     period_s = _camera_period_s(drive, cameras[0]) * schema.frames.stride
     frames = drive.frames_at(cameras, labelled.moment_monotonic_ns, schema.frames.count, period_s)
+    if frames.shape != (wanted := _shape(schema)):  # kept, it would fail every training run from then on
+        raise ClipError("cameras", f"the pictures are {frames.shape}; config/tasks.yaml wants {wanted}")
     choice = labelled.answers[labelled.task]
     origin = labelled.provenance
     return Sample(
@@ -68,9 +70,21 @@ def _camera_period_s(drive: Drive, camera: str) -> float:
     return float(np.median(np.diff(times))) / 1e9
 
 
+def _shape(schema: TaskSchema) -> tuple[int, ...]:
+    camera = schema.cameras[0]
+    return schema.frames.count, len(schema.cameras), camera.height, camera.width, 3
+
+
 def imported_sample(row: LabelledRow, schema: TaskSchema, trunk: Trunk, now_utc_ns: int) -> Sample:
-    """A row of a labelled set as a sample. Raises TaskSchemaError when its answers are not the schema's."""
+    """A row of a labelled set as a sample.
+
+    Raises TaskSchemaError when its answers are not the schema's, ClipError when its pictures are not.
+    """
     schema.encode(row.answers)
+    if row.frames.shape != (wanted := _shape(schema)):
+        raise ClipError(
+            f"{row.sample_id}: frames_shape", f"is {list(row.frames.shape)}; config/tasks.yaml wants {list(wanted)}"
+        )
     return Sample(
         sample_id=row.sample_id,
         task="stop_sign" if row.choice else "",

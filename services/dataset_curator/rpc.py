@@ -14,6 +14,7 @@ from dataset_curator.ports import Trunk
 from dataset_curator.preparing import imported_sample
 from dataset_curator.tables import DatasetTables
 from fleet.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from fleetdomain.clips import ClipError
 from fleetdomain.labelled_set import LabelledSetError, read_labelled_set
 from fleetdomain.tasks import TaskSchema, TaskSchemaError
 from fleetkit.clock import Clock
@@ -55,6 +56,14 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         known = await self._database.run(lambda tx: tx.response_of(key, "ImportDataset"))
         if known is not None:
             return dataset_pb2.ImportDatasetResponse.FromString(known)
+        newest = await self._database.run(lambda tx: transactions.newest(tx, request.dataset))
+        if newest is not None and newest.frozen != request.frozen:
+            kind = "a frozen test set" if newest.frozen else "trained on"
+            raise RpcError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"{request.dataset} is {kind}; import under another name",
+                "frozen",
+            )
         now_ns = self._clock.now_utc_ns()
         try:
             samples = await asyncio.to_thread(
@@ -63,7 +72,7 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
                     for row in read_labelled_set(Path(request.source_address))
                 ]
             )
-        except (LabelledSetError, TaskSchemaError) as error:
+        except (ClipError, LabelledSetError, TaskSchemaError) as error:
             raise invalid("source_address", str(error)) from error
         if not samples:
             raise invalid("source_address", "the set has no samples")
