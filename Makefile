@@ -8,7 +8,7 @@ ARGS ?=
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format bench stubs up down clean
+.PHONY: help setup demo test test-fast lint protos-lint format bench stubs up down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -46,6 +46,10 @@ lint: setup ## ruff, mypy in strict mode, the architecture's rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy services scripts tests
 	@$(BIN)/lint-imports
+
+protos-lint: ## hold the protos to buf's rules, and to what was there before (needs npm)
+	@npm exec --yes --package=@bufbuild/buf -- buf lint protos
+	@npm exec --yes --package=@bufbuild/buf -- buf breaking protos --against '.git#branch=main,subdir=protos'
 
 format: setup ## let ruff put the code into shape
 	@$(BIN)/ruff check --fix .
