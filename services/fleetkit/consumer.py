@@ -17,7 +17,7 @@ from fleetkit.clock import Clock, ns_to_seconds
 from fleetkit.events import event_time_ns_of
 from fleetkit.kafka import Record, connection_options
 from fleetkit.logs import get_logger
-from fleetkit.metrics import CONSUMER_LAG, EVENT_AGE, LAST_COMMIT
+from fleetkit.metrics import CONSUMER_LAG, DEAD_LETTERS, EVENT_AGE, LAST_COMMIT
 from fleetkit.settings import ServiceSettings
 
 log = get_logger(__name__)
@@ -51,6 +51,11 @@ class ConsumerLoop:
         self._last_progress_ns = clock.monotonic_ns()
         self._lag = 0
         self.ready = asyncio.Event()
+        LAST_COMMIT.labels(service).set(
+            ns_to_seconds(clock.now_utc_ns())
+        )  # counted from the start until there is one
+        for topic in self._topics:
+            DEAD_LETTERS.labels(service, topic)  # from 0, or the first one would be no increase
         self.consumer = AIOKafkaConsumer(
             **connection_options(settings),
             group_id=group or service,
@@ -88,9 +93,11 @@ class ConsumerLoop:
                 ]
                 if records:
                     self._observe_age(records)
+                    # What is in hand counts as lag, or a consumer that hangs on it would look as if it had no work.
+                    self._observe_lag({tp: messages[0].offset for tp, messages in polled.items() if messages})
                     await self._handle(records)
                     await self._commit({tp: messages[-1].offset + 1 for tp, messages in polled.items() if messages})
-                self._observe_lag()
+                self._observe_lag({})
         finally:
             await self.consumer.stop()
 
@@ -109,14 +116,15 @@ class ConsumerLoop:
             time_ns = event_time_ns_of(record.headers) or record.appended_ms * 1_000_000
             EVENT_AGE.labels(self._service, record.topic).observe(max(0.0, ns_to_seconds(now_ns - time_ns)))
 
-    def _observe_lag(self) -> None:
+    def _observe_lag(self, in_hand: Mapping[TopicPartition, int]) -> None:
+        """`in_hand` is the first offset of each partition that is being handled."""
         lag = 0
         for partition in self.consumer.assignment():
             end = self.consumer.highwater(partition)
             position = self.consumer._subscription.subscription.assignment.state_value(partition)
             if end is None or position is None or not position.has_valid_position:
                 continue
-            behind = max(0, end - position.position)
+            behind = max(0, end - in_hand.get(partition, position.position))
             lag += behind
             CONSUMER_LAG.labels(self._service, partition.topic, str(partition.partition)).set(behind)
         self._lag = lag

@@ -20,6 +20,7 @@ from alembic.config import Config
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from fleetkit.events import Event
+from fleetkit.ids import causal_id
 from fleetkit.logs import get_logger
 from fleetkit.tracing import current_traceparent
 
@@ -53,10 +54,11 @@ class OutboxMixin:
 
 
 class RequestMixin:
-    """Answers to mutating RPCs by request id: a repeat gets the same answer and has no further effect."""
+    """Answers to mutating RPCs: a repeat gets the same answer and has no further effect."""
 
     __tablename__ = "requests"
     request_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    """Hash of the method and of the id that the caller gave."""
     method: Mapped[str] = mapped_column(sa.String(128))
     response: Mapped[bytes] = mapped_column(sa.LargeBinary)
     at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
@@ -101,7 +103,7 @@ class Transaction:
         """The serialised answer that this request got before, or None."""
         requests = self._tables["requests"]
         row = self.session.execute(
-            sa.select(requests.c.response).where(requests.c.request_id == request_id, requests.c.method == method)
+            sa.select(requests.c.response).where(requests.c.request_id == _request_key(request_id, method))
         ).first()
         return None if row is None else bytes(row[0])
 
@@ -110,7 +112,9 @@ class Transaction:
         self.session.execute(
             self._tables["requests"]
             .insert()
-            .values(request_id=request_id, method=method, response=response, at_utc_ns=now_utc_ns)
+            .values(
+                request_id=_request_key(request_id, method), method=method, response=response, at_utc_ns=now_utc_ns
+            )
         )
 
     def forget_before(self, utc_ns: int) -> int:
@@ -177,6 +181,11 @@ class Database:
         """Waits for running transactions and lets go of the connections."""
         self._threads.shutdown()
         self.engine.dispose()
+
+
+def _request_key(request_id: str, method: str) -> str:
+    """Of one length whatever callers send, and of its own for each method: an id may serve two requests."""
+    return causal_id("request", method, request_id)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

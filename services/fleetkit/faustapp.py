@@ -20,7 +20,7 @@ from fleetkit.clock import Clock, ns_to_seconds
 from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError
 from fleetkit.lifecycle import EXIT_BROKEN_DEPENDENCY, Runtime
 from fleetkit.logs import get_logger
-from fleetkit.metrics import CONSUMER_LAG, LAST_COMMIT, MESSAGES
+from fleetkit.metrics import CONSUMER_LAG, DEAD_LETTERS, LAST_COMMIT, MESSAGES
 from fleetkit.settings import ServiceSettings
 
 log = get_logger(__name__)
@@ -132,6 +132,7 @@ class StreamWatch:
             committed[partition] = done
             behind = max(0, end - done) if end is not None and done is not None else 0
             CONSUMER_LAG.labels(self._service, partition.topic, str(partition.partition)).set(behind)
+            DEAD_LETTERS.labels(self._service, partition.topic)  # from 0, or the first one would be no increase
             lag += behind
         if lag == 0 or committed != self._committed:
             self._progress_ns = self._clock.monotonic_ns()

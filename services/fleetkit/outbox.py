@@ -1,7 +1,7 @@
 """The relay: publishes what transactions left in the outbox, in order, and deletes it once Kafka has it.
 
-Dying between the two sends an event again under the same id, which consumers know. On Postgres several relays may
-run: each row is locked by one of them.
+Dying between the two sends an event again under the same id, which consumers know. So do several relays of one
+database: they may all publish a row before one of them deletes it.
 """
 
 from __future__ import annotations

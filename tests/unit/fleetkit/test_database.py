@@ -90,6 +90,13 @@ async def test_a_request_is_carried_out_once_and_answered_alike(database: Databa
     assert len(calls) == 1
 
 
+async def test_the_same_id_serves_a_request_of_each_method(database: Database) -> None:
+    for method in ("Submit", "Undo"):
+        for _ in range(2):
+            work = method.encode
+            assert await database.run(lambda tx, m=method, w=work: answer_once(tx, "r1" * 100, m, 1, w)) == work()  # type: ignore[misc]
+
+
 async def test_a_request_without_an_id_is_refused(database: Database) -> None:
     with pytest.raises(RpcError, match="request_id"):
         await database.run(lambda tx: answer_once(tx, "", "M", 1, lambda: b""))
