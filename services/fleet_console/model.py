@@ -32,6 +32,8 @@ class Facts:
     cohorts: monitor_pb2.CompareCohortsResponse = field(default_factory=monitor_pb2.CompareCohortsResponse)
     away: Mapping[str, str] = field(default_factory=dict)
     """Services that did not answer, with the reason in words."""
+    heard: frozenset[str] = frozenset()
+    """Services that answered at least once."""
 
 
 @dataclass(frozen=True, slots=True)

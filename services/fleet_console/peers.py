@@ -94,7 +94,8 @@ class Lookout:
                 found[name] = answer
         for peer in PEERS:
             PEER_AWAY.labels(peer).set(peer in away)
-        return replace(last, **found, away=away)
+        answered = frozenset(peer for peer, *_ in asked.values()) - away.keys()
+        return replace(last, **found, away=away, heard=last.heard | answered)
 
     async def _ask(
         self, peer: str, stub: Callable[[grpc.aio.Channel], Any], method: str, request: Message
@@ -102,7 +103,7 @@ class Lookout:
         """The answer, or why there is none."""
         channel = self._channels.get(peer)
         if channel is None:
-            return f"no address is set (FLEETLOOP_{peer.upper()}_ADDRESS)"
+            return "no address is set for it"
         try:
             answer: Message = await getattr(stub(channel), method)(request, timeout=_LOOK_S)
         except grpc.aio.AioRpcError as error:
@@ -150,7 +151,7 @@ class LabelDesk:
     async def _call(self, method: str, request: Message) -> Any:
         """The response. Raises DeskAwayError, TooLateError or DeskRefusedError."""
         if self._stub is None:
-            raise DeskAwayError("no address is set (FLEETLOOP_LABEL_DESK_ADDRESS)")
+            raise DeskAwayError("no address is set for it")
         call: Callable[..., Awaitable[Any]] = getattr(self._stub, method)
         try:
             return await call(request, timeout=_LABEL_S, metadata=self._metadata)

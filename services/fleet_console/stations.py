@@ -33,7 +33,7 @@ def stages(
     fired, clips = sum(row.fired for row in facts.ledger.earnings), sum(row.clips for row in facts.ledger.earnings)
     ended = sum(sum(project.ended.values()) for project in projects)
     bytes_in = sum(row.clip_bytes for row in facts.ledger.earnings)
-    return [
+    shown = [
         Stage("Telemetry", number(archived_frames(facts)), "frames archived", per("frames", "frames"),
               f"from {number(vehicles)} vehicles", away=away.get("telemetry_archiver", "")),
         Stage("Triggers", number(fired), "firings", per("fired", "firings"),
@@ -49,6 +49,25 @@ def stages(
         _training(facts, now_utc_ns),
         _road(facts, models, now_utc_ns),
     ]  # fmt: skip
+    return [stage if facts.heard & _BEHIND[stage.name] else _unknown(stage) for stage in shown]
+
+
+_BEHIND = {
+    "Telemetry": {"telemetry_archiver"},
+    "Triggers": {"campaign_keeper"},
+    "Clips": {"campaign_keeper"},
+    "Label tasks": {"label_desk"},
+    "Labels": {"label_desk"},
+    "Dataset": {"dataset_curator"},
+    "Training": {"training_orchestrator"},
+    "On the road": {"rollout_controller", "fleet_monitor"},
+}
+"""The services that a station's figures come from."""
+
+
+def _unknown(stage: Stage) -> Stage:
+    """A station whose service never answered: no figure is better than a zero that nobody counted."""
+    return Stage(stage.name, "–", "", "", "", away=stage.away or "not asked yet")
 
 
 def _source(name: str) -> str:

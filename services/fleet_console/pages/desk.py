@@ -71,7 +71,8 @@ class DeskPanels:
         if work.assignment is None:
             title, text = _BLANKS[work.state]
             self._blank_title.set_text(title)
-            self._blank_text.set_text(text)
+            waits = work.state is State.EMPTY and work.open_tasks > 0
+            self._blank_text.set_text(_OTHERS if waits else text)
             return
         question = work.assignment.questions[0]
         with self._task:
@@ -95,6 +96,9 @@ _BLANKS = {
     State.PAUSED: ("Are you still there?", "Your time for that task ran out, so others may get it."),
     State.AWAY: ("The label desk is away", "This page goes on by itself as soon as it is back."),
 }
+
+
+_OTHERS = "What is still open waits for other people's answers. New tasks appear here by themselves."
 
 
 def _button(key: str, text: str, act: Act) -> ui.button:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nicegui import ui
 
@@ -86,9 +86,8 @@ class _Panels:
         """Shows the newest view; None while the first look is under way."""
         if view is None:
             return
-        away = "; ".join(f"{words(peer)}: {reason}" for peer, reason in sorted(view.away.items()))
-        self._notice.set_text(f"Away: {away}. Figures of these services are the last known ones." if away else "")
-        self._notice.set_visibility(bool(away))
+        self._notice.set_text(away_text(view.away))
+        self._notice.set_visibility(bool(view.away))
         if not self._stages:
             with self._stage_row:
                 self._stages = [_StageCard() for _ in view.stages]
@@ -99,6 +98,15 @@ class _Panels:
         self._staircase.update(view.staircase)
         for name, table in self._tables.items():
             _fill(table, getattr(view, name))
+
+
+def away_text(away: Mapping[str, str]) -> str:
+    """Who is away and why, services with the same reason together."""
+    reasons: dict[str, list[str]] = {}
+    for peer, reason in sorted(away.items()):
+        reasons.setdefault(reason, []).append(words(peer))
+    told = "; ".join(f"{', '.join(peers)} ({reason})" for reason, peers in reasons.items())
+    return f"Away: {told}. What they last said stays on the page." if told else ""
 
 
 class _StageCard:

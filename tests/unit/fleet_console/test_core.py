@@ -35,6 +35,12 @@ def run(number: int, *metrics: training_pb2.Metric, passed: bool = True) -> trai
     )  # fmt: skip
 
 
+PEERS = (
+    "telemetry_archiver", "campaign_keeper", "label_router", "label_desk", "dataset_curator", "training_orchestrator",
+    "rollout_controller", "fleet_monitor",
+)  # fmt: skip
+
+
 def full_facts() -> Facts:
     vehicles = [
         monitor_pb2.VehicleState(
@@ -44,6 +50,7 @@ def full_facts() -> Facts:
         for number in range(4)
     ]  # fmt: skip
     return Facts(
+        heard=frozenset(PEERS),
         archive=archive_pb2.GetArchiveResponse(vehicles=[archive_pb2.ArchivedVehicle(vehicle_id="v0", frames=1200)]),
         ledger=campaign_pb2.GetLedgerResponse(
             earnings=[
@@ -133,10 +140,12 @@ def test_the_stations_tell_the_loop_in_order() -> None:
 
 
 def test_before_anything_happened_every_station_still_says_something() -> None:
-    facts = Facts(away={"label_desk": "it does not answer"})
+    heard = frozenset(PEERS) - {"label_desk"}
+    facts = Facts(away={"label_desk": "it does not answer"}, heard=heard)
     shown = view(facts, None, counts_of(facts, 0), NOW)
     assert all(stage.figure and stage.name for stage in shown.stages)
     assert [stage.name for stage in shown.stages if stage.away] == ["Label tasks", "Labels"]
+    assert [stage.figure for stage in shown.stages if stage.figure == "–"] == ["–", "–"], "not a zero nobody counted"
     assert not shown.models
     assert not shown.staircase.models
     assert shown.fleet_note == "No vehicle has reported yet."
