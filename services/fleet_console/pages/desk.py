@@ -15,6 +15,8 @@ from fleet_console.pages.pictures import pictures_html
 from fleet_console.wording import NS, duration, number, words
 
 _HURRY_S = 60
+_KEYED = 9
+"""Choices that have a number key."""
 Act = Callable[[], Awaitable[None]]
 
 
@@ -84,7 +86,7 @@ class DeskPanels:
             _facts(work.assignment.task)
         with self._answers:
             for place, choice in enumerate(question.choices):
-                _button(str(place + 1), choice.text, partial(self._answer, place))
+                _button(str(place + 1) if place < _KEYED else "", choice.text, partial(self._answer, place))
             _button("0", "I cannot tell", partial(self._answer, None)).props('title="0 or the space bar"')
 
 
@@ -105,7 +107,8 @@ def _button(key: str, text: str, act: Act) -> ui.button:
     """A button that shows its key."""
     button = ui.button(on_click=act, color=None).props("unelevated no-caps")
     with button:
-        ui.html(f"<kbd>{key}</kbd>", sanitize=False, tag="span")
+        if key:
+            ui.html(f"<kbd>{key}</kbd>", sanitize=False, tag="span")
         ui.label(text)
     return button
 
