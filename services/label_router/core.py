@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from label_router.model import Check, Drop, Dropped, Firing, Known, Route, Routing, Wanted
 
 _METRES_PER_DEGREE = 111_320.0
+MOST_DOUBLINGS = 10
 
 
 def triage(firing: Firing, routing: Routing, known: Known) -> Wanted | Dropped:
@@ -54,18 +55,23 @@ def cell_of(firing: Firing, cell_m: float) -> str:
 
     Cells are about `cell_m` on a side everywhere: columns are counted in the row's own degrees of longitude.
     """
-    if firing.latitude_deg is None or firing.longitude_deg is None:
+    latitude, longitude = firing.latitude_deg, firing.longitude_deg
+    if latitude is None or longitude is None or not math.isfinite(latitude) or not math.isfinite(longitude):
         return f"vehicle:{firing.vehicle_id}"
-    row = math.floor(firing.latitude_deg * _METRES_PER_DEGREE / cell_m)
+    row = math.floor(latitude * _METRES_PER_DEGREE / cell_m)
     latitude_deg = (row + 0.5) * cell_m / _METRES_PER_DEGREE
     width_m = _METRES_PER_DEGREE * max(0.01, math.cos(math.radians(latitude_deg)))
-    column = math.floor(firing.longitude_deg * width_m / cell_m)
+    column = math.floor(longitude * width_m / cell_m)
     return f"{row}:{column}"
+
+
+def wait_ns(attempts: int, repeat_s: float) -> int:
+    """How long a clip that was asked for again `attempts` times is waited for: doubling, up to a thousandfold."""
+    return round(repeat_s * 1e9) << min(attempts, MOST_DOUBLINGS)
 
 
 def ask_again(
     attempts: int, last_asked_utc_ns: int, expires_at_utc_ns: int, repeat_s: float, now_utc_ns: int
 ) -> bool:
     """True when a clip that has not come should be asked for again: doubling waits, never past the expiry."""
-    wait_ns = round(repeat_s * 1e9) * 2 ** min(attempts, 10)
-    return now_utc_ns < expires_at_utc_ns and now_utc_ns - last_asked_utc_ns >= wait_ns
+    return now_utc_ns < expires_at_utc_ns and now_utc_ns - last_asked_utc_ns >= wait_ns(attempts, repeat_s)

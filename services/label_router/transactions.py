@@ -11,7 +11,7 @@ from fleetkit.database import Transaction
 from fleetkit.metrics import STAGE_SECONDS
 from fleetkit.tracing import current_traceparent, span
 from label_router.codec import firing_of, label_task, send_clip
-from label_router.core import ask_again, cell_of, triage
+from label_router.core import MOST_DOUBLINGS, ask_again, cell_of, triage, wait_ns
 from label_router.metrics import DECISIONS, WAITING_CLIPS
 from label_router.model import Drop, Dropped, Firing, Known, Progress, Routing, Wanted
 from label_router.store import EarlyClipRow, FiringRow
@@ -54,8 +54,10 @@ def take_firing(tx: Transaction, fired: trigger_pb2.TriggerFired, routing: Routi
     early = tx.session.get(EarlyClipRow, firing.firing_id)
     if early is not None:
         tx.session.delete(early)
-        _route(tx, row, decision, clip_pb2.ClipStored.FromString(early.message), routing, now_utc_ns)
-        return row
+        stored = clip_pb2.ClipStored.FromString(early.message)
+        if stored.provenance.vehicle_id == row.vehicle_id:
+            _route(tx, row, decision, stored, routing, now_utc_ns)
+            return row
     tx.publish(send_clip(fired, 0, row.expires_at_utc_ns, now_utc_ns))
     DECISIONS.labels(row.trigger, row.progress, "").inc()
     return row
@@ -86,7 +88,10 @@ def _drop(row: FiringRow, dropped: Dropped, now_utc_ns: int) -> None:
 
 
 def take_clip(tx: Transaction, stored: clip_pb2.ClipStored, routing: Routing, now_utc_ns: int) -> str:
-    """The clip of a firing has come: it becomes a question. Returns what was done, for the log."""
+    """The clip of a firing has come: it becomes a question. Returns what was done, for the log.
+
+    A vehicle speaks only for itself: a clip that it sends for another one's firing is passed over.
+    """
     firing_id = stored.provenance.firing_id
     if not firing_id:
         return "unasked"
@@ -94,6 +99,8 @@ def take_clip(tx: Transaction, stored: clip_pb2.ClipStored, routing: Routing, no
     if row is None:
         tx.session.merge(EarlyClipRow(firing_id=firing_id, message=stored.SerializeToString(), at_utc_ns=now_utc_ns))
         return "early"
+    if stored.provenance.vehicle_id != row.vehicle_id:
+        return "foreign"
     late_but_welcome = row.progress == Progress.DROPPED.value and row.reason == Drop.CLIP_EXPIRED.value
     if row.progress != Progress.CLIP_WANTED.value and not late_but_welcome:
         return "known"
@@ -119,14 +126,20 @@ def _route(
 
 
 def chase_clips(tx: Transaction, routing: Routing, now_utc_ns: int, limit: int = 500) -> tuple[int, int]:
-    """Asks again for clips that have not come and gives up those that expired; returns how many of each."""
+    """Asks again for clips that have not come and gives up those that expired; returns how many of each.
+
+    At most `limit` a call, the longest unasked first, and only those with which something is to be done: clips that
+    are asked for seldom would otherwise stand in front of those that are due.
+    """
+    wanted = FiringRow.progress == Progress.CLIP_WANTED.value
+    WAITING_CLIPS.set(tx.session.scalar(sa.select(sa.func.count()).select_from(FiringRow).where(wanted)) or 0)
+    due = [FiringRow.expires_at_utc_ns <= now_utc_ns]
+    for attempts in range(MOST_DOUBLINGS + 1):
+        so_many = FiringRow.attempts == attempts if attempts < MOST_DOUBLINGS else FiringRow.attempts >= attempts
+        due.append(so_many & (FiringRow.last_asked_utc_ns <= now_utc_ns - wait_ns(attempts, routing.repeat_s)))
     waiting = tx.session.scalars(
-        sa.select(FiringRow)
-        .where(FiringRow.progress == Progress.CLIP_WANTED.value)
-        .order_by(FiringRow.last_asked_utc_ns)
-        .limit(limit)
+        sa.select(FiringRow).where(wanted, sa.or_(*due)).order_by(FiringRow.last_asked_utc_ns).limit(limit)
     ).all()
-    WAITING_CLIPS.set(len(waiting))
     asked = given_up = 0
     for row in waiting:
         if now_utc_ns >= row.expires_at_utc_ns:

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from prometheus_client import REGISTRY
+
+from fleet.clip.v1 import clip_pb2
+from fleet.command.v1 import command_pb2
+from fleet.common.v1 import provenance_pb2
+from fleet.trigger.v1 import trigger_pb2
+from fleetdomain.topics import COMMAND, LABEL_TASK
+from fleetkit.database import Database
+from label_router.model import Drop, Progress, Route, Routing
+from label_router.store import Base, FiringRow, OutboxRow
+from label_router.transactions import chase_clips, take_clip, take_firing
+
+S = 10**9
+NOW = 1_700_000_000 * S
+ROUTING = Routing([Route("signs", ["*"], "town", "stop_sign", ["human"], 1, 0)], [], 25, 1000, 3600, 10_000, 10)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'router.db'}", Base)
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+def fired(name: str, vehicle: str = "car") -> trigger_pb2.TriggerFired:
+    provenance = provenance_pb2.Provenance(vehicle_id=vehicle, trigger="flicker", campaign="c")
+    return trigger_pb2.TriggerFired(event_id=name, provenance=provenance, task="stop_sign", onset_utc_ns=NOW)
+
+
+def clip(firing: str, vehicle: str = "car") -> clip_pb2.ClipStored:
+    provenance = provenance_pb2.Provenance(vehicle_id=vehicle, firing_id=firing)
+    return clip_pb2.ClipStored(provenance=provenance, sha256=f"{firing}{vehicle}", address="a", size_bytes=10)
+
+
+def progress(database: Database, firing: str) -> str:
+    return database.run_now(lambda tx: tx.session.get_one(FiringRow, firing).progress)
+
+
+def published(database: Database, topic: str) -> list[bytes]:
+    query = sa.select(OutboxRow.payload).where(OutboxRow.topic == topic).order_by(OutboxRow.row_id)
+    return database.run_now(lambda tx: list(tx.session.scalars(query)))
+
+
+@pytest.mark.parametrize("clip_first", [False, True])
+def test_a_clip_becomes_one_question_whichever_of_the_two_comes_first(database: Database, clip_first: bool) -> None:
+    if clip_first:
+        assert database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW)) == "early"
+    database.run_now(lambda tx: take_firing(tx, fired("f"), ROUTING, NOW))
+    for outcome in [] if clip_first else ["routed"]:
+        assert database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW)) == outcome
+    assert database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW)) == "known"
+    assert progress(database, "f") == Progress.ROUTED.value
+    assert len(published(database, LABEL_TASK)) == 1
+
+
+@pytest.mark.parametrize("clip_first", [False, True])
+def test_a_vehicle_cannot_answer_for_another_one(database: Database, clip_first: bool) -> None:
+    if clip_first:
+        database.run_now(lambda tx: take_clip(tx, clip("f", "thief"), ROUTING, NOW))
+    database.run_now(lambda tx: take_firing(tx, fired("f"), ROUTING, NOW))
+    assert database.run_now(lambda tx: take_clip(tx, clip("f", "thief"), ROUTING, NOW)) == "foreign"
+    assert progress(database, "f") == Progress.CLIP_WANTED.value
+    assert len(published(database, COMMAND)) == 1
+    assert database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW)) == "routed"
+
+
+def test_clips_that_are_asked_for_seldom_do_not_keep_new_ones_waiting(database: Database) -> None:
+    for name in ("old-1", "old-2", "new"):
+        database.run_now(lambda tx, name=name: take_firing(tx, fired(name), ROUTING, NOW))  # type: ignore[misc]
+
+    def age(tx: object) -> None:
+        for name in ("old-1", "old-2"):  # asked for six times; the next time is due in 640 s
+            row = tx.session.get_one(FiringRow, name)  # type: ignore[attr-defined]
+            row.attempts, row.last_asked_utc_ns = 6, NOW - 60 * S
+
+    database.run_now(age)
+    assert database.run_now(lambda tx: chase_clips(tx, ROUTING, NOW + 9 * S, limit=2)) == (0, 0)
+    assert database.run_now(lambda tx: chase_clips(tx, ROUTING, NOW + 11 * S, limit=2)) == (1, 0)
+    assert REGISTRY.get_sample_value("fleetloop_route_clips_waiting") == 3
+    again = command_pb2.VehicleCommand.FromString(published(database, COMMAND)[-1])
+    assert (again.send_clip.firing_id, again.attempt) == ("new", 1)
+    assert database.run_now(lambda tx: chase_clips(tx, ROUTING, NOW + 600 * S, limit=9)) == (3, 0)
+
+
+def test_a_clip_that_never_comes_is_given_up_and_welcome_later(database: Database) -> None:
+    routing = replace(ROUTING, clip_expires_s=30)
+    database.run_now(lambda tx: take_firing(tx, fired("f"), routing, NOW))
+    assert database.run_now(lambda tx: chase_clips(tx, routing, NOW + 31 * S)) == (0, 1)
+    assert database.run_now(lambda tx: tx.session.get_one(FiringRow, "f").reason) == Drop.CLIP_EXPIRED.value
+    assert database.run_now(lambda tx: chase_clips(tx, routing, NOW + 99 * S)) == (0, 0)
+    assert database.run_now(lambda tx: take_clip(tx, clip("f"), routing, NOW + 99 * S)) == "routed"
+
+
+def test_a_place_that_is_no_number_is_no_place(database: Database) -> None:
+    damaged = fired("f")
+    damaged.place.latitude_deg, damaged.place.longitude_deg = float("nan"), float("inf")
+    row = database.run_now(lambda tx: take_firing(tx, damaged, ROUTING, NOW))
+    assert row.cell == "vehicle:car"
