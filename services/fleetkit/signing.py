@@ -34,7 +34,7 @@ def load_key(path: Path) -> CryptoSigner:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError as error:
-        raise SigningKeyError(f"{path}: no such key; `fleetloop keys make` makes one") from error
+        raise SigningKeyError(f"{path}: no such key; the signing ceremony makes it (docs/operating.md)") from error
     except ValueError as error:
         raise SigningKeyError(f"{path}: not a private key in PEM: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):

@@ -5,8 +5,8 @@ Two TUF repositories. Models: root and top-level targets are signed by two of tw
 put a model on the road and the loop needs no person. Director: its root is offline too, the rest is the rollout's.
 
 An embedded run holds its ceremony in its own folder, where the offline keys are not offline: `keys/offline` says so
-in a file. A real fleet runs `fleetloop keys make` on a machine that is then switched off, and carries the online
-keys and the trust folder away.
+in a file. A real fleet calls `hold_ceremony` on a machine that is then switched off (docs/operating.md), and carries
+the online keys and the trust folder away.
 """
 
 from __future__ import annotations
