@@ -102,9 +102,9 @@ def _training(facts: Facts, now_utc_ns: int) -> Stage:
     if newest.state == training_pb2.RUN_STATE_EVALUATED:
         passed = newest.verdict == training_pb2.VERDICT_PASSED
         state, tone = ("passed", Tone.GOOD) if passed else ("rejected", Tone.BAD)
+    runs = "1 run" if len(facts.runs.runs) == 1 else f"{len(facts.runs.runs)} runs"
     note = f"on {newest.dataset} {newest.dataset_version}"
-    return Stage("Training", state, f"{len(facts.runs.runs)} runs", age(newest.changed_at_utc_ns, now_utc_ns), note,
-                 tone, away)  # fmt: skip
+    return Stage("Training", state, runs, age(newest.changed_at_utc_ns, now_utc_ns), note, tone, away)
 
 
 def _road(facts: Facts, models: Sequence[DrivenModel], now_utc_ns: int) -> Stage:

@@ -6,11 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from fleet_console.core import view
 from fleet_console.model import Counts, Facts, LoopView
-from fleet_console.peers import Lookout
 from fleet_console.rates import counts_of
 from fleetkit.clock import Clock, seconds_to_ns
 
@@ -18,10 +17,18 @@ _RATE_WINDOW_NS = seconds_to_ns(20)
 _WATCHED_NS = seconds_to_ns(6)
 
 
+class Looking(Protocol):
+    """Who asks the services."""
+
+    async def look(self, last: Facts) -> Facts:
+        """The newest facts; never fails."""
+        ...
+
+
 class LoopWatch:
     """One for all pages: however many people look, the services are asked once."""
 
-    def __init__(self, lookout: Lookout, clock: Clock, poll_s: float) -> None:
+    def __init__(self, lookout: Looking, clock: Clock, poll_s: float) -> None:
         self._lookout = lookout
         self._clock = clock
         self._poll_s = poll_s

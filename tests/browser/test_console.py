@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+import grpc
+import pytest
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -14,11 +17,12 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.browser.scenes import question
 from tests.integration.loop.topics import Topics
 
-from fleet.label.v1 import label_pb2
+from fleet.label.v1 import label_pb2, label_pb2_grpc
 from fleetdomain.tasks import load_task_schema
 from fleetdomain.topics import LABEL
 from fleetkit.events import Event
 from fleetkit.objects import Objects
+from fleetkit.rpc import ON_BEHALF_OF, open_channel
 from fleetloop.embedded import EmbeddedRun
 from fleetloop.shipped import config_folder
 
@@ -157,3 +161,20 @@ def test_the_loops_page_shows_what_is_there_and_names_who_is_away(
     )
     assert wide <= seen, "nothing sticks out to the right"
     assert page.errors() == []
+
+
+async def test_the_desk_takes_a_name_from_the_console_alone(run: EmbeddedRun) -> None:
+    lease, for_ann = label_pb2.LeaseTaskRequest(lease_s=1, project="none"), ((ON_BEHALF_OF, "ann.lee"),)
+    person = run.fleet.credentials("engineer", datetime.now(UTC))
+    async with open_channel(run.fleet.address("label_desk"), person.ca, person.cert, person.key) as channel:
+        desk = label_pb2_grpc.LabelServiceStub(channel)
+        await desk.LeaseTask(lease, timeout=10)
+        with pytest.raises(grpc.aio.AioRpcError, match="user/engineer may speak for nobody but itself"):
+            await desk.LeaseTask(lease, timeout=10, metadata=for_ann)
+    console = run.layout.identities / "services" / "fleet_console"
+    files = [console / name for name in ("ca.pem", "cert.pem", "key.pem")]
+    async with open_channel(run.fleet.address("label_desk"), *files) as channel:
+        desk = label_pb2_grpc.LabelServiceStub(channel)
+        await desk.LeaseTask(lease, timeout=10, metadata=for_ann)
+        with pytest.raises(grpc.aio.AioRpcError, match="service/fleet-console is no labeller"):
+            await desk.LeaseTask(lease, timeout=10)

@@ -1,0 +1,112 @@
+"""The services asked over gRPC: who is away costs nobody else's figures, and the desk hears for whom one speaks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import pytest
+
+from fleet.label.v1 import label_pb2, label_pb2_grpc
+from fleet_console.desk import DeskAwayError, DeskRefusedError, TooLateError
+from fleet_console.model import Facts
+from fleet_console.peers import PEERS, LabelDesk, Lookout, Peers
+from fleet_console.settings import FleetConsoleSettings
+from fleetkit.identity import AllowList
+from fleetkit.pki import CertificateAuthority, IdentityKind
+from fleetkit.rpc import RpcError, RpcServer, caller
+from fleetkit.settings import ServiceSettings
+
+NOW = datetime.now(UTC)
+
+
+class Desk(label_pb2_grpc.LabelServiceServicer):
+    """Gives every caller one task that is named after them."""
+
+    async def LeaseTask(self, request: object, context: object) -> label_pb2.LeaseTaskResponse:
+        task = label_pb2.LabelTaskCreated(task_id=str(caller()))
+        return label_pb2.LeaseTaskResponse(assignment=label_pb2.LabelAssignment(lease_id="l", task=task))
+
+    async def SubmitLabel(
+        self, request: label_pb2.SubmitLabelRequest, context: object
+    ) -> label_pb2.SubmitLabelResponse:
+        raise RpcError(grpc.StatusCode[request.task_id], "said the desk")
+
+    async def GetProgress(self, request: object, context: object) -> label_pb2.GetProgressResponse:
+        return label_pb2.GetProgressResponse(projects=[label_pb2.ProjectProgress(project="p", open=3)])
+
+    async def GetTaskFrames(self, request: object, context: object) -> label_pb2.GetTaskFramesResponse:
+        raise NotImplementedError
+
+    async def UndoLabel(self, request: object, context: object) -> label_pb2.UndoLabelResponse:
+        raise NotImplementedError
+
+    async def ReleaseTask(self, request: object, context: object) -> label_pb2.ReleaseTaskResponse:
+        raise NotImplementedError
+
+
+@pytest.fixture
+async def peers(tmp_path: Path) -> AsyncIterator[Peers]:
+    """A console's peers, of which the desk is there, the router's port is closed, and the rest have no address."""
+    authority = CertificateAuthority.open(tmp_path / "authority", fleet="f", now=NOW)
+    own = authority.issue(IdentityKind.SERVICE, "label-desk", tmp_path / "desk", now=NOW)
+    console = authority.issue(IdentityKind.SERVICE, "fleet-console", tmp_path / "console", now=NOW)
+    settings = ServiceSettings(
+        fleet_id="f", kafka_bootstrap_servers="none:1", tls_ca=own.ca, tls_cert=own.cert, tls_key=own.key
+    )
+    allowed = {"/fleet.label.v1.LabelService/*": ("user/*", "service/fleet-console")}
+    server = RpcServer("label-desk", settings, AllowList("f", allowed), speakers=("service/fleet-console",))
+    label_pb2_grpc.add_LabelServiceServicer_to_server(Desk(), server.server)
+    await server.start([])
+    found = Peers(
+        FleetConsoleSettings(
+            fleet_id="f", kafka_bootstrap_servers="none:1", tls_ca=console.ca, tls_cert=console.cert,
+            tls_key=console.key, label_desk_address=f"127.0.0.1:{server.port}", label_router_address="127.0.0.1:1",
+        )
+    )  # fmt: skip
+    yield found
+    await found.close()
+    await server.stop(0)
+
+
+async def test_who_is_away_keeps_the_last_answer_and_is_named(peers: Peers) -> None:
+    lookout = Lookout(peers)
+    facts = await lookout.look(Facts())
+    assert facts.progress.projects[0].open == 3
+    assert set(facts.away) == set(PEERS) - {"label_desk"}
+    assert facts.away["fleet_monitor"] == "no address is set for it"
+    assert facts.away["label_router"] in ("it does not answer", "it takes too long to answer")
+    assert facts.heard == {"label_desk"}
+    nobody = await Lookout(Peers(FleetConsoleSettings(kafka_bootstrap_servers="none:1"))).look(facts)
+    assert nobody.progress.projects[0].open == 3
+    assert set(nobody.away) == set(PEERS)
+
+
+async def test_the_desk_hears_for_whom_the_console_speaks(peers: Peers) -> None:
+    for name in ("ann", "ben"):
+        assignment = await LabelDesk(peers, name).lease(60)
+        assert assignment is not None
+        assert assignment.task.task_id == f"user/{name}"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("FAILED_PRECONDITION", TooLateError),
+        ("NOT_FOUND", TooLateError),
+        ("INVALID_ARGUMENT", DeskRefusedError),
+        ("PERMISSION_DENIED", DeskRefusedError),
+        ("DEADLINE_EXCEEDED", DeskAwayError),
+    ],
+)
+async def test_refusals_are_told_apart(peers: Peers, code: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        await LabelDesk(peers, "ann").submit(label_pb2.SubmitLabelRequest(task_id=code))
+
+
+async def test_a_desk_without_an_address_is_away() -> None:
+    desk = LabelDesk(Peers(FleetConsoleSettings(kafka_bootstrap_servers="none:1")), "ann")
+    with pytest.raises(DeskAwayError):
+        await desk.open_tasks()
