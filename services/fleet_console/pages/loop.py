@@ -140,9 +140,10 @@ def _model_row(model: DrivenModel) -> Row:
     if model.per_100km is not None:
         value, low, high = model.per_100km
         rate = f"{value:,.1f} ({low:,.1f} to {high:,.1f})"
+    stage_matters = model.stage and (model.driving or model.stage != "released")  # released, and then superseded
     return {
         "key": model.digest,
-        "name": f"{model.name} ({model.stage})" if model.stage else model.name,
+        "name": f"{model.name} ({model.stage})" if stage_matters else model.name,
         "driving": f"{model.driving} ({model.share:.0%})",
         "shadowing": number(model.shadowing) if model.shadowing else "–",
         "km": number(model.km),
