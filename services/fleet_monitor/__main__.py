@@ -45,7 +45,8 @@ async def start(runtime: Runtime, settings: FleetMonitorSettings) -> None:
 
 async def _measure(stopping: asyncio.Event, records: FleetRecords) -> None:
     while not stopping.is_set():
-        measure(records)
+        if records.is_whole():
+            measure(records)
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), _MEASURE_EVERY_S)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import grpc
+
 from fleet.health.v1 import health_pb2
 from fleet.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 from fleet_monitor.codec import totals_of
 from fleet_monitor.core import Selection, compare
+from fleet_monitor.model import VehicleRecord
 from fleet_monitor.stream import FleetRecords
+from fleetkit.rpc import RpcError
 
 SERVICE_NAME = "fleet.monitor.v1.MonitorService"
 ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/*")}
@@ -18,11 +24,17 @@ class MonitorService(monitor_pb2_grpc.MonitorServiceServicer):
     def __init__(self, records: FleetRecords) -> None:
         self._records = records
 
+    def _all(self) -> Iterator[tuple[str, VehicleRecord]]:
+        """Every vehicle. Raises RpcError UNAVAILABLE when some are missing: half of the evidence misleads."""
+        if not self._records.is_whole():
+            raise RpcError(grpc.StatusCode.UNAVAILABLE, "the sums are being restored; ask again in a few seconds")
+        return self._records.all()
+
     async def CompareCohorts(
         self, request: monitor_pb2.CompareCohortsRequest, context: object
     ) -> monitor_pb2.CompareCohortsResponse:
         selection = Selection(request.rollout_id, request.model_digest, request.from_utc_ns, request.until_utc_ns)
-        found = compare(self._records.all(), selection)
+        found = compare(self._all(), selection)
         rows = [totals_of(where, sums, vehicles) for where, (sums, vehicles) in found.items()]
         rows.sort(key=lambda row: (row.rollout_id, row.cohort, row.model_digest, row.shadow_model_digest))
         return monitor_pb2.CompareCohortsResponse(cohorts=rows)
@@ -31,7 +43,7 @@ class MonitorService(monitor_pb2_grpc.MonitorServiceServicer):
         self, request: monitor_pb2.ListVehiclesRequest, context: object
     ) -> monitor_pb2.ListVehiclesResponse:
         vehicles = []
-        for vehicle_id, record in sorted(self._records.all()):
+        for vehicle_id, record in sorted(self._all()):
             if record.latest is None:
                 continue
             vehicles.append(

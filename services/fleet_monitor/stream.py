@@ -7,7 +7,7 @@ changelog records into foreign partitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import faust
@@ -32,7 +32,9 @@ _PARTITIONS = 4
 class FleetRecords:
     """The table as the RPCs and the metrics read it. Decoded records are cached until they change."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_whole: Callable[[], bool]) -> None:
+        """`is_whole` says whether the table holds every vehicle: it does not while it is being restored."""
+        self.is_whole = is_whole
         self.table: Any = None
         self._decoded: dict[bytes, tuple[bytes, VehicleRecord]] = {}
         self._written: Any = None
@@ -74,12 +76,12 @@ def build_monitor(
 ) -> tuple[faust.App, FleetRecords]:
     """The Faust app with its table and agent."""
     app = build_app(SERVICE, settings)
-    records = FleetRecords()
+    records = FleetRecords(lambda: _is_whole(app))
     records.follow(app.Table("windows", partitions=_PARTITIONS, key_type=bytes, value_type=bytes))
 
     async def take(record: Record) -> str:
         message = parse(health_pb2.VehicleReport, record)
-        if record.key is None or record.key.decode() != message.vehicle_id or not message.boot_id:
+        if not record.key or record.key != message.vehicle_id.encode() or not message.boot_id:
             raise UnreadableMessageError("vehicle_id: must be the message's key, and boot_id must be set")
         with span(f"{SERVICE} {record.topic}", parent=traceparent_of(record.headers)):
             before = records.get(record.key)
@@ -95,3 +97,11 @@ def build_monitor(
             await handled(event, take, publisher, SERVICE)
 
     return app, records
+
+
+def _is_whole(app: faust.App) -> bool:
+    """True once the table is restored and every partition is this process's."""
+    recovered = app.tables.recovery.completed.is_set() and not app.in_recovery  # type: ignore[attr-defined]
+    if not app.started or not recovered or app.rebalancing:
+        return False
+    return sum(partition.topic == HEALTH for partition in app.consumer.assignment()) == _PARTITIONS

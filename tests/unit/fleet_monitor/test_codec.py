@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from fleet_monitor.codec import from_bytes, to_bytes
+from fleet_monitor.model import Sums, VehicleRecord, Where
+from fleet_monitor.settings import FleetMonitorSettings
+from fleetkit.topics import load_topics
+
+TOPICS = Path(__file__).parents[3] / "protos" / "topics.yaml"
+COUNTS = [field.name for field in fields(Sums) if field.type == "int"]
+
+
+def driven_around_the_clock() -> VehicleRecord:
+    """A window of every kept ten minutes, with sums that differ."""
+    settings = FleetMonitorSettings(kafka_bootstrap_servers="nowhere:1")
+    chance = np.random.default_rng(1)
+    windows = {}
+    for number in range(round(settings.keep_s / settings.window_s)):
+        km, p99 = (float(value) for value in chance.uniform(0, 20, 2))
+        counts = {name: int(chance.integers(0, 10_000)) for name in COUNTS}
+        where = Where("a3" * 32, "b7" * 32, "c1" * 16, 2, round(number * settings.window_s) * 10**9)
+        sums = Sums(autopilot_km=km, inference_p99_ms_max=p99, faults={"clip_gone": number})
+        windows[where] = replace(sums, **counts)  # type: ignore[arg-type]
+    return VehicleRecord(boot="b" * 32, sequence=1, windows=windows)
+
+
+def test_a_vehicle_that_drives_around_the_clock_fits_into_the_changelog() -> None:
+    record = driven_around_the_clock()
+    raw = to_bytes(record)
+    assert len(COUNTS) == 9
+    assert len(raw) < load_topics(TOPICS)["fleet-monitor-windows-changelog"].max_bytes / 2
+    assert from_bytes(raw) == record
+
+
+def test_a_record_from_before_packing_is_read() -> None:
+    record = VehicleRecord(boot="b1", sequence=3, windows={Where("m", "", "r", 1, 0): Sums(1.5, 2)})
+    text = zlib.decompress(to_bytes(record))
+    assert json.loads(text)["boot"] == "b1"
+    assert from_bytes(text) == record
