@@ -121,7 +121,12 @@ async def run(
 def _look(objects: Objects, schema: TaskSchema, created: label_pb2.LabelTaskCreated, now_utc_ns: int) -> Vote | None:
     try:
         drive = read_drive(objects.get(created.clip_address))
-        return look_back(drive, schema, created.task, created.moment_monotonic_ns, now_utc_ns)
-    except (ObjectMissingError, ClipError, TaskSchemaError) as error:
+    except (ObjectMissingError, ClipError) as error:
         log.warning("hindsight_cannot_look", task_id=created.task_id, error=str(error))
+        return None
+    try:
+        return look_back(drive, schema, created.task, created.moment_monotonic_ns, now_utc_ns)
+    except (TaskSchemaError, LookupError, TypeError, ValueError, OverflowError) as error:
+        # A clip may be whole and still say what no signal of that name can: a list, a NaN as a code.
+        log.warning("hindsight_cannot_look", task_id=created.task_id, error=repr(error))
         return None
