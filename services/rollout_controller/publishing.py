@@ -6,6 +6,7 @@ vehicle sees either the old timestamp or the new one, and everything that the ne
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Protocol
@@ -102,9 +103,12 @@ class Publisher:
         snapshot, timestamp = snapshot_and_timestamp(
             {"targets.json": 1, f"{MODELS_ROLE}.json": number}, number, signed_at_ns, self._signer
         )
-        self._objects.put(self._address(f"{number}.{MODELS_ROLE}.json"), role.to_bytes())
-        self._objects.put(self._address(f"{number}.snapshot.json"), snapshot)
-        self._objects.put(self._address("timestamp.json"), timestamp)
+        for name, content in (
+            (f"{number}.{MODELS_ROLE}.json", role.to_bytes()),
+            (f"{number}.snapshot.json", snapshot),
+            ("timestamp.json", timestamp),
+        ):
+            await asyncio.to_thread(self._objects.put, self._address(name), content)
         await self._database.run(lambda tx: self._finish(tx, number, files))
         log.info("models_published", version=number, models=len(digests))
         return True
@@ -134,7 +138,9 @@ class Publisher:
         listed, run = await self._database.run(lambda tx: self._known_files(tx, digest))
         if listed:
             return listed
-        contents = {name: self._objects.get(f"{run.artifact_address}/{name}") for name in VEHICLE_FILES}
+        contents = await asyncio.to_thread(
+            lambda: {name: self._objects.get(f"{run.artifact_address}/{name}") for name in VEHICLE_FILES}
+        )
         hashes = {name: sha256_hex(content) for name, content in contents.items()}
         if artifact_digest(hashes) != digest:
             raise DigestMismatchError(
@@ -143,7 +149,8 @@ class Publisher:
         for name, content in contents.items():
             path = f"models/{digest}/{name}"
             directory, _, file = path.rpartition("/")
-            self._objects.put_once(self._address(f"targets/{directory}/{hashes[name]}.{file}"), content)
+            address = self._address(f"targets/{directory}/{hashes[name]}.{file}")
+            await asyncio.to_thread(self._objects.put_once, address, content)
             listed.append(ListedFile(path, len(content), hashes[name]))
         return listed
 
