@@ -27,6 +27,13 @@ from fleetkit.rpc import open_channel
 _NEAR_NS = 600_000_000
 _IDLE_S = 0.3
 _LEASE_S = 60.0
+_PATIENCE_S = 1.0
+_PASSING = (  # the desk restarts or is slow, or the lease ran out
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
 
 
 class TruthLedger:
@@ -90,9 +97,9 @@ async def label(
             try:
                 await _label_one(desk, ledger, wrong_share, chance, stopping)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION):
+                if error.code() not in _PASSING:
                     raise
-                await asyncio.sleep(1)  # the desk restarts, or the lease ran out
+                await asyncio.sleep(_PATIENCE_S)
 
 
 async def _label_one(

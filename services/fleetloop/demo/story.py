@@ -98,8 +98,9 @@ class _Story:
         before = self._measure("measured-1")
         for number in range(1, plan.turns + 1):
             self._turn(number)
+            glance = self._watch.glance()
             after = self._measure(f"measured-{number + 1}")
-            turn = turn_of(self._watch.glance(), before, after)
+            turn = turn_of(glance, before, after)
             self._account.turns.append(turn)
             screen.show_turn(number, turn)
             before = after
@@ -182,6 +183,12 @@ class _Story:
                 self._drive(f"onward-{self._onward}", self._plan.onward_s, self._plan.onward_seed + self._onward)
 
     def _alive(self, deadline_s: float, what: str) -> None:
+        for helper in self._helpers:
+            if helper.process.poll() is not None:
+                raise UserError(
+                    f"{helper.name} ended with {helper.process.returncode}.",
+                    f"The log is {self._folder / 'logs' / (helper.name + '.log')}.",
+                )
         if time.monotonic() > deadline_s:
             raise UserError(
                 f"{what} has not come to an end after {self._plan.turn_within_s:.0f} s.",
