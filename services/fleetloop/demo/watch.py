@@ -18,11 +18,13 @@ from fleet.route.v1 import route_pb2, route_pb2_grpc
 from fleet.training.v1 import training_pb2, training_pb2_grpc
 from fleetloop.running import RunningFleet
 
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 60.0
 _RETRIES = (
-    '{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":5,"initialBackoff":"0.3s","maxBackoff":"3s",'
+    '{"methodConfig":[{"name":[{}],"waitForReady":true,"retryPolicy":{"maxAttempts":5,"initialBackoff":"0.3s","maxBackoff":"3s",'
     '"backoffMultiplier":2,"retryableStatusCodes":["UNAVAILABLE"]}}]}'
 )
+PATIENCE = [("grpc.service_config", _RETRIES), ("grpc.max_reconnect_backoff_ms", 2_000)]
+"""Of a channel: a service that was killed is waited for until it is back, or the call's time is over."""
 T = TypeVar("T")
 
 
@@ -72,8 +74,7 @@ class LoopWatch:
 
     def _stub(self, make: Callable[[grpc.Channel], T], service: str) -> T:
         if service not in self._channels:
-            options = [("grpc.service_config", _RETRIES)]
-            self._channels[service] = grpc.secure_channel(self._fleet.address(service), self._secure, options)
+            self._channels[service] = grpc.secure_channel(self._fleet.address(service), self._secure, PATIENCE)
         return make(self._channels[service])
 
     def close(self) -> None:
