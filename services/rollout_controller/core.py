@@ -32,8 +32,9 @@ def advance(standing: Standing, plan: RolloutPlan, evidence: Evidence, now_utc_n
         state = _shadow_text(watched, plan)
     else:
         against += _canary_against(evidence, plan)
-        enough = watched.km >= plan.canary_km and evidence.control.km > 0
-        state = _canary_text(evidence, plan)
+        wanted_km = _wanted_km(standing, plan)
+        enough = watched.km >= wanted_km and evidence.control.km > 0
+        state = _canary_text(evidence, wanted_km)
     if against:
         return Move(Stage.ROLLED_BACK, 0, (*against, *state))
     if enough:
@@ -43,6 +44,11 @@ def advance(standing: Standing, plan: RolloutPlan, evidence: Evidence, now_utc_n
         text = f"not enough evidence after {waited_s:.0f} s"
         return Move(Stage.ROLLED_BACK, 0, (text, *state))
     return Move(standing.stage, standing.canary_percent, state, stays=True)
+
+
+def _wanted_km(standing: Standing, plan: RolloutPlan) -> float:
+    """What the canary stages so far want together: the evidence is summed since the rollout began."""
+    return plan.canary_km * max(1, sum(percent <= standing.canary_percent for percent in plan.canary_percents))
 
 
 def _next(standing: Standing, plan: RolloutPlan, reasons: tuple[str, ...]) -> Move:
@@ -89,9 +95,9 @@ def _shadow_text(shadow: Totals, plan: RolloutPlan) -> tuple[str, ...]:
     )
 
 
-def _canary_text(evidence: Evidence, plan: RolloutPlan) -> tuple[str, ...]:
+def _canary_text(evidence: Evidence, wanted_km: float) -> tuple[str, ...]:
     return (
-        f"canary {_rate_text(evidence.canary)} (at least {plan.canary_km:.0f} km wanted)",
+        f"canary {_rate_text(evidence.canary)} (at least {wanted_km:.0f} km wanted)",
         f"control {_rate_text(evidence.control)}",
     )
 

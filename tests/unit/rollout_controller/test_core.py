@@ -51,8 +51,10 @@ def test_canary_goes_up_step_by_step_to_everybody() -> None:
     evidence = Evidence(Totals(), Totals(km=20, interventions=1), Totals(km=100, interventions=6))
     first = advance(CANARY, PLAN, evidence, 1)
     assert (first.stage, first.canary_percent) == (Stage.CANARY, 50)
-    last = advance(replace(CANARY, canary_percent=50), PLAN, evidence, 1)
-    assert last.stage is Stage.RELEASED
+    half = replace(CANARY, canary_percent=50)
+    assert advance(half, PLAN, evidence, 1).stays, "the first stage's distance is no evidence for the second"
+    more = replace(evidence, canary=Totals(km=40, interventions=2))
+    assert advance(half, PLAN, more, 1).stage is Stage.RELEASED
 
 
 def test_a_canary_that_is_worse_comes_back_before_its_distance_is_driven() -> None:
