@@ -96,10 +96,12 @@ def put_vote(session: Session, task_id: str, vote: Vote) -> None:
     )
 
 
-def open_tasks(session: Session, project: str, limit: int, offset: int = 0) -> Sequence[TaskRow]:
-    """Open, undecided tasks for people, the most urgent and then the oldest first."""
+def open_tasks(session: Session, project: str, author: str, limit: int, offset: int = 0) -> Sequence[TaskRow]:
+    """Open, undecided tasks that `author` has not answered, the most urgent and then the oldest first."""
+    answered = sa.exists().where(VoteRow.task_id == TaskRow.task_id, VoteRow.author == author)
     query = (
         sa.select(TaskRow)
+        .where(~answered)
         .where(
             TaskRow.outcome == "", TaskRow.settles_at_utc_ns.is_(None), TaskRow.wants_people, ~TaskRow.wants_hindsight
         )

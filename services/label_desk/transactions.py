@@ -57,7 +57,7 @@ def lease_next(
 ) -> tuple[TaskRow, LeaseRow] | None:
     """Leases the most urgent task that `author` may still be asked about, or None."""
     offset = 0
-    while rows := open_tasks(tx.session, project, _SCAN, offset):
+    while rows := open_tasks(tx.session, project, author, _SCAN, offset):
         for row in rows:
             votes, leases = votes_of(tx.session, row.task_id), leases_of(tx.session, row.task_id)
             if may_ask(author, votes, leases, row.agreement, now_utc_ns):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -24,6 +25,7 @@ class Rate:
 
     interventions: int
     km: float
+    vehicles: int
 
     def per_100km(self) -> tuple[float, float, float]:
         """Value, lower and upper end of the 95 % interval."""
@@ -97,35 +99,59 @@ def recalls(metrics: Sequence[training_pb2.Metric], task: str = "stop_sign") -> 
 
 def turn_of(glance: Glance, before: Driven, after: Driven) -> Turn:
     """The newest turn, from what the services say and what the vehicles drove before and after it."""
-    run = next(run for run in glance.runs if run.state == training_pb2.RUN_STATE_EVALUATED)
-    version = next(v for v in glance.versions if (v.dataset, v.version) == (run.dataset, run.dataset_version))
+    examined = [run for run in glance.runs if run.state == training_pb2.RUN_STATE_EVALUATED]
+    run, run_before = examined[0], examined[1]
+    news = _versions_between(glance, run_before.dataset_version, run)
+    version = news[0]
     rollout = next((each for each in glance.rollouts if each.model_digest == run.model_digest), None)
     model = next((each for each in glance.models if each.model_digest == run.model_digest), None)
     outcome, reasons = "rejected", list(run.reasons)
     if run.verdict == training_pb2.VERDICT_PASSED and rollout is not None:
         back = rollout.state == rollout_pb2.ROLLOUT_STATE_ROLLED_BACK
         outcome, reasons = ("rolled_back" if back else "released"), [*run.reasons, *rollout.reasons]
-    rows = _new_rows(version)
-    sources: dict[str, int] = {}
-    for row in rows:
-        source = str(row["label_source"])
-        sources[source] = sources.get(source, 0) + 1
+    drove_after = run.model_digest if outcome == "released" else run.parent_model_digest
+    # A vehicle that a further candidate reached meanwhile drove part of its route with another model: it is left out,
+    # of both drives, so that the routes stay the same.
+    whole = [
+        name
+        for name, drive in after.vehicles.items()
+        if drive.active == drove_after and before.vehicles[name].active == run.parent_model_digest
+    ]
+    rows = [row for each in news for row in _new_rows(each)]
+    sources = Counter(str(row["label_source"]) for row in rows)
+    by_trigger: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for each in news:
+        by_trigger.update({f"{row.trigger} v{row.version}": row.samples for row in each.by_trigger if row.trigger})
+        refused.update(dict(each.refused))
     return Turn(
         dataset_version=version.version,
         model_version=model.model_version if model else "",
         outcome=outcome,
         reasons=reasons,
-        by_trigger={f"{row.trigger} v{row.version}": row.samples for row in version.by_trigger if row.trigger},
-        labels_by_source=sources,
-        refused=dict(version.refused),
-        added=version.added,
+        by_trigger=dict(by_trigger),
+        labels_by_source=dict(sources),
+        refused=dict(refused),
+        added=sum(each.added for each in news),
         samples=version.samples,
         recall_before=recalls(run.parent_metrics),
         recall_after=recalls(run.metrics),
-        before=Rate(before.interventions, before.autopilot_km),
-        after=Rate(after.interventions, after.autopilot_km),
+        before=_rate(before, whole),
+        after=_rate(after, whole),
         lead_time=_lead_time(rows, version, model, rollout, outcome),
     )
+
+
+def _rate(driven: Driven, names: Sequence[str]) -> Rate:
+    mine = [driven.vehicles[name] for name in names]
+    return Rate(sum(v.interventions for v in mine), sum(v.autopilot_km for v in mine), len(mine))
+
+
+def _versions_between(glance: Glance, after: str, run: training_pb2.RunChanged) -> list[dataset_pb2.DatasetCommitted]:
+    """Versions that a run compiled and the run before it did not, newest first."""
+    versions = [version for version in glance.versions if version.dataset == run.dataset]
+    names = [version.version for version in versions]
+    return versions[names.index(run.dataset_version) : names.index(after)]
 
 
 def _new_rows(version: dataset_pb2.DatasetCommitted) -> list[dict[str, object]]:

@@ -25,7 +25,7 @@ from fleet.label.v1 import label_pb2, label_pb2_grpc
 from fleetkit.rpc import open_channel
 
 _NEAR_NS = 600_000_000
-_IDLE_S = 0.3
+_IDLE_S = 1.0
 _LEASE_S = 60.0
 _PATIENCE_S = 1.0
 _PASSING = (  # the desk restarts or is slow, or the lease ran out

@@ -19,7 +19,7 @@ class DemoPlan:
     """Plain cases that the first model is trained on."""
     test_samples: int = 720
     """Frozen test set, the same number of every slice."""
-    measured_s: float = 240.0
+    measured_s: float = 180.0
     """Simulated seconds of the drives before and after, all vehicles on the same routes each time."""
     onward_s: float = 90.0
     """Simulated seconds of each drive in between, on other routes."""
@@ -40,7 +40,7 @@ CONFIG = {
     # A demo has minutes where a fleet has days: less evidence is asked for at each stage.
     "curation.yaml": {"commit_samples": 150, "commit_wait_s": 60},
     "training.yaml": {"new_samples": 250},
-    "routing.yaml": {"repeat_s": 5, "clip_expires_s": 120, "agreement": 2},
+    "routing.yaml": {"repeat_s": 5, "clip_expires_s": 120, "per_cell": 2},
     "rollout.yaml": {"shadow_frames": 400, "canary_km": 3, "stage_max_s": 600, "inference_p99_ms": 500},
 }
 """Values of the shipped configuration that the demo replaces."""

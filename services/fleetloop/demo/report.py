@@ -74,6 +74,7 @@ def _turn(turn: Turn) -> dict[str, Any]:
         "interventions_per_100km_after_interval": after[1:],
         "km_before": turn.before.km,
         "km_after": turn.after.km,
+        "vehicles_compared": turn.after.vehicles,
         "lead_time_s": {
             "label": lead.label,
             "dataset": lead.dataset,
@@ -87,28 +88,30 @@ def _turn(turn: Turn) -> dict[str, Any]:
 
 def staircase(account: Account) -> bytes:
     """A PNG: recall per slice on the frozen test set, and interventions per 100 km, model by model."""
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    figure = Figure(figsize=(12, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     names = ["first model", *(turn.model_version or "rejected" for turn in account.turns)]
     steps = [account.first_model, *(turn.recall_after for turn in account.turns)]
-    slices = sorted({name for step in steps for name in step}, key=lambda name: (name != RARE, name))
-    for name in slices:
+    known = {name for step in steps for name in step} - {"all"}
+    colours = mpl.colormaps["tab20"]
+    for place, name in enumerate(sorted(known, key=lambda name: (name != RARE, name))):
         values = [step.get(name, (float("nan"),) * 3) for step in steps]
         bold = name == RARE
         left.plot(
             names,
             [v[0] for v in values],
             marker="o",
+            color="black" if name == RARE else colours(place % 20),
             label=name,
             linewidth=3 if bold else 1.2,
             zorder=3 if bold else 2,
         )
         if bold:
-            left.fill_between(names, [v[1] for v in values], [v[2] for v in values], alpha=0.15)
+            left.fill_between(names, [v[1] for v in values], [v[2] for v in values], alpha=0.12, color="black")
     left.set_ylim(-0.02, 1.02)
     left.set_ylabel("recall on the frozen test set")
     left.set_title("What each turn taught the model")
-    left.legend(fontsize=7, ncols=2, loc="lower right")
+    figure.legend(fontsize=8, loc="outside right upper")
     rates = [account.turns[0].before, *(turn.after for turn in account.turns)] if account.turns else []
     figures = [rate.per_100km() for rate in rates]
     errors = [[v - low for v, low, _ in figures], [high - v for v, _, high in figures]]

@@ -121,9 +121,9 @@ def turns_table(account: Account) -> Table:
 
 
 def rate_text(rate: Rate) -> str:
-    """Such as `41.2 [30.1, 55.0] (42 in 102 km)`."""
+    """Such as `41.2 [30.1, 55.0] (42 in 102 km, 24 vehicles)`."""
     value, low, high = rate.per_100km()
-    return f"{value:.1f} [{low:.1f}, {high:.1f}] ({rate.interventions} in {rate.km:.0f} km)"
+    return f"{value:.1f} [{low:.1f}, {high:.1f}] ({rate.interventions} in {rate.km:.0f} km, {rate.vehicles} vehicles)"
 
 
 def recall_text(turn: Turn, name: str) -> str:

@@ -26,7 +26,7 @@ from fleetloop.demo.watch import LoopWatch
 from fleetloop.embedded import EmbeddedRun, embedded_run
 from fleetloop.errors import UserError
 
-_POLL_S = 0.5
+_POLL_S = 1.0
 
 
 def run_demo(folder: Path, plan: DemoPlan, screen: Screen) -> Account:

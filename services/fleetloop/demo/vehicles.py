@@ -22,6 +22,16 @@ _DAY_NS = 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
+class VehicleDrive:
+    """One vehicle's part of a drive."""
+
+    autopilot_km: float
+    interventions: int
+    active: str
+    """Model that it drove with at the end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Driven:
     """What all vehicles did in one drive."""
 
@@ -31,6 +41,7 @@ class Driven:
     autopilot_km: float
     interventions: int
     inferences: int
+    vehicles: Mapping[str, VehicleDrive]
 
 
 @dataclass
@@ -108,7 +119,7 @@ class TownFleet:
                 *("--config-dir", str(self.config)),
                 *("--town-seed", str(self.plan.town_seed)),
                 *("--rate", "0"),
-                *("--update-poll-s", "3"),
+                *("--update-poll-s", "20"),
                 *("--ring-s", "480"),
                 *("--frames-per-batch", "50"),
                 *("--control", str(self.folder / "control")),
@@ -143,7 +154,7 @@ class TownFleet:
                         f"{helper.name} ended with {helper.process.returncode}.",
                         f"Its log is {self.folder / 'logs' / (helper.name + '.log')}.",
                     )
-            time.sleep(0.25)
+            time.sleep(1.0)
 
     def _progress(self) -> list[Mapping[str, Any]]:
         paths = sorted((self.folder / "control").glob("progress-*.json"))
@@ -166,4 +177,9 @@ def _driven(phase: str, seconds: float, reports: list[Mapping[str, Any]], infere
         autopilot_km=total("autopilot_km"),
         interventions=round(total("interventions")),
         inferences=sum(int(report["inferences"]) for report in reports) - inferences_before,
+        vehicles={
+            name: VehicleDrive(float(v["autopilot_km"]), round(v["interventions"]), str(v["active"]))
+            for report in reports
+            for name, v in report["vehicles"].items()
+        },
     )

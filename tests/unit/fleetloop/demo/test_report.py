@@ -26,8 +26,8 @@ def turn(outcome: str, lead: LeadTime | None) -> Turn:
         samples=1540,
         recall_before={"rare": (0.4, 0.35, 0.45), "plain": (0.98, 0.95, 0.99)},
         recall_after={"rare": (0.7, 0.65, 0.75), "plain": (0.97, 0.94, 0.99)},
-        before=Rate(50, 40.0),
-        after=Rate(20, 40.0),
+        before=Rate(50, 40.0, 24),
+        after=Rate(20, 40.0, 24),
         lead_time=lead,
     )
 
@@ -41,7 +41,7 @@ def account() -> Account:
             turn("released", LeadTime(3.0, 20.0, 60.0, 90.0)),
             turn("rolled_back", LeadTime(3.0, 20.0, 60.0, None)),
         ],
-        drives=[Driven("p", 300, 41.0, 40.0, 50, 9000)],
+        drives=[Driven("p", 300, 41.0, 40.0, 50, 9000, {})],
         cpu_s={"kafka": 12.3},
         wall_s=400.0,
         simulated_rate=120.0,
@@ -66,7 +66,7 @@ def test_the_report_has_the_documented_fields(account: Account, tmp_path: Path) 
 
 def test_a_turn_that_failed_is_shown_as_one(account: Account) -> None:
     assert lead_text(account.turns[1], "last_vehicle") == "–"
-    assert rate_text(Rate(0, 0.0)).startswith("0.0 [0.0, inf]")
+    assert rate_text(Rate(0, 0.0, 0)).startswith("0.0 [0.0, inf]")
     assert recall_text(account.turns[0], "rare") == "0.40 → 0.70 [0.65, 0.75]"
 
 
