@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from dataset_curator.core import CommitPolicy, LikenessBounds
-from fleetkit.settings import ServiceSettings, SettingsError
+from fleetkit.settings import ServiceSettings, load_edited
 
 
 class DatasetCuratorSettings(ServiceSettings):
@@ -40,13 +39,7 @@ class Curation(BaseModel):
 
 def load_curation(path: Path) -> Curation:
     """Reads config/curation.yaml. Raises SettingsError that names the field."""
-    try:
-        raw = _CurationFile.model_validate(yaml.safe_load(path.read_text()))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such file; config/curation.yaml is the one shipped") from error
-    except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise SettingsError("\n".join(lines)) from error
+    raw = load_edited(path, _CurationFile)
     return Curation(
         policy=CommitPolicy(raw.commit_samples, raw.commit_wait_s),
         bounds=LikenessBounds(raw.near_duplicate, raw.test_set),

@@ -23,8 +23,8 @@ class HealthServer:
         application.add_routes(
             [
                 web.get("/metrics", self._metrics),
-                web.get("/livez", lambda request: self._answer(self._live)),
-                web.get("/readyz", lambda request: self._answer(self._live | self._ready)),
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None)
@@ -50,7 +50,14 @@ class HealthServer:
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def _answer(self, checks: dict[str, Check]) -> web.Response:
-        problems = {name: problem for name, check in checks.items() if (problem := check()) is not None}
-        text = "\n".join(f"{name}: {problem}" for name, problem in problems.items()) or "ok"
-        return web.Response(text=text + "\n", status=503 if problems else 200)
+    async def _livez(self, request: web.Request) -> web.Response:
+        return _answer(self._live)
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        return _answer(self._live | self._ready)
+
+
+def _answer(checks: dict[str, Check]) -> web.Response:
+    problems = {name: problem for name, check in checks.items() if (problem := check()) is not None}
+    text = "\n".join(f"{name}: {problem}" for name, problem in problems.items()) or "ok"
+    return web.Response(text=text + "\n", status=503 if problems else 200)

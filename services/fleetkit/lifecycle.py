@@ -1,7 +1,8 @@
 """A process from its first line to its last: signals, background work, the order of stopping, the exit code.
 
 A background task that fails ends the process with exit code 70, so that the supervisor starts it anew from what
-is committed. SIGTERM and SIGINT stop it: consumers first finish what they hold, then servers close.
+is committed. SIGTERM and SIGINT stop it: consumers first finish what they hold, then servers close. What people wrote
+wrongly ends it with exit code 2, which no restart mends.
 """
 
 from __future__ import annotations
@@ -49,20 +50,28 @@ class Runtime:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
-        failed = False
+        failed = wrong = False
         try:
             await self.http.start()
             await start(self)
             self._started = True
             log.info("started", http_port=self.http.port)
             failed = await self._wait()
+        except SettingsError as error:
+            log.error("wrong_settings", problems=str(error).splitlines())
+            wrong = True
+        except ValueError:  # so say the catalogue of signals, the task schema and other files that people edit
+            log.exception("wrong_settings")
+            wrong = True
         except Exception:
             log.exception("start_failed")
             failed = True
         finally:
             self.stopping.set()
             failed |= await self._stop()
-        log.info("stopped", failed=failed)
+        log.info("stopped", failed=failed or wrong)
+        if wrong:
+            return EXIT_USAGE
         return EXIT_BROKEN_DEPENDENCY if failed else 0
 
     async def _wait(self) -> bool:

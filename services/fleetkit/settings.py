@@ -8,14 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+import yaml
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "FLEETLOOP_"
 
 
 class SettingsError(Exception):
-    """A variable is missing or wrong. The text has a line a variable, ready to show."""
+    """A variable or a file that people edit is missing or wrong. The text has a line for each, ready to show."""
 
 
 class ServiceSettings(BaseSettings):
@@ -64,4 +65,20 @@ def load_settings(kind: type[S]) -> S:
             field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
             meaning = f" ({field.description})" if field and field.description else ""
             lines.append(f"{name}: {problem['msg']}{meaning}")
+        raise SettingsError("\n".join(lines)) from error
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_edited(path: Path, kind: type[M]) -> M:
+    """Reads a YAML file that people edit. Raises SettingsError that names the file, the field and what is wrong."""
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file; config/{path.name} is the one shipped") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise SettingsError("\n".join(lines)) from error

@@ -9,8 +9,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 
+from fleetkit.settings import SettingsError
 
-class SigningKeyError(Exception):
+
+class SigningKeyError(SettingsError):
     """A key file is missing or is not an Ed25519 key. The text names the file and the remedy."""
 
 

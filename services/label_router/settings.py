@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from fleetkit.settings import ServiceSettings, SettingsError
+from fleetkit.settings import ServiceSettings, load_edited
 from label_router.model import Check, Drop, DropRule, Route, Routing
 
 
@@ -56,13 +55,7 @@ class _RoutingFile(_Strict):
 
 def load_routing(path: Path) -> Routing:
     """Reads config/routing.yaml. Raises SettingsError that names the field."""
-    try:
-        raw = _RoutingFile.model_validate(yaml.safe_load(path.read_text()))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such file; config/routing.yaml is the one shipped") from error
-    except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise SettingsError("\n".join(lines)) from error
+    raw = load_edited(path, _RoutingFile)
     return Routing(
         routes=[Route(project=name, **entry.model_dump()) for name, entry in raw.projects.items()],
         drops=[

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from fleetkit.settings import ServiceSettings, SettingsError
+from fleetkit.settings import ServiceSettings, load_edited
 from rollout_controller.model import RolloutPlan
 
 
@@ -37,11 +36,4 @@ class _PlanFile(BaseModel):
 
 def load_plan(path: Path) -> RolloutPlan:
     """Reads config/rollout.yaml. Raises SettingsError that names the field."""
-    try:
-        raw = yaml.safe_load(path.read_text())
-        return RolloutPlan(**_PlanFile.model_validate(raw).model_dump())
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such file; config/rollout.yaml is the one shipped") from error
-    except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise SettingsError("\n".join(lines)) from error
+    return RolloutPlan(**load_edited(path, _PlanFile).model_dump())

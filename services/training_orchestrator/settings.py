@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from fleetkit.settings import ServiceSettings, SettingsError
+from fleetkit.settings import ServiceSettings, load_edited
 from training_orchestrator.model import Policy
 
 
@@ -42,11 +41,5 @@ class _PolicyFile(BaseModel):
 
 def load_policies(path: Path) -> dict[str, Policy]:
     """Reads config/training.yaml: dataset -> policy. Raises SettingsError that names the field."""
-    try:
-        raw = _PolicyFile.model_validate(yaml.safe_load(path.read_text()))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such file; config/training.yaml is the one shipped") from error
-    except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise SettingsError("\n".join(lines)) from error
+    raw = load_edited(path, _PolicyFile)
     return {name: Policy(dataset=name, **entry.model_dump()) for name, entry in raw.datasets.items()}

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-import pytest
-from pydantic import Field
+from pathlib import Path
 
-from fleetkit.settings import ServiceSettings, SettingsError, load_settings
+import pytest
+from pydantic import BaseModel, Field
+
+from fleetkit.settings import ServiceSettings, SettingsError, load_edited, load_settings
 
 
 class DeskSettings(ServiceSettings):
@@ -28,3 +30,24 @@ def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(DeskSettings)
     with pytest.raises(ValueError, match="frozen"):
         settings.lease_s = 3.0  # type: ignore[misc]
+
+
+class Edited(BaseModel):
+    cell_m: float
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "no such file; config/routing.yaml is the one shipped"),
+        ("cell_m: [1", "not YAML"),
+        ("cell_m: wide", "routing.yaml: cell_m: Input should be a valid number"),
+        ("", "routing.yaml"),
+    ],
+)
+def test_a_wrong_file_names_itself_and_the_field(tmp_path: Path, content: str | None, says: str) -> None:
+    path = tmp_path / "routing.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SettingsError, match=says):
+        load_edited(path, Edited)
