@@ -13,7 +13,7 @@ from campaign_keeper.model import Count, State
 from campaign_keeper.store import Base, OutboxRow
 from fleet.campaign.v1 import campaign_pb2
 from fleetdomain.signals import load_catalogue
-from fleetkit.database import Database
+from fleetkit.database import Database, Transaction
 from fleetkit.rpc import RpcError
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -136,6 +136,24 @@ def test_a_trigger_leaves_its_campaign_when_its_quota_is_met(database: Database)
         closed = database.run_now(lambda tx, c=counted: transactions.close_when_met(tx, c[0], c[1], 8))  # type: ignore[misc]
         assert closed is (number == 2)
     assert [t.name for t in announced(database)[-1].triggers] == ["other"]
+
+
+def test_the_last_trigger_ends_its_campaign_and_labels_of_an_older_version_end_nothing(database: Database) -> None:
+    apply(database, trigger(version=2, quota=1))
+
+    def label(version: int) -> bool:
+        def work(tx: Transaction) -> bool:
+            transactions.note_firing(tx, f"f{version}", "c", "fast", version, 7)
+            counted = transactions.count_for_firing(tx, f"f{version}", Count.LABELLED)
+            assert counted is not None
+            return transactions.close_when_met(tx, *counted, 8)
+
+        return database.run_now(work)
+
+    assert not label(version=1)
+    assert label(version=2)
+    assert announced(database)[-1].state == campaign_pb2.CAMPAIGN_STATE_FINISHED
+    assert not label(version=3)
 
 
 def test_comparing_and_quotas() -> None:

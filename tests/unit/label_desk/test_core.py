@@ -66,6 +66,11 @@ def test_people_outrank_hindsight() -> None:
     assert decision is not None and decision.answers == {"stop_sign": "none"}
 
 
+def test_a_sure_automatic_vote_ends_nothing_once_a_person_has_answered() -> None:
+    automatic = vote("hindsight/1", "held", source=Source.HINDSIGHT, confidence=0.99)
+    assert decide([automatic, vote("ann", "plain")], 2, 0.9) is None
+
+
 VOTES = st.lists(
     st.builds(vote, st.sampled_from("abcdef"), st.sampled_from(["plain", "held", None]), st.integers(0, 5)),
     max_size=10,

@@ -76,9 +76,14 @@ def test_an_answer_taken_back_in_time_changes_the_outcome(database: Database) ->
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     answer(database, "ann", "held")
     answer(database, "ben", "held")
-    database.run_now(lambda tx: transactions.undo(tx, "t1", "ben", 60, 12))
+    _, lease = database.run_now(lambda tx: transactions.undo(tx, "t1", "ben", 60, 12))
     assert database.run_now(lambda tx: transactions.settle(tx, 60 * S, 0.9)) == 0
     assert published(database) == []
+    assert answer(database, "cid", "held", now=13 + 60 * S) is Outcome.AGREED, "ben's lease is over"
+    assert database.run_now(lambda tx: transactions.settle(tx, 70 * S, 0.9)) == 1
+    (event,) = published(database)
+    assert [vote.author for vote in event.votes] == ["ann", "cid"], "what was taken back is no vote"
+    assert lease.author == "ben"
 
 
 def test_a_lease_that_expired_is_refused_and_the_task_goes_to_another(database: Database) -> None:
