@@ -117,9 +117,7 @@ class Task(_Frozen):
         for head in self.heads:
             if head.name == name:
                 return head
-        raise TaskSchemaError(
-            f"tasks.{self.name}.heads.{name}", f"no such head; there are {_names(self.heads)}"
-        )
+        raise TaskSchemaError(f"tasks.{self.name}.heads.{name}", f"no such head; there are {_names(self.heads)}")
 
     def answer(self, name: str) -> AnswerChoice:
         """Raises `TaskSchemaError` when the task has no such choice."""
@@ -219,9 +217,7 @@ def _check_references(schema: TaskSchema) -> None:
         _unique(f"{where}.answers", task.answers)
         for head in task.heads:
             if head.given is not None and task.head(head.given).kind != "binary":
-                raise TaskSchemaError(
-                    f"{where}.heads.{head.name}.given", "name a binary head of the same task"
-                )
+                raise TaskSchemaError(f"{where}.heads.{head.name}.given", "name a binary head of the same task")
         for name in task.decision:
             if task.head(name).kind != "binary":
                 raise TaskSchemaError(f"{where}.decision", f"{name!r} is not a binary head")
