@@ -31,8 +31,7 @@ _POLL_S = 1.0
 
 def run_demo(folder: Path, plan: DemoPlan, screen: Screen) -> Account:
     """The whole demo in `folder`, which is made anew. Returns what it came to; raises UserError when it is stuck."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _clear(folder)
     config = write_config(folder)
     began_s = time.monotonic()
     account = Account()
@@ -44,6 +43,14 @@ def run_demo(folder: Path, plan: DemoPlan, screen: Screen) -> Account:
             story.close()
     account.wall_s = time.monotonic() - began_s
     return account
+
+
+def _clear(folder: Path) -> None:
+    """Makes the folder anew. Raises UserError where it holds something else than an earlier demo."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / "config" / "curation.yaml").exists():
+        raise UserError(f"{folder} is not empty and holds no earlier demo.", "Name another folder with --dir.")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 @contextlib.contextmanager
