@@ -121,22 +121,20 @@ def share_of(vehicles: Sequence[str], rollout_id: str, percent: int) -> frozense
     return frozenset(order_of(vehicles, rollout_id)[:count])
 
 
-def assign(
-    vehicle: str,
-    vehicles: Sequence[str],
-    standing: Standing | None,
-    rollout_id: str,
-    candidate: str,
-    released: str,
-    plan: RolloutPlan,
-) -> Assignment:
+def chosen_of(
+    vehicles: Sequence[str], standing: Standing | None, rollout_id: str, plan: RolloutPlan
+) -> frozenset[str]:
+    """The vehicles that a rollout has chosen at its stage: to shadow, or to drive as canaries."""
+    if standing is None:
+        return frozenset()
+    percent = plan.shadow_percent if standing.stage is Stage.SHADOWING else standing.canary_percent
+    return share_of(vehicles, rollout_id, percent)
+
+
+def assign(chosen: bool, standing: Standing | None, rollout_id: str, candidate: str, released: str) -> Assignment:
     """What a vehicle is meant to run while `candidate` stands where it stands; `standing` None: no rollout."""
-    if standing is not None and standing.stage is Stage.SHADOWING:
-        if vehicle in share_of(vehicles, rollout_id, plan.shadow_percent):
-            return Assignment(released, candidate, rollout_id, Cohort.SHADOW)
-        return Assignment(released, "", rollout_id, Cohort.CONTROL)
-    if standing is not None and standing.stage is Stage.CANARY:
-        if vehicle in share_of(vehicles, rollout_id, standing.canary_percent):
-            return Assignment(candidate, "", rollout_id, Cohort.CANARY)
-        return Assignment(released, "", rollout_id, Cohort.CONTROL)
+    if chosen and standing is not None and standing.stage is Stage.SHADOWING:
+        return Assignment(released, candidate, rollout_id, Cohort.SHADOW)
+    if chosen and standing is not None and standing.stage is Stage.CANARY:
+        return Assignment(candidate, "", rollout_id, Cohort.CANARY)
     return Assignment(released, "", rollout_id, Cohort.CONTROL)

@@ -9,6 +9,7 @@ from fleet.training.v1 import training_pb2, training_pb2_grpc
 from fleetkit.logs import get_logger
 from rollout_controller.codec import evidence_of
 from rollout_controller.model import Evidence
+from rollout_controller.publishing import CosignatureRefusedError
 
 log = get_logger(__name__)
 _TIMEOUT_S = 10.0
@@ -38,6 +39,11 @@ class OrchestratorCosigner:
         self._stub = training_pb2_grpc.TrainingServiceStub(channel)
 
     async def sign(self, signed: bytes) -> tuple[str, bytes]:
-        """(key id, signature). Raises grpc.aio.AioRpcError when it refuses or is away."""
-        response = await self._stub.SignModels(training_pb2.SignModelsRequest(signed=signed), timeout=_TIMEOUT_S)
+        """(key id, signature). Raises CosignatureRefusedError, or grpc.aio.AioRpcError while it is away."""
+        try:
+            response = await self._stub.SignModels(training_pb2.SignModelsRequest(signed=signed), timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                raise CosignatureRefusedError(error.details() or "the orchestrator refuses") from error
+            raise
         return response.key_id, response.signature

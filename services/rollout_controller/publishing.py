@@ -20,7 +20,8 @@ from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
 from fleetkit.clock import NANOSECONDS_PER_SECOND, Clock
 from fleetkit.database import Database, Transaction
 from fleetkit.logs import get_logger
-from fleetkit.objects import Objects
+from fleetkit.objects import ObjectMissingError, Objects
+from rollout_controller import transactions
 from rollout_controller.metadata import (
     MODELS_ROLE,
     ListedFile,
@@ -28,6 +29,7 @@ from rollout_controller.metadata import (
     sign_models_role,
     snapshot_and_timestamp,
 )
+from rollout_controller.model import Stage
 from rollout_controller.store import ModelRow, PublicationRow
 
 log = get_logger(__name__)
@@ -42,6 +44,10 @@ class Cosigner(Protocol):
     async def sign(self, signed: bytes) -> tuple[str, bytes]:
         """(key id, signature) over canonical bytes."""
         ...
+
+
+class CosignatureRefusedError(Exception):
+    """The orchestrator does not vouch for a model that is not listed yet."""
 
 
 class DigestMismatchError(Exception):
@@ -93,11 +99,19 @@ class Publisher:
         number, signed_at_ns, digests, cosignature = intent
         files: list[ListedFile] = []
         for digest in digests:
-            files += await self._list_files(digest)
+            try:
+                files += await self._list_files(digest)
+            except (DigestMismatchError, ObjectMissingError) as error:
+                await self._refuse(number, [digest], str(error))
+                return True
         role = models_role(files, number, signed_at_ns)
         signed = CanonicalJSONSerializer().serialize(role.signed)
         if cosignature is None:
-            cosignature = await self._cosigner.sign(signed)
+            try:
+                cosignature = await self._cosigner.sign(signed)
+            except CosignatureRefusedError as error:
+                await self._refuse(number, digests, str(error))
+                return True
             await self._database.run(lambda tx: self._keep_cosignature(tx, number, cosignature))
         sign_models_role(role, self._signer, cosignature)
         snapshot, timestamp = snapshot_and_timestamp(
@@ -118,7 +132,8 @@ class Publisher:
         if last is not None and not last.done:
             cosignature = (last.cosigner, last.cosignature) if last.cosigner else None
             return last.number, last.signed_at_utc_ns, json.loads(last.digests), cosignature
-        rows = tx.session.scalars(sa.select(ModelRow).order_by(ModelRow.number)).all()
+        known = tx.session.scalars(sa.select(ModelRow).order_by(ModelRow.number)).all()
+        rows = [row for row in known if row.published or row.stage != Stage.ROLLED_BACK.value]
         now_ns = self._clock.now_utc_ns()
         stale = last is not None and now_ns - last.signed_at_utc_ns > RESIGN_AFTER_S * NANOSECONDS_PER_SECOND
         if all(row.published for row in rows) and not stale:
@@ -132,6 +147,12 @@ class Publisher:
             )
         )  # fmt: skip
         return number, now_ns, digests, None
+
+    async def _refuse(self, number: int, digests: list[str], reason: str) -> None:
+        """Takes back models that cannot be listed, so that they hold up no other and no renewal of signatures."""
+        log.error("model_refused", models=digests, reason=reason)
+        now_ns = self._clock.now_utc_ns()
+        await self._database.run(lambda tx: transactions.refuse(tx, number, digests, reason, now_ns))
 
     async def _list_files(self, digest: str) -> list[ListedFile]:
         """Copies a model's artifacts to their target paths, checked against its digest, and lists them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fleetkit.settings import ServiceSettings, load_edited
 from rollout_controller.model import RolloutPlan
@@ -27,6 +27,14 @@ class _PlanFile(BaseModel):
     shadow_frames: int = Field(ge=1)
     shadow_false_alarms_per_1000: float = Field(ge=0)
     canary_percents: tuple[int, ...] = Field(min_length=1)
+
+    @field_validator("canary_percents")
+    @classmethod
+    def _rise(cls, percents: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 1 <= percent <= 99 for percent in percents) or list(percents) != sorted(set(percents)):
+            raise ValueError("shares of 1 to 99 are wanted, each larger than the one before")
+        return percents
+
     canary_km: float = Field(gt=0)
     worse_p: float = Field(gt=0, lt=1)
     inference_p99_ms: float = Field(gt=0)

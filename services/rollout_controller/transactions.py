@@ -16,9 +16,9 @@ from fleetkit.metrics import STAGE_SECONDS
 from fleetkit.rpc import RpcError
 from fleetkit.tracing import current_traceparent, span
 from rollout_controller.codec import change_of, fetch_command, model_event
-from rollout_controller.core import assign
+from rollout_controller.core import assign, chosen_of
 from rollout_controller.model import Cohort, Move, RolloutPlan, Stage, Standing
-from rollout_controller.store import ChangeRow, ModelRow, RolloutRow, VehicleRow
+from rollout_controller.store import ChangeRow, ModelRow, PublicationRow, RolloutRow, VehicleRow
 
 SERVICE = "rollout-controller"
 
@@ -41,6 +41,22 @@ def register(tx: Transaction, run: training_pb2.RunChanged, now_utc_ns: int) -> 
     tx.session.flush()
     _announce(tx, row, Stage.REGISTERED, 0, "", "", run.reasons, now_utc_ns)
     return True
+
+
+def refuse(tx: Transaction, publication: int, digests: Sequence[str], reason: str, now_utc_ns: int) -> list[str]:
+    """Takes back those of the models that no publication lists yet, and drops the publication that tried to."""
+    refused = []
+    for digest in digests:
+        row = tx.session.get_one(ModelRow, digest)
+        if row.published or row.stage == Stage.ROLLED_BACK.value:
+            continue
+        row.stage = Stage.ROLLED_BACK.value
+        refused.append(digest)
+        _announce(
+            tx, row, Stage.ROLLED_BACK, 0, "", "", [f"refused before it reached a vehicle: {reason}"], now_utc_ns
+        )
+    tx.session.delete(tx.session.get_one(PublicationRow, publication))
+    return refused
 
 
 def released(tx: Transaction) -> str:
@@ -155,9 +171,10 @@ def reassign(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: int)
     )
     rollout_id = rollout.rollout_id if rollout else _last_rollout(tx)
     candidate, driving = (rollout.digest if rollout else ""), released(tx)
+    chosen = chosen_of(names, standing, rollout_id, plan)
     changed = 0
     for vehicle in vehicles:
-        wanted = assign(vehicle.vehicle_id, names, standing, rollout_id, candidate, driving, plan)
+        wanted = assign(vehicle.vehicle_id in chosen, standing, rollout_id, candidate, driving)
         now = (vehicle.active, vehicle.shadow, vehicle.rollout_id, vehicle.cohort)
         if now == (wanted.active, wanted.shadow, wanted.rollout_id, wanted.cohort.value):
             continue

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetkit.settings import SettingsError
-from rollout_controller.core import advance, assign, share_of
+from rollout_controller.core import advance, assign, chosen_of, share_of
 from rollout_controller.model import Cohort, Evidence, RolloutPlan, Stage, Standing, Totals
 from rollout_controller.settings import load_plan
 
@@ -88,8 +88,10 @@ def test_a_larger_share_holds_every_smaller_one(vehicles: list[str], percent: in
 def test_every_vehicle_drives_a_model_and_only_canaries_the_candidate(
     vehicles: list[str], standing: Standing | None
 ) -> None:
+    chosen = chosen_of(vehicles, standing, "r", PLAN)
+    assert bool(chosen) is (standing is not None)
     for vehicle in vehicles:
-        given_to = assign(vehicle, vehicles, standing, "r", "candidate", "released", PLAN)
+        given_to = assign(vehicle in chosen, standing, "r", "candidate", "released")
         assert given_to.active == ("candidate" if given_to.cohort is Cohort.CANARY else "released")
         assert given_to.shadow == ("candidate" if given_to.cohort is Cohort.SHADOW else "")
         if standing is None:
@@ -102,4 +104,13 @@ def test_the_shipped_plan_is_read_and_a_wrong_one_names_its_field(tmp_path: Path
     wrong = tmp_path / "rollout.yaml"
     wrong.write_text(shipped.read_text().replace("worse_p: 0.01", "worse_p: 2"))
     with pytest.raises(SettingsError, match="worse_p: Input should be less than 1"):
+        load_plan(wrong)
+
+
+@pytest.mark.parametrize("percents", ["[0, 50]", "[50, 150]", "[50, 25]", "[25, 25]"])
+def test_canary_shares_have_to_rise(percents: str, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[3] / "config" / "rollout.yaml"
+    wrong = tmp_path / "rollout.yaml"
+    wrong.write_text(shipped.read_text().replace("canary_percents: [25]", f"canary_percents: {percents}"))
+    with pytest.raises(SettingsError, match="each larger than the one before"):
         load_plan(wrong)

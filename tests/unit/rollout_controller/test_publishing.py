@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
+from fleet.rollout.v1 import rollout_pb2
 from fleet.training.v1 import training_pb2
 from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
 from fleetkit.database import Database
@@ -17,7 +18,7 @@ from fleetloop.ceremony import Trust, hold_ceremony
 from rollout_controller import transactions
 from rollout_controller.metadata import director_files
 from rollout_controller.model import Assignment, Cohort
-from rollout_controller.publishing import RESIGN_AFTER_S, DigestMismatchError, Publisher
+from rollout_controller.publishing import RESIGN_AFTER_S, CosignatureRefusedError, Publisher
 from rollout_controller.store import Base
 
 
@@ -28,10 +29,13 @@ class Orchestrator:
         self._signer = load_key(trust.orchestrator_key)
         self.asked = 0
         self.away = False
+        self.refuses = False
 
     async def sign(self, signed: bytes) -> tuple[str, bytes]:
         if self.away:
             raise ConnectionError("away")
+        if self.refuses:
+            raise CosignatureRefusedError("it did not pass here")
         self.asked += 1
         signature = self._signer.sign(signed)
         return signature.keyid, bytes.fromhex(signature.signature)
@@ -131,10 +135,34 @@ async def test_while_the_orchestrator_is_away_nothing_is_published(repository: R
     assert await repository.publisher.publish_pending()
 
 
-async def test_files_that_changed_after_the_examination_are_refused(repository: Repository) -> None:
-    repository.register("one", digest="0" * 64)
-    with pytest.raises(DigestMismatchError, match="changed after the examination"):
-        await repository.publisher.publish_pending()
+async def test_a_model_whose_files_changed_is_taken_back_and_holds_up_no_other(repository: Repository) -> None:
+    bad = repository.register("one", digest="0" * 64)
+    good = repository.register("two")
+    assert await repository.publisher.publish_pending()  # takes the bad one back
+    assert await repository.publisher.publish_pending()  # lists the good one
+    assert not await repository.publisher.publish_pending()
+    models = Metadata[Targets].from_bytes(repository.publisher.read("1.models.json")).signed
+    assert {path.split("/")[1] for path in models.targets} == {good}
+    changes = repository.database.run_now(lambda tx: transactions.changes_after(tx, 0, ()))
+    (taken_back,) = [c for c in changes if c.stage == rollout_pb2.MODEL_STAGE_ROLLED_BACK]
+    assert taken_back.model_digest == bad
+    assert "changed after the examination" in taken_back.reasons[0]
+
+
+async def test_what_the_orchestrator_does_not_vouch_for_is_taken_back(repository: Repository) -> None:
+    good = repository.register("one")
+    await repository.publisher.publish_pending()
+    repository.register("two")
+    repository.orchestrator.refuses = True
+    assert await repository.publisher.publish_pending()
+    repository.orchestrator.refuses = False
+    assert not await repository.publisher.publish_pending()  # nothing is left to list
+    stages = {
+        change.model_digest: change.stage
+        for change in repository.database.run_now(lambda tx: transactions.changes_after(tx, 0, ()))
+    }
+    assert stages[good] == rollout_pb2.MODEL_STAGE_REGISTERED
+    assert rollout_pb2.MODEL_STAGE_ROLLED_BACK in stages.values()
 
 
 async def test_what_time_makes_stale_is_signed_anew(repository: Repository) -> None:
