@@ -110,6 +110,7 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
                 polled = await self._consumer.getmany(
                     timeout_ms=_POLL_MS, max_records=self._settings.detector_poll_records
                 )
+                self._observe_lag()  # what is in hand counts as lag: hanging on it must not look like having no work
                 await self._handle(polled)
                 self._observe_lag()
                 if self._consumer.assignment() and not self._unprepared:
