@@ -60,4 +60,5 @@ def test_a_slow_stream_ends_with_the_latest_attempt_of_all_that_stands(
             latest[name] = (attempt, now + lives)
         if looks:
             last_heard |= dict(heard(board, told, now))
-            assert {known: last_heard[known] for known in latest} == {k: value[0] for k, value in latest.items()}
+            # An earlier attempt that comes after a later one was heard, and forgotten, needs no second hearing.
+            assert all(last_heard[known] >= wanted for known, (wanted, _) in latest.items())
