@@ -10,19 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fleetdomain.clips import ClipError, Drive, DriveInfo, DriveWriter, read_drive
     from fleetloop.clients.producer import Acknowledgement, RefusedError, TelemetryProducer, connect_producer
     from fleetloop.clients.subscriber import watch_models
     from fleetloop.running import RunningFleet
 
 __all__ = [
     "Acknowledgement",
+    "ClipError",
+    "Drive",
+    "DriveInfo",
+    "DriveWriter",
     "RefusedError",
     "RunningFleet",
     "TelemetryProducer",
     "connect_producer",
+    "read_drive",
     "watch_models",
 ]
 _HOMES = {
+    **dict.fromkeys(("ClipError", "Drive", "DriveInfo", "DriveWriter", "read_drive"), "fleetdomain.clips"),
     "Acknowledgement": "fleetloop.clients.producer",
     "RefusedError": "fleetloop.clients.producer",
     "RunningFleet": "fleetloop.running",
