@@ -108,6 +108,15 @@ async def handled(
     event.ack()
 
 
+STALLED_AFTER_S = 12.0
+"""A worker that was assigned its partitions after a kill sometimes fetches nothing for minutes. Leaving the group and
+coming back helps at once, so that is not left to the liveness probe's patience."""
+
+
+class StreamStalledError(Exception):
+    """The worker is ready, messages wait, and it has committed nothing for `STALLED_AFTER_S`."""
+
+
 class StreamWatch:
     """Lag and progress of a Faust worker, which has no lag gauge of its own. A stuck worker is a dead one."""
 
@@ -119,6 +128,7 @@ class StreamWatch:
         self._committed: dict[Any, int] = {}
         self._lag = 0
         self._progress_ns = clock.monotonic_ns()
+        self._busy_ns = 0
         self.assigned = False
 
     def observe(self) -> None:
@@ -141,8 +151,17 @@ class StreamWatch:
 
     def problem(self) -> str | None:
         """Why the worker counts as stuck, or None."""
-        idle_s = ns_to_seconds(self._clock.monotonic_ns() - self._progress_ns)
-        if self._lag > 0 and idle_s > self._stuck_after_s:
+        return self._complaint(self._progress_ns, self._stuck_after_s)
+
+    def stall(self) -> str | None:
+        """Why the worker counts as stalled, or None. Restoring tables and rebalancing take what they take."""
+        if self._app.rebalancing or not self._app.tables.actives_ready:
+            self._busy_ns = self._clock.monotonic_ns()
+        return self._complaint(max(self._progress_ns, self._busy_ns), STALLED_AFTER_S)
+
+    def _complaint(self, since_ns: int, after_s: float) -> str | None:
+        idle_s = ns_to_seconds(self._clock.monotonic_ns() - since_ns)
+        if self._lag > 0 and idle_s > after_s:
             return f"{self._lag} messages behind and no commit for {idle_s:.0f} s"
         return None
 
@@ -158,6 +177,9 @@ async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, c
             if app.crashed:
                 raise app.crash_reason or RuntimeError("the faust app crashed")
             watch.observe()
+            stall = watch.stall()
+            if stall is not None:
+                raise StreamStalledError(stall)
             with suppress(TimeoutError):
                 await asyncio.wait_for(runtime.stopping.wait(), 1.0)
     finally:
