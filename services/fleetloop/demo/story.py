@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import signal
 import time
@@ -209,16 +208,9 @@ class _Story:
         cpu: dict[str, Any] = dict(self._run.supervisor.cpu_seconds())
         for helper in (*self._helpers, *self._fleet.processes):
             cpu[helper.name] = helper.measure()
-        cpu["training jobs"] = self._training_cpu_s()
         self._account.cpu_s = cpu
         simulated_s = sum(driven.seconds * self._plan.vehicles for driven in self._account.drives)
         self._account.simulated_rate = simulated_s / self._driving_s if self._driving_s else 0.0
-
-    def _training_cpu_s(self) -> float:
-        total = 0.0
-        for path in (self._folder / "state" / "training_orchestrator" / "runs").glob("*/result.json"):
-            total += float(json.loads(path.read_text()).get("cpu_s", 0.0))
-        return total
 
     def close(self) -> None:
         """Ends what the demo started beside the services."""
