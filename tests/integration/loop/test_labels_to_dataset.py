@@ -8,8 +8,10 @@ import io
 import signal
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 import lance
@@ -33,6 +35,7 @@ from fleetloop.shipped import config_folder
 
 SCHEMA = load_task_schema(config_folder() / "tasks.yaml")
 S = 10**9
+T = TypeVar("T")
 CHOICES = ["plain", "held", "none"]
 
 
@@ -79,6 +82,18 @@ def question(objects: Objects, dataset: str, number: int) -> Event:
     return event_of(LABEL_TASK, sample_id, task_id, message, time.time_ns())
 
 
+async def patiently(call: Callable[[], Awaitable[T]], deadline: float) -> T:
+    """The same request again until the desk answers, as a client does whose connection broke."""
+    while True:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise
+            assert time.monotonic() < deadline, error.details()
+            await asyncio.sleep(0.5)
+
+
 async def label_all(run: EmbeddedRun, name: str, project: str, right: dict[str, str], kills: list[int]) -> int:
     """One labeller answers every task of a project; the desk is SIGKILLed after the answers numbered in `kills`."""
     authority = CertificateAuthority.open(run.layout.identities / "authority", fleet="demo", now=datetime.now(UTC))
@@ -86,26 +101,23 @@ async def label_all(run: EmbeddedRun, name: str, project: str, right: dict[str, 
     answered = 0
     async with open_channel(run.fleet.address("label_desk"), person.ca, person.cert, person.key) as channel:
         desk = label_pb2_grpc.LabelServiceStub(channel)
-        deadline = time.monotonic() + 60
+        ask = label_pb2.LeaseTaskRequest(project=project, lease_s=30)
+        deadline = time.monotonic() + 90
         while answered < len(right):
             assert time.monotonic() < deadline, f"{name} answered {answered} of {len(right)}"
-            try:
-                leased = await desk.LeaseTask(label_pb2.LeaseTaskRequest(project=project, lease_s=30), timeout=5)
-                if not leased.assignment.lease_id:
-                    await asyncio.sleep(0.2)
-                    continue
-                task = leased.assignment.task
-                request = label_pb2.SubmitLabelRequest(
-                    request_id=uuid.uuid4().hex,
-                    task_id=task.task_id,
-                    lease_id=leased.assignment.lease_id,
-                    answers={"stop_sign": right[task.provenance.sample_id]},
-                )
-                for _ in range(2):  # a repeat of a request has no further effect
-                    await desk.SubmitLabel(request, timeout=5)
-            except grpc.aio.AioRpcError:
-                await asyncio.sleep(0.5)
+            leased = await patiently(lambda: desk.LeaseTask(ask, timeout=5), deadline)
+            if not leased.assignment.lease_id:
+                await asyncio.sleep(0.2)
                 continue
+            task = leased.assignment.task
+            request = label_pb2.SubmitLabelRequest(
+                request_id=uuid.uuid4().hex,
+                task_id=task.task_id,
+                lease_id=leased.assignment.lease_id,
+                answers={"stop_sign": right[task.provenance.sample_id]},
+            )
+            for _ in range(2):  # a repeat of a request has no further effect
+                await patiently(lambda: desk.SubmitLabel(request, timeout=5), deadline)  # noqa: B023
             answered += 1
             if answered in kills:
                 await asyncio.to_thread(run.supervisor.wait_ready, 60)
