@@ -13,11 +13,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fleetdomain.archive_rows import BATCH_COLUMN_NAMES, from_table, to_table
+from fleetdomain.archive_rows import APPENDED, BATCH_COLUMN_NAMES, from_table, to_table
 from fleetdomain.frames import FrameBatch
 from fleetkit.objects import Objects
 
@@ -75,9 +76,14 @@ def list_files(objects: Objects, fleet_id: str, partition: int | None = None) ->
     return sorted(found, key=_place)
 
 
-def write_file(batches: Sequence[tuple[int, FrameBatch]], footer: Footer) -> bytes:
-    """A file's bytes from (offset, batch). Raises ValueError when a signal comes in two kinds."""
-    table = to_table(batches)
+def write_file(
+    batches: Sequence[tuple[int, FrameBatch]], footer: Footer, appended_ms: Mapping[int, int] | None = None
+) -> bytes:
+    """A file's bytes from (offset, batch) and the broker's time of each by offset.
+
+    Raises ValueError when a signal comes in two kinds.
+    """
+    table = to_table(batches, appended_ms)
     metadata = {_FOOTER: json.dumps(asdict(footer), separators=(",", ":")).encode()}
     sink = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", row_group_size=_ROWS_PER_GROUP)
@@ -109,6 +115,20 @@ def read_file(
         columns = [*BATCH_COLUMN_NAMES, *(path for path in sorted(signals) if path in there)]
         source = _source(objects, address)
     yield from from_table(pq.read_table(source, columns=columns))
+
+
+def read_appended(objects: Objects, address: str, footer: Footer) -> Mapping[int, int]:
+    """Offset -> when the broker appended that batch, ms. Between the footer's times where the file does not say."""
+    source = _source(objects, address)
+    if APPENDED not in pq.read_schema(source).names:
+        span = max(1, footer.last_offset - footer.first_offset)
+        ms = footer.last_appended_ms - footer.first_appended_ms
+        offsets = range(footer.first_offset, footer.last_offset + 1)
+        return {o: footer.first_appended_ms + ms * (o - footer.first_offset) // span for o in offsets}
+    table = pq.read_table(_source(objects, address), columns=["offset", APPENDED])
+    offsets_read, first = np.unique(table["offset"].to_numpy(), return_index=True)
+    times = table[APPENDED].to_numpy()[first]
+    return dict(zip(offsets_read.tolist(), times.tolist(), strict=True))
 
 
 def read_archive(

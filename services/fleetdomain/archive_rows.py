@@ -9,7 +9,7 @@ signals touches three columns, and a batch is a slice of consecutive rows that b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ BATCH_COLUMNS = (
 )
 _WORD_COLUMNS = ("vehicle", "fleet", "boot", "utc_source", "model", "shadow_model")
 BATCH_COLUMN_NAMES = tuple(field.name for field in BATCH_COLUMNS)
+APPENDED = "appended_ms"
+"""When the broker appended the batch. Files from before this column was written lack it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,11 @@ def kind_of(column: Column) -> str:
     return ("words" if column.dictionary else column.values.dtype.str) + ragged
 
 
-def to_table(batches: Sequence[tuple[int, FrameBatch]]) -> pa.Table:
+def to_table(batches: Sequence[tuple[int, FrameBatch]], appended_ms: Mapping[int, int] | None = None) -> pa.Table:
     """One table of (offset in the log, batch), in that order. A column without a single instant leaves no trace.
 
-    Raises ValueError when a signal has two kinds (`kind_of`).
+    `appended_ms` says by offset when the broker appended each. Raises ValueError when a signal has two kinds
+    (`kind_of`).
     """
     clocks: list[tuple[int, FrameBatch, int, npt.NDArray[np.int64]]] = []
     segments: dict[str, list[_Segment]] = {}
@@ -84,6 +87,10 @@ def to_table(batches: Sequence[tuple[int, FrameBatch]]) -> pa.Table:
             segments.setdefault(path, []).append(_Segment(start, count, column))
     columns = _batch_columns(clocks)
     fields = list(BATCH_COLUMNS)
+    if appended_ms is not None:
+        times = np.array([appended_ms[offset] for offset, _, _, _ in clocks], np.int64)
+        fields.append(pa.field(APPENDED, pa.int64()))
+        columns.append(pa.array(np.repeat(times, [len(instants) for _, _, _, instants in clocks])))
     for path in sorted(segments):
         field, values = _signal_column(path, segments[path], rows)
         fields.append(field)
@@ -104,7 +111,8 @@ def from_table(table: pa.Table) -> Iterator[tuple[int, FrameBatch]]:
     times, starts = _numpy(table["t_mono_ns"]), _numpy(table["start_mono_ns"])
     utc, sequences = _numpy(table["start_utc_ns"]), _numpy(table["sequence"])
     words = {name: _words_of(table[name]) for name in _WORD_COLUMNS}
-    signals = [_Reader(field, table[field.name]) for field in table.schema if field.name not in BATCH_COLUMN_NAMES]
+    own = {*BATCH_COLUMN_NAMES, APPENDED}
+    signals = [_Reader(field, table[field.name]) for field in table.schema if field.name not in own]
     changes = np.flatnonzero((np.diff(offsets) != 0) | (np.diff(clocks) != 0)) + 1
     bounds = [0, *changes.tolist(), table.num_rows]
     at = 0

@@ -81,6 +81,7 @@ class OpenFile:
         self.first_offset = first_offset
         self.last_offset = first_offset - 1
         self.batches: list[tuple[int, FrameBatch]] = []
+        self.appended_ms: dict[int, int] = {}
         self.size_bytes = 0
         self._seen = seen
         self._own = SeenBatches()
@@ -122,6 +123,7 @@ class OpenFile:
             return False
         self._own.add(batch.vehicle_id, boot, number, number, arrival.appended_ms)
         self.batches.append((arrival.offset, batch))
+        self.appended_ms[arrival.offset] = arrival.appended_ms
         self._kinds.update({path: kind_of(column) for path, column in batch.columns.items() if column.rows()})
         self._count(batch)
         return True

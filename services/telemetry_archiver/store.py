@@ -34,7 +34,7 @@ class Archive:
 
     def close(self, partition: int, file: OpenFile) -> int | None:
         """Creates the file and returns its size; None when there is one of that name: what was read is void."""
-        content = write_file(file.batches, file.footer())
+        content = write_file(file.batches, file.footer(), file.appended_ms)
         address = address_of(self._fleet_id, partition, file.first_offset)
         return len(content) if self._objects.put_once(address, content) else None
 

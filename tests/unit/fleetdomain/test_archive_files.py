@@ -16,6 +16,7 @@ from fleetdomain.archive_files import (
     VehicleTotals,
     address_of,
     list_files,
+    read_appended,
     read_archive,
     read_file,
     read_footer,
@@ -95,11 +96,24 @@ def batches(draw: st.DrawFn) -> FrameBatch:
 def test_any_batches_come_back_from_a_file(tmp_path_factory: pytest.TempPathFactory, sent: list[FrameBatch]) -> None:
     numbered = [(7 + 3 * number, batch) for number, batch in enumerate(sent)]
     objects = Objects(tmp_path_factory.mktemp("archive").as_uri())
-    objects.put_once("f/telemetry/0/0.parquet", write_file(numbered, Footer(0, 99, 1, 2, 0, 0)))
+    appended = {offset: offset * 1000 for offset, _ in numbered}
+    objects.put_once("f/telemetry/0/0.parquet", write_file(numbered, Footer(0, 99, 1, 2, 0, 0), appended))
     for found in (list(from_table(to_table(numbered))), list(read_file(objects, "f/telemetry/0/0.parquet"))):
         assert [offset for offset, _ in found] == [offset for offset, _ in numbered]
         for (_, read), (_, batch) in zip(found, numbered, strict=True):
             assert_same(read, batch)
+
+
+def test_the_brokers_times_come_back_and_are_guessed_where_a_file_lacks_them(tmp_path: Path) -> None:
+    objects, sent = Objects(tmp_path.as_uri()), [(offset, simple("v", offset)) for offset in (10, 14, 20)]
+    footer = Footer(10, 20, 5000, 6000, 0, 0)
+    known = {10: 5000, 14: 5007, 20: 6000}
+    objects.put_once("new", write_file(sent, footer, known))
+    objects.put_once("old", write_file(sent, footer))
+    assert read_appended(objects, "new", footer) == known
+    guessed = read_appended(objects, "old", footer)
+    assert [guessed[offset] for offset in known] == [5000, 5400, 6000]
+    assert [offset for offset, _ in read_file(objects, "new", {"Speed"})] == [10, 14, 20]
 
 
 def simple(vehicle: str, sequence: int) -> FrameBatch:
