@@ -7,12 +7,23 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 import pytest
+import yaml
+from tests.integration.loop.small_training import write_small_training
 from tests.integration.loop.topics import Topics
 
 from fleetloop.embedded import EmbeddedRun, embedded_run
 from fleetloop.shipped import config_folder
 
-SERVICES = ["campaign_keeper", "label_router", "fleet_monitor", "label_desk", "dataset_curator"]
+SERVICES = [
+    "campaign_keeper",
+    "label_router",
+    "fleet_monitor",
+    "label_desk",
+    "dataset_curator",
+    "training_orchestrator",
+    "rollout_controller",
+]
+PLAN = {"shadow_percent": 50, "shadow_frames": 100, "canary_percents": [50], "canary_km": 10}
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +34,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
     shutil.copytree(config_folder(), config)
     curation = (config / "curation.yaml").read_text()
     (config / "curation.yaml").write_text(curation.replace("commit_samples: 200", "commit_samples: 12"))
-    more = {"label_desk": {"FLEETLOOP_UNDO_WINDOW_S": "0.5"}}
+    write_small_training(config)
+    plan = yaml.safe_load((config / "rollout.yaml").read_text())
+    (config / "rollout.yaml").write_text(yaml.safe_dump(plan | PLAN))
+    more = {"label_desk": {"FLEETLOOP_UNDO_WINDOW_S": "0.5"}, "rollout_controller": {"FLEETLOOP_TICK_S": "0.5"}}
     with embedded_run(
         folder, now=datetime.now(UTC), services=SERVICES, config_dir=config, more_env=more, ready_within_s=120
     ) as running:

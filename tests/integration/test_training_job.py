@@ -1,0 +1,87 @@
+"""The whole training job under torchrun, killed and started again: it makes the model that it would have made.
+
+The launcher is the orchestrator's own. What is promised is train.py's: every batch depends on the seed and the step's
+number alone. So, where no time limit cuts the schedule, the killed job and one that was left alone export the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from tests.unit.perception.nets import RECIPE
+from tests.unit.perception.test_job import folder_with
+
+from fleetdomain.artifacts import VEHICLE_FILES
+from perception.job import main
+from training_orchestrator.jobs import TorchrunJobs
+
+
+def until(what: str, ask: Callable[[], object], within_s: float = 90.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not ask():
+        assert time.monotonic() < deadline, f"{what} did not happen within {within_s:.0f} s"
+        time.sleep(0.02)
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "progress.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cmdline()[-1:] == [str(folder)]:
+                found.append(process)
+    return found
+
+
+def test_a_job_killed_under_torchrun_goes_on_and_exports_the_same_bytes(tmp_path: Path) -> None:
+    alone = folder_with(tmp_path)
+    longer = RECIPE.model_copy(update={"steps": 240})
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(longer.model_dump_json())))
+    jobs = TorchrunJobs(tmp_path / "runs", "perception.job", nice=0)
+    request = json.loads((alone / "request.json").read_text())
+    killed = jobs.folder("run-1")
+
+    assert jobs.launch("run-1", request)
+    until("training", lambda: any(line["stage"] == "train" for line in lines_of(killed)))
+    assert not jobs.launch("run-1", request), "a second launch is refused while the first lives"
+    _signal(killed, signal.SIGSTOP)  # so that a checkpoint is due at once: there is one every 5 s
+    time.sleep(5.1)
+    _signal(killed, signal.SIGCONT)
+    until("a checkpoint", (killed / "checkpoint" / "checkpoint.safetensors").exists)
+    jobs.end("run-1")
+    until("death", lambda: not jobs.look("run-1", time.time_ns()).running)
+    assert jobs.look("run-1", time.time_ns()).result is None, "it was killed before its end"
+    trained = [line["step"] for line in lines_of(killed) if line["stage"] == "train"]
+
+    assert jobs.launch("run-1", request)
+    assert main(["--run-dir", str(alone)]) == 0  # meanwhile, the one that nobody kills
+    until("a result", (killed / "result.json").exists)
+    until("its end", lambda: not jobs.starting("run-1") and not jobs._children)
+    lines = lines_of(killed)
+    again = max(place for place, line in enumerate(lines) if line["stage"] == "read")
+    resumed = [line["step"] for line in lines[again:] if line["stage"] == "train"]
+    assert trained[0] < resumed[0] <= 240, "it went on, and did not begin anew"
+
+    results = [json.loads((folder / "result.json").read_text()) for folder in (killed, alone)]
+    assert results[0] == results[1]
+    for name in (*VEHICLE_FILES, "model.safetensors"):
+        assert (killed / "model" / name).read_bytes() == (alone / "model" / name).read_bytes(), name
+
+
+def _signal(folder: Path, number: signal.Signals) -> None:
+    for process in processes_of(folder):
+        os.kill(process.pid, number)
