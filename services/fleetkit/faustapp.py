@@ -17,7 +17,7 @@ import faust
 from faust.types import EventT
 
 from fleetkit.clock import Clock, ns_to_seconds
-from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError
+from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError, broker_tls
 from fleetkit.lifecycle import EXIT_BROKEN_DEPENDENCY, Runtime
 from fleetkit.logs import get_logger
 from fleetkit.metrics import CONSUMER_LAG, DEAD_LETTERS, LAST_COMMIT, MESSAGES
@@ -35,7 +35,10 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
     credentials = None
     if settings.kafka_username:
         credentials = faust.SASLCredentials(
-            username=settings.kafka_username, password=settings.kafka_password, mechanism="SCRAM-SHA-512"
+            username=settings.kafka_username,
+            password=settings.kafka_password,
+            mechanism="SCRAM-SHA-512",
+            ssl_context=broker_tls(settings),
         )
     servers = settings.kafka_bootstrap_servers.split(",")
     return faust.App(

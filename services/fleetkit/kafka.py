@@ -8,6 +8,7 @@ the process, because a consumer that goes on would leave a gap.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -58,15 +59,23 @@ def connection_options(settings: ServiceSettings) -> dict[str, Any]:
         "bootstrap_servers": settings.kafka_bootstrap_servers,
     }
     if settings.kafka_username:
+        context = broker_tls(settings)
         options |= {
-            "security_protocol": "SASL_SSL" if settings.tls_ca else "SASL_PLAINTEXT",
+            "security_protocol": "SASL_SSL" if context else "SASL_PLAINTEXT",
             "sasl_mechanism": "SCRAM-SHA-512",
             "sasl_plain_username": settings.kafka_username,
             "sasl_plain_password": settings.kafka_password,
         }
-        if settings.tls_ca:
-            options["ssl_context"] = create_ssl_context(cafile=str(settings.tls_ca))
+        if context:
+            options["ssl_context"] = context
     return options
+
+
+def broker_tls(settings: ServiceSettings) -> ssl.SSLContext | None:
+    """How brokers are checked: against their own CA where one is named, such as Strimzi's, else the fleet's."""
+    authority = settings.kafka_ca or settings.tls_ca
+    context: ssl.SSLContext | None = create_ssl_context(cafile=str(authority)) if authority else None
+    return context
 
 
 class KafkaPublisher:

@@ -28,6 +28,9 @@ class ServiceSettings(BaseSettings):
     kafka_bootstrap_servers: str = Field(description="host:port of brokers, separated by commas.")
     kafka_username: str = Field("", description="SCRAM-SHA-512 user; empty: no authentication.")
     kafka_password: str = Field("", repr=False, description="Password of that user.")
+    kafka_ca: Path | None = Field(
+        None, description="PEM file of the CA that brokers are checked against, with a user; none: tls_ca."
+    )
     instance_id: str = Field(
         "",
         description="Name of this process among its kind; a restart under it takes its partitions back at once. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -98,13 +99,18 @@ def _dead_letters_of(topic: Topic) -> Topic:
     )
 
 
-async def create_topics(bootstrap_servers: str, topics: Mapping[str, Topic], replication: int = 1) -> list[str]:
-    """Creates what is missing and returns the new names.
+async def create_topics(
+    bootstrap_servers: str,
+    topics: Mapping[str, Topic],
+    replication: int = 1,
+    options: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Creates what is missing and returns the new names. `options` say how the client is known to the broker.
 
     Raises TopicCatalogueError when a topic exists with another number of partitions: that never changes in
     place, because keys would move; a new topic version is the way.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    admin = AIOKafkaAdminClient(**{**(options or {}), "bootstrap_servers": bootstrap_servers})
     await admin.start()
     try:
         existing = set(await admin.list_topics())

@@ -1,8 +1,9 @@
-"""A step of `fleetloop up`: create what the topic catalogue lists, once the broker answers.
+"""A step of `fleetloop up` and of the chart: create what the topic catalogue lists, once the broker answers.
 
-python -m fleetloop.create_topics BOOTSTRAP_SERVERS CATALOGUE
+python -m fleetloop.create_topics BOOTSTRAP_SERVERS [CATALOGUE]
 
-FLEETLOOP_REPLICATION_FACTOR says how many brokers hold each message; 1 unless set.
+FLEETLOOP_REPLICATION_FACTOR says how many brokers hold each message; 1 unless set. FLEETLOOP_KAFKA_USERNAME,
+FLEETLOOP_KAFKA_PASSWORD and FLEETLOOP_KAFKA_CA are as for services.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import os
 import sys
 from pathlib import Path
 
+from fleetkit.kafka import connection_options
+from fleetkit.settings import ServiceSettings
 from fleetkit.topics import TopicCatalogueError, create_topics, load_topics
+from fleetloop.shipped import topic_catalogue
 
 
 def main() -> None:
-    bootstrap_servers, catalogue = sys.argv[1], Path(sys.argv[2])
+    bootstrap_servers = sys.argv[1]
+    catalogue = Path(sys.argv[2]) if len(sys.argv) > 2 else topic_catalogue()
     try:
         replication = int(os.environ.get("FLEETLOOP_REPLICATION_FACTOR", "1"))
-        made = asyncio.run(create_topics(bootstrap_servers, load_topics(catalogue), replication))
+        options = connection_options(ServiceSettings(kafka_bootstrap_servers=bootstrap_servers))
+        made = asyncio.run(create_topics(bootstrap_servers, load_topics(catalogue), replication, options))
     except (TopicCatalogueError, ValueError) as error:
         sys.exit(str(error))
     print(f"created {len(made)} topics: {', '.join(sorted(made))}" if made else "all topics are there")
