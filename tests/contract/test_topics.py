@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleetdomain import topics as names
+from fleetkit.clock import SystemClock
 from fleetkit.topics import DLQ_SUFFIX, Topic, load_topics
 
 CATALOGUE = load_topics(Path(__file__).parents[2] / "protos" / "topics.yaml")
@@ -32,3 +33,32 @@ def test_dead_letters_have_room_for_the_headers_that_say_why() -> None:
         dead = CATALOGUE.get(topic.name + DLQ_SUFFIX)
         if dead is not None:
             assert dead.max_bytes > topic.max_bytes
+
+
+def read_through_an_inbox() -> dict[str, set[str]]:
+    """Topics by the service that consumes them with an inbox."""
+    curator, keeper, desk, orchestrator, rollout = (
+        importlib.import_module(f"{package}.stream")
+        for package in (
+            "dataset_curator",
+            "campaign_keeper",
+            "label_desk",
+            "training_orchestrator",
+            "rollout_controller",
+        )
+    )
+    clock = SystemClock()
+    return {
+        "dataset-curator": set(curator.effects(clock)),
+        "campaign-keeper": set(keeper.effects(clock)),
+        "label-desk": set(desk.EFFECTS),
+        "training-orchestrator": set(orchestrator.EFFECTS),
+        "rollout-controller": set(rollout.effects("demo", None, clock)),
+    }
+
+
+def test_who_consumes_a_topic_is_among_its_readers_and_has_somewhere_to_bury() -> None:
+    """Readers in the catalogue become rights in Kafka: one that is missing there is refused by a real broker."""
+    for service, consumed in read_through_an_inbox().items():
+        assert consumed == {topic.name for topic in EVENTS if service in topic.readers}, service
+        assert all(name + DLQ_SUFFIX in CATALOGUE for name in consumed), service
