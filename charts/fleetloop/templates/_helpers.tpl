@@ -10,10 +10,55 @@ app.kubernetes.io/part-of: fleetloop
 {{ .root.Release.Name }}-{{ .name }}
 {{- end }}
 
+{{/* The image. Call with a dict of root and image (empty: the one for all). */}}
+{{- define "fleetloop.image" -}}
+{{- $image := .root.Values.image -}}
+{{ printf "%s%s:%s" $image.registry (default $image.name .image) (default .root.Chart.AppVersion $image.tag) }}
+{{- end }}
+
+{{/* True when objects lie on a volume. */}}
+{{- define "fleetloop.objectsOnVolume" -}}
+{{- if hasPrefix "file://" .Values.objectsUrl -}}true{{- end -}}
+{{- end }}
+
+{{/* What every container of ours may do. */}}
+{{- define "fleetloop.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* What every pod of ours may do. */}}
+{{- define "fleetloop.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* How one component, or the topics job, is known to Kafka. Call with a dict of root and name. */}}
+{{- define "fleetloop.kafkaUser" -}}
+{{- $secret := include "fleetloop.name" . | printf "%s-kafka" -}}
+- name: FLEETLOOP_KAFKA_USERNAME
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: username}}
+- name: FLEETLOOP_KAFKA_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: password}}
+{{- if .root.Values.kafka.caSecret }}
+- {name: FLEETLOOP_KAFKA_CA, value: /kafka/ca.crt}
+{{- end }}
+{{- end }}
+
+{{/* The brokers' CA as a volume. */}}
+{{- define "fleetloop.kafkaCa" -}}
+name: kafka
+secret: {secretName: {{ .Values.kafka.caSecret }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+
 {{/* Environment that every component has. */}}
 {{- define "fleetloop.env" -}}
 {{- $root := .root -}}
-{{- $snake := replace "-" "_" .name -}}
 - {name: FLEETLOOP_FLEET_ID, value: {{ $root.Values.fleetId | quote }}}
 - {name: FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS, value: {{ $root.Values.kafka.bootstrapServers | quote }}}
 - {name: FLEETLOOP_GRPC_LISTEN, value: "0.0.0.0:9000"}
@@ -33,11 +78,8 @@ app.kubernetes.io/part-of: fleetloop
 - name: FLEETLOOP_{{ $other | replace "-" "_" | upper }}_ADDRESS
   value: {{ printf "%s-%s:9000" $root.Release.Name $other | quote }}
 {{- end }}
-{{- if $root.Values.kafka.authentication }}
-- name: FLEETLOOP_KAFKA_USERNAME
-  valueFrom: {secretKeyRef: {name: {{ printf "%s-%s-kafka" $root.Release.Name .name }}, key: username}}
-- name: FLEETLOOP_KAFKA_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ printf "%s-%s-kafka" $root.Release.Name .name }}, key: password}}
+{{- if and $root.Values.kafka.authentication .component.kafka }}
+{{ include "fleetloop.kafkaUser" . }}
 {{- end }}
 {{- if $root.Values.database.existingSecret }}
 - name: FLEETLOOP_DATABASE_URL
@@ -51,6 +93,13 @@ app.kubernetes.io/part-of: fleetloop
 {{- end }}
 {{- if .component.pagePort }}
 - {name: FLEETLOOP_PAGE_LISTEN, value: {{ printf "0.0.0.0:%d" (int .component.pagePort) | quote }}}
+- {name: FLEETLOOP_USER_HEADER, value: {{ $root.Values.console.userHeader | quote }}}
+- {name: FLEETLOOP_PAGE_ORIGIN, value: {{ $root.Values.console.origin | quote }}}
+{{- end }}
+{{- if .component.threads }}
+{{- range tuple "OMP_NUM_THREADS" "OPENBLAS_NUM_THREADS" "MKL_NUM_THREADS" "POLARS_MAX_THREADS" }}
+- {name: {{ . }}, value: {{ $.component.threads | quote }}}
+{{- end }}
 {{- end }}
 {{- range $variable, $value := .component.env }}
 - {name: {{ $variable }}, value: {{ $value | quote }}}

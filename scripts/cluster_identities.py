@@ -1,0 +1,107 @@
+"""Makes what an installation on Kubernetes needs to know itself by, as manifests for `kubectl apply -f -`.
+
+python scripts/cluster_identities.py --dir identities --fleet demo --release fleet --namespace fleetloop
+
+In --dir, on a machine that is kept safe, it makes or finds the fleet's own authority and holds the signing ceremony.
+The manifests are a certificate for each component with the names that the chart gives it, the two online signing
+keys, the trust that vehicles are born with, and who is admitted: `fleetloop vehicles enrol ... --dir` writes there,
+then run this again. With --cert-manager the certificates are left to it: it gets the authority as the secret of a CA
+issuer. Repeating it changes nothing but certificates in the last third of their life.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fleetkit.pki import CertificateAuthority, IdentityKind, PkiError
+from fleetloop.ceremony import hold_ceremony
+from fleetloop.layout import RunLayout
+from fleetloop.services import SERVICES
+
+_SPEAK_TO_VEHICLES = ("telemetry-gateway", "rollout-controller")
+_EMPTY_REGISTER = '{"format": 1, "admitted": []}\n'
+
+
+def cluster_names(release: str, namespace: str, component: str) -> list[str]:
+    """Under which names a component is called in a cluster; localhost is `kubectl port-forward`."""
+    name = f"{release}-{component}"
+    in_namespace = f"{name}.{namespace}"
+    return [name, in_namespace, f"{in_namespace}.svc", f"{in_namespace}.svc.cluster.local", "localhost", "127.0.0.1"]
+
+
+def manifests(
+    layout: RunLayout,
+    fleet: str,
+    release: str,
+    namespace: str,
+    hosts: Sequence[str],
+    cert_manager: bool,
+    now: datetime,
+) -> Iterator[dict[str, Any]]:
+    """One object after the other. `hosts` are the names that vehicles use. PkiError for a bad name or folder."""
+
+    def named(kind: str, name: str, data: dict[str, str]) -> dict[str, Any]:
+        key = "data" if kind == "ConfigMap" else "stringData"
+        return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, key: data}
+
+    authority = CertificateAuthority.open(layout.identities / "authority", fleet=fleet, now=now)
+    if cert_manager:
+        key = (authority.ca_path.parent / "ca.key").read_text()
+        yield named("Secret", f"{release}-ca", {"tls.crt": authority.ca_path.read_text(), "tls.key": key})
+        yield {
+            "apiVersion": "cert-manager.io/v1",
+            "kind": "Issuer",
+            "metadata": {"name": f"{release}-ca", "namespace": namespace},
+            "spec": {"ca": {"secretName": f"{release}-ca"}},
+        }
+    for entry in () if cert_manager else SERVICES:
+        outside = hosts if entry.label in _SPEAK_TO_VEHICLES else ()
+        names = [*cluster_names(release, namespace, entry.label), *outside]
+        folder = layout.identities / "cluster" / namespace / release / entry.label
+        issued = authority.issue(IdentityKind.SERVICE, entry.label, folder, now=now, hosts=names)
+        files = {"ca.crt": issued.ca, "tls.crt": issued.cert, "tls.key": issued.key}
+        yield named(
+            "Secret", f"{release}-{entry.label}-tls", {name: path.read_text() for name, path in files.items()}
+        )
+    trust = hold_ceremony(layout.signing, now)
+    online = {path.name: path.read_text() for path in (trust.orchestrator_key, trust.rollout_key)}
+    yield named("Secret", f"{release}-signing", online)
+    files = {f"{path.parent.name}.{path.name}": path for path in trust.folder.glob("*/*.json")}
+    yield named("ConfigMap", f"{release}-trust", {name: path.read_text() for name, path in sorted(files.items())})
+    register = layout.vehicle_register
+    admitted = register.read_text() if register.exists() else _EMPTY_REGISTER
+    yield named("ConfigMap", f"{release}-vehicles", {"vehicles.json": admitted})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--dir", type=Path, required=True, help="folder of the authority, the ceremony and the register"
+    )
+    parser.add_argument("--fleet", default="demo", help="fleetId of the chart")
+    parser.add_argument("--release", default="fleet", help="name of the Helm release")
+    parser.add_argument("--namespace", default="default", help="namespace of the release")
+    parser.add_argument("--host", action="append", default=[], help="name that vehicles use; may be repeated")
+    parser.add_argument("--cert-manager", action="store_true", help="make the issuer's secret, no certificates")
+    said = parser.parse_args()
+    layout = RunLayout.at(said.dir)
+    try:
+        objects = list(
+            manifests(
+                layout, said.fleet, said.release, said.namespace, said.host, said.cert_manager, datetime.now(UTC)
+            )
+        )
+    except PkiError as error:
+        sys.exit(f"{error}.")
+    yaml.safe_dump_all(objects, sys.stdout, sort_keys=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Says what each component may do in Kafka, from the topic catalogue: no more than it needs.
+
+python scripts/kafka_users.py                                       a line for each rule: user, resource, operations
+python scripts/kafka_users.py --strimzi my-kafka --release fleet    KafkaUser objects, for `kubectl apply -f -`
+
+A user's name is the component's, and `topics` for the chart's job that creates topics. Strimzi names a user like its
+object, <release>-<component>-kafka, and puts the password into a secret of that name: so the chart finds it, told
+`kafka.usersByStrimzi=true`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from fleetkit.topics import DLQ_SUFFIX, Topic, load_topics
+from fleetloop.services import SERVICES
+from fleetloop.shipped import topic_catalogue
+
+TOPICS_JOB = "topics"
+"""The user of the chart's job that creates topics."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rule:
+    """What a user may do with one resource."""
+
+    user: str
+    kind: str
+    """topic or group."""
+    name: str
+    """"*" is every one."""
+    operations: tuple[str, ...]
+
+
+def rules(topics: Mapping[str, Topic]) -> Iterator[Rule]:
+    """All rules of all users, in order: a service's topics, their dead letters, and the group of its own name."""
+    names = {entry.label for entry in SERVICES}
+    allowed: dict[tuple[str, str], set[str]] = {}
+    for topic in topics.values():
+        for writer in topic.owner.replace(" and ", ",").split(","):
+            allowed.setdefault((writer.strip(), topic.name), set()).add("Write")
+        if not topic.name.endswith(DLQ_SUFFIX):
+            for reader in topic.readers:
+                allowed.setdefault((reader, topic.name), set()).add("Read")
+    for (user, name), operations in sorted(allowed.items()):
+        if user in names:
+            yield Rule(user, "topic", name, ("Describe", *sorted(operations)))
+    for user in sorted({user for user, _ in allowed} & names):
+        yield Rule(user, "group", user, ("Describe", "Read"))
+    yield Rule(TOPICS_JOB, "topic", "*", ("Create", "Describe", "DescribeConfigs"))
+
+
+def kafka_user(user: str, own: list[Rule], cluster: str, release: str, namespace: str) -> dict[str, Any]:
+    """Strimzi's object for one user."""
+    acls = [
+        {
+            "resource": {"type": rule.kind, "name": rule.name, "patternType": "literal"},
+            "operations": list(rule.operations),
+        }
+        for rule in own
+    ]
+    return {
+        "apiVersion": "kafka.strimzi.io/v1",
+        "kind": "KafkaUser",
+        "metadata": {
+            "name": f"{release}-{user}-kafka",
+            "namespace": namespace,
+            "labels": {"strimzi.io/cluster": cluster},
+        },
+        "spec": {
+            "authentication": {"type": "scram-sha-512"},
+            "authorization": {"type": "simple", "acls": acls},
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--strimzi", default="", help="name of the Kafka cluster as Strimzi knows it")
+    parser.add_argument("--release", default="fleet", help="name of the Helm release")
+    parser.add_argument("--namespace", default="default", help="namespace of the Kafka cluster")
+    said = parser.parse_args()
+    by_user: dict[str, list[Rule]] = {}
+    for rule in rules(load_topics(topic_catalogue())):
+        by_user.setdefault(rule.user, []).append(rule)
+    if said.strimzi:
+        objects = [kafka_user(user, own, said.strimzi, said.release, said.namespace) for user, own in by_user.items()]
+        yaml.safe_dump_all(objects, sys.stdout, sort_keys=False)
+        return
+    for own in by_user.values():
+        for rule in own:
+            print(rule.user, rule.kind, rule.name, ",".join(rule.operations))
+
+
+if __name__ == "__main__":
+    main()
