@@ -30,7 +30,7 @@ class EmbeddedRun:
         state = recorded_run(self.layout)
         if state is None:
             raise UserError(f"Nothing is up in {self.layout.root}.", "The run has ended.")
-        return RunningFleet(self.layout, state)
+        return RunningFleet(self.layout, state.info, state)
 
 
 @contextmanager

@@ -25,6 +25,11 @@ class RunLayout:
         return self.root / "run.json"
 
     @property
+    def cluster_file(self) -> Path:
+        """Where the services of an installation on a cluster are reached, by the names of the state file's info."""
+        return self.root / "cluster.json"
+
+    @property
     def lock_file(self) -> Path:
         return self.root / "supervisor.lock"
 

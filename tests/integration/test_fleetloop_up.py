@@ -52,7 +52,7 @@ async def test_up_in_the_background_has_the_topics_and_down_leaves_nothing(tmp_p
     finally:
         down = _fleetloop("down", *folder)
     assert down.returncode == 0, down.stderr
-    assert of_run(fleet.state.run_id) == []
+    assert fleet.state is not None and of_run(fleet.state.run_id) == []
     assert _fleetloop("status", *folder).returncode == 1
 
 
