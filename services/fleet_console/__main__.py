@@ -21,7 +21,7 @@ log = get_logger(__name__)
 async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     """Wires the console together."""
     serving.keep_nicegui_below(settings.state_dir)
-    from nicegui import ui  # after the line above: it settles on import where it keeps things
+    from nicegui import core, ui  # after the line above: it settles on import where it keeps things
 
     from fleet_console.pages.frame import FAVICON, add_assets
     from fleet_console.pages.label import LabelPageParts, add_label_page
@@ -42,6 +42,7 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     ui.run_with(
         application, title="fleetloop", dark=None, favicon=FAVICON, show_welcome_message=False, tailwind=False
     )
+    core.sio.eio.cors_allowed_origins = serving.own_origin(settings.page_origin)
     listening = serving.listen(settings.page_listen)
     runtime.spawn("pages", serving.serve(application, listening, runtime.stopping))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, {}))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -53,3 +54,18 @@ async def serve(application: FastAPI, listening: socket.socket, stopping: asynci
 def keep_nicegui_below(folder: Path) -> None:
     """Has NiceGUI keep what it keeps below `folder`; it reads the variable when it is imported."""
     os.environ.setdefault("NICEGUI_STORAGE_PATH", str(folder / "nicegui"))
+
+
+def own_origin(page_origin: str) -> Callable[[str | None, Mapping[str, str]], bool]:
+    """Whether a websocket's origin is the page's own.
+
+    NiceGUI takes any, and so would let another site's page speak with the sign-on of whoever has both open.
+    """
+
+    def allowed(origin: str | None, environ: Mapping[str, str]) -> bool:
+        if page_origin:
+            return origin == page_origin
+        hosts = {environ.get("HTTP_HOST", ""), environ.get("HTTP_X_FORWARDED_HOST", "").partition(",")[0].strip()}
+        return bool(origin) and urlsplit(origin or "").netloc in hosts - {""}
+
+    return allowed

@@ -16,6 +16,12 @@ class FleetConsoleSettings(ServiceSettings):
         description="HTTP header in which a sign-on proxy names the person, such as X-Forwarded-User. Set it only "
         "where nobody can reach the console but through that proxy. Empty: the page asks for a name.",
     )
+    page_origin: str = Field(
+        "",
+        pattern="^(https?://[^/]+)?$",
+        description="Where the pages are seen, such as https://fleet.example.org: a websocket from any other origin "
+        "is refused. Empty: the host that the request names, or its proxy in X-Forwarded-Host.",
+    )
     poll_s: float = Field(2.0, gt=0, description="Seconds between two looks at the services while a page is open.")
     lease_s: float = Field(300.0, gt=0, le=600, description="Time that a labeller has for a task.")
     label_desk_address: str = Field("", description="host:port of label_desk.")
