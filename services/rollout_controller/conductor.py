@@ -14,11 +14,12 @@ from fleetkit.database import Database, Transaction
 from fleetkit.logs import get_logger
 from rollout_controller import transactions
 from rollout_controller.core import advance
-from rollout_controller.metrics import MOVES, VEHICLES
+from rollout_controller.metrics import MOVES, SILENT_VEHICLES, VEHICLES
 from rollout_controller.model import Move, RolloutPlan, Stage, Standing
 from rollout_controller.ports import Witness
 from rollout_controller.publishing import Publisher
 from rollout_controller.store import RolloutRow, VehicleRow
+from rollout_controller.stream import tell_of_last_vehicle
 
 log = get_logger(__name__)
 
@@ -92,8 +93,12 @@ class Conductor:
         transactions.carry_out(tx, row, move, self._fleet_id, self._plan, now_ns)
         return True
 
-    @staticmethod
-    def _measure(tx: Transaction) -> None:
+    def _measure(self, tx: Transaction) -> None:
+        now_ns = self._clock.now_utc_ns()
+        finished = transactions.conclude(tx, self._plan, now_ns)
+        if finished is not None:
+            tell_of_last_vehicle(finished)
+        SILENT_VEHICLES.set(transactions.silent_vehicles(tx, self._plan, now_ns))
         counts = sa.select(VehicleRow.attested, sa.func.count()).group_by(VehicleRow.attested)
         VEHICLES.clear()
         for digest, count in tx.session.execute(counts):

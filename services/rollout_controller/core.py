@@ -115,20 +115,32 @@ def order_of(vehicles: Sequence[str], rollout_id: str) -> list[str]:
     return sorted(vehicles, key=lambda vehicle: causal_id("order", rollout_id, vehicle))
 
 
-def share_of(vehicles: Sequence[str], rollout_id: str, percent: int) -> frozenset[str]:
-    """So many percent of the vehicles, rounded up: a larger share holds every smaller one."""
+def share_of(
+    vehicles: Sequence[str], rollout_id: str, percent: int, members: frozenset[str] = frozenset()
+) -> frozenset[str]:
+    """So many percent of the vehicles, rounded up, members first: a larger share holds every smaller one."""
     count = -(-len(vehicles) * percent // 100)
-    return frozenset(order_of(vehicles, rollout_id)[:count])
+    order = order_of(vehicles, rollout_id)
+    order.sort(key=lambda vehicle: vehicle not in members)  # stable: each part keeps its order
+    return frozenset(order[:count])
 
 
 def chosen_of(
-    vehicles: Sequence[str], standing: Standing | None, rollout_id: str, plan: RolloutPlan
+    vehicles: Sequence[str],
+    standing: Standing | None,
+    rollout_id: str,
+    plan: RolloutPlan,
+    members: frozenset[str] = frozenset(),
 ) -> frozenset[str]:
-    """The vehicles that a rollout has chosen at its stage: to shadow, or to drive as canaries."""
+    """The vehicles that a rollout has chosen at its stage: to shadow, or to drive as canaries.
+
+    `vehicles` are those that are heard from. Whoever is a member stays one as long as the share has room, or one that
+    is new would send another one back; members that fell silent keep what they have and take nobody's place.
+    """
     if standing is None:
         return frozenset()
     percent = plan.shadow_percent if standing.stage is Stage.SHADOWING else standing.canary_percent
-    return share_of(vehicles, rollout_id, percent)
+    return share_of(vehicles, rollout_id, percent, members) | (members - frozenset(vehicles))
 
 
 def assign(chosen: bool, standing: Standing | None, rollout_id: str, candidate: str, released: str) -> Assignment:

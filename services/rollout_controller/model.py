@@ -80,6 +80,8 @@ class RolloutPlan:
     """More faults than this, and the candidate comes back."""
     stage_max_s: float
     """A stage without enough evidence after so long ends the rollout."""
+    silent_after_s: float = 7 * 86_400.0
+    """A vehicle that was not heard from for so long is waited for no more."""
 
 
 @dataclass(frozen=True, slots=True)

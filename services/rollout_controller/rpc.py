@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -112,7 +112,7 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
         name, now_ns = caller().name, self._clock.now_utc_ns()
 
         def read(tx: Transaction) -> tuple[Assignment, int, int]:
-            row = transactions.enlist(tx, name, self._fleet_id, self._plan, now_ns)
+            row = transactions.enlist(tx, name, self._fleet_id, self._plan, now_ns)  # also notes that it lives
             if now_ns - row.signed_at_utc_ns > seconds_to_ns(_RESIGN_AFTER_S):
                 row.version += 1
                 row.signed_at_utc_ns = now_ns
@@ -151,9 +151,13 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
     async def ListRollouts(
         self, request: rollout_pb2.ListRolloutsRequest, context: object
     ) -> rollout_pb2.ListRolloutsResponse:
+        now_ns = self._clock.now_utc_ns()
+
         def read(tx: Transaction) -> list[rollout_pb2.Rollout]:
             rows = tx.session.scalars(sa.select(RolloutRow).order_by(RolloutRow.began_at_utc_ns.desc()))
-            return [_rollout(tx, row) for row in rows]
+            vehicles = tx.session.scalars(sa.select(VehicleRow)).all()
+            silent = transactions.silent_vehicles(tx, self._plan, now_ns)
+            return [_rollout(row, vehicles, silent) for row in rows]
 
         return rollout_pb2.ListRolloutsResponse(rollouts=await self._database.run(read))
 
@@ -164,7 +168,9 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
             row = transactions.roll_back(
                 tx, request.rollout_id, f"by {caller()}: {request.reason}", self._fleet_id, self._plan, now_ns
             )
-            return rollout_pb2.RollBackResponse(rollout=_rollout(tx, row)).SerializeToString()
+            vehicles = tx.session.scalars(sa.select(VehicleRow)).all()
+            silent = transactions.silent_vehicles(tx, self._plan, now_ns)
+            return rollout_pb2.RollBackResponse(rollout=_rollout(row, vehicles, silent)).SerializeToString()
 
         key = f"{caller()}:{request.request_id}" if request.request_id else ""
         answer = await self._database.run(lambda tx: answer_once(tx, key, "RollBack", now_ns, lambda: work(tx)))
@@ -184,14 +190,13 @@ def _latest_changes(tx: Transaction) -> list[rollout_pb2.ModelChanged]:
     return sorted(latest.values(), key=lambda change: change.sequence, reverse=True)
 
 
-def _rollout(tx: Transaction, row: RolloutRow) -> rollout_pb2.Rollout:
+def _rollout(row: RolloutRow, vehicles: Sequence[VehicleRow], silent: int) -> rollout_pb2.Rollout:
     if row.open:
         state = rollout_pb2.ROLLOUT_STATE_RUNNING
     elif row.stage == Stage.ROLLED_BACK.value:
         state = rollout_pb2.ROLLOUT_STATE_ROLLED_BACK
     else:
         state = rollout_pb2.ROLLOUT_STATE_COMPLETED
-    vehicles = tx.session.scalars(sa.select(VehicleRow)).all()
     return rollout_pb2.Rollout(
         rollout_id=row.rollout_id,
         model_digest=row.digest,
@@ -203,4 +208,5 @@ def _rollout(tx: Transaction, row: RolloutRow) -> rollout_pb2.Rollout:
         reasons=json.loads(row.reasons),
         attested=sum(v.attested == row.digest for v in vehicles),
         last_attested_at_utc_ns=row.last_attested_at_utc_ns,
+        silent_vehicles=silent,
     )

@@ -40,6 +40,7 @@ class _PlanFile(BaseModel):
     inference_p99_ms: float = Field(gt=0)
     faults: int = Field(ge=0)
     stage_max_s: float = Field(gt=0)
+    silent_after_s: float = Field(7 * 86_400.0, gt=0)
 
 
 def load_plan(path: Path) -> RolloutPlan:

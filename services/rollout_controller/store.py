@@ -81,6 +81,10 @@ class VehicleRow(Base):
     attested_boot: Mapped[bytes] = mapped_column(sa.LargeBinary, default=b"")
     attested_sequence: Mapped[int] = mapped_column(sa.BigInteger, default=-1)
     attested_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    attested_until_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """End of the newest report by the vehicle's clock, at most ours: what an earlier boot says late is older."""
+    last_seen_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0, index=True)
+    """When it last reported or asked its director, our clock."""
 
 
 class PublicationRow(Base):

@@ -16,8 +16,17 @@ from fleetkit.logs import get_logger
 from rollout_controller import transactions
 from rollout_controller.metrics import LAST_VEHICLE_SECONDS
 from rollout_controller.model import RolloutPlan
+from rollout_controller.store import RolloutRow
+from rollout_controller.transactions import Attestation
 
 log = get_logger(__name__)
+
+
+def tell_of_last_vehicle(finished: RolloutRow) -> None:
+    """Every vehicle that is heard from attests a released model."""
+    took_s = (finished.last_attested_at_utc_ns - finished.began_at_utc_ns) / 1e9
+    LAST_VEHICLE_SECONDS.observe(took_s)
+    log.info("last_vehicle_attests", model=finished.digest, seconds=took_s)
 
 
 def effects(fleet_id: str, plan: RolloutPlan, clock: Clock) -> Mapping[str, Effect]:
@@ -36,10 +45,9 @@ def effects(fleet_id: str, plan: RolloutPlan, clock: Clock) -> Mapping[str, Effe
         report = parse(health_pb2.VehicleReport, record)
         now_ns = clock.now_utc_ns()
         vehicle = transactions.enlist(tx, report.vehicle_id, fleet_id, plan, now_ns)
-        finished = transactions.attest(tx, vehicle, report.model_digest, report.boot_id, report.sequence, now_ns)
+        said = Attestation(report.model_digest, report.boot_id, report.sequence, report.end_utc_ns)
+        finished = transactions.attest(tx, vehicle, said, plan, now_ns)
         if finished is not None:
-            took_s = (now_ns - finished.began_at_utc_ns) / 1e9
-            LAST_VEHICLE_SECONDS.observe(took_s)
-            log.info("last_vehicle_attests", model=finished.digest, seconds=took_s)
+            tell_of_last_vehicle(finished)
 
     return {TRAINING: take_run, HEALTH: take_report}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import grpc
 import sqlalchemy as sa
 
 from fleet.rollout.v1 import rollout_pb2
 from fleet.training.v1 import training_pb2
+from fleetkit.clock import seconds_to_ns
 from fleetkit.database import Transaction
 from fleetkit.ids import causal_id
 from fleetkit.metrics import STAGE_SECONDS
@@ -164,14 +166,20 @@ def _announce(
 def reassign(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: int) -> int:
     """Brings every vehicle's assignment up to date; commands go to those that it changed for. Returns how many."""
     vehicles = tx.session.scalars(sa.select(VehicleRow).order_by(VehicleRow.vehicle_id)).all()
-    names = [vehicle.vehicle_id for vehicle in vehicles]
+    heard_since = heard_since_ns(plan, now_utc_ns)
+    names = [vehicle.vehicle_id for vehicle in vehicles if vehicle.last_seen_utc_ns >= heard_since]
     rollout = open_rollout(tx)
     standing = (
         Standing(Stage(rollout.stage), rollout.canary_percent, rollout.stage_began_at_utc_ns) if rollout else None
     )
     rollout_id = rollout.rollout_id if rollout else _last_rollout(tx)
     candidate, driving = (rollout.digest if rollout else ""), released(tx)
-    chosen = chosen_of(names, standing, rollout_id, plan)
+    members = frozenset(
+        vehicle.vehicle_id
+        for vehicle in vehicles
+        if vehicle.rollout_id == rollout_id and vehicle.cohort != Cohort.CONTROL.value
+    )
+    chosen = chosen_of(names, standing, rollout_id, plan, members)
     changed = 0
     for vehicle in vehicles:
         wanted = assign(vehicle.vehicle_id in chosen, standing, rollout_id, candidate, driving)
@@ -192,46 +200,89 @@ def _last_rollout(tx: Transaction) -> str:
     return tx.session.scalars(query).first() or ""
 
 
+def heard_since_ns(plan: RolloutPlan, now_utc_ns: int) -> int:
+    """A vehicle that was not heard from since then is silent."""
+    return now_utc_ns - seconds_to_ns(plan.silent_after_s)
+
+
+def silent_vehicles(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> int:
+    """How many vehicles are waited for no more."""
+    silent = sa.select(sa.func.count()).where(VehicleRow.last_seen_utc_ns < heard_since_ns(plan, now_utc_ns))
+    return tx.session.scalar(silent) or 0
+
+
 def enlist(tx: Transaction, vehicle_id: str, fleet_id: str, plan: RolloutPlan, now_utc_ns: int) -> VehicleRow:
-    """The vehicle's row; a vehicle that is new gets what it is meant to run."""
+    """The row of a vehicle that was just heard from; one that is new gets what it is meant to run."""
     row = tx.session.get(VehicleRow, vehicle_id)
     if row is None:
         row = VehicleRow(
             vehicle_id=vehicle_id, version=1, signed_at_utc_ns=now_utc_ns, active="", shadow="", rollout_id="",
             cohort=Cohort.CONTROL.value, attested="", attested_boot=b"", attested_sequence=-1, attested_at_utc_ns=0,
+            attested_until_utc_ns=0, last_seen_utc_ns=now_utc_ns,
         )  # fmt: skip
         tx.session.add(row)
         tx.session.flush()
         reassign(tx, fleet_id, plan, now_utc_ns)
+    row.last_seen_utc_ns = max(row.last_seen_utc_ns, now_utc_ns)
     return row
 
 
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """What a report says that its vehicle ran."""
+
+    digest: str
+    boot: bytes
+    sequence: int
+    end_utc_ns: int
+    """The vehicle's clock."""
+
+
 def attest(
-    tx: Transaction, vehicle: VehicleRow, digest: str, boot: bytes, sequence: int, now_utc_ns: int
+    tx: Transaction, vehicle: VehicleRow, report: Attestation, plan: RolloutPlan, now_utc_ns: int
 ) -> RolloutRow | None:
     """Notes what a vehicle runs; returns the rollout when this was the last vehicle to attest its model.
 
-    Reports of one boot that come late are passed over.
+    Reports that come late are passed over: of the same boot by their sequence, of an earlier boot by their time.
     """
-    if boot == vehicle.attested_boot and sequence <= vehicle.attested_sequence:
+    until_ns = min(report.end_utc_ns, now_utc_ns)  # a clock that ran ahead must not silence the boots after it
+    if report.boot == vehicle.attested_boot:
+        if report.sequence <= vehicle.attested_sequence:
+            return None
+    elif until_ns < vehicle.attested_until_utc_ns:
         return None
-    vehicle.attested_boot, vehicle.attested_sequence = boot, sequence
-    if digest != vehicle.attested:
-        vehicle.attested, vehicle.attested_at_utc_ns = digest, now_utc_ns
+    vehicle.attested_boot, vehicle.attested_sequence = report.boot, report.sequence
+    vehicle.attested_until_utc_ns = max(vehicle.attested_until_utc_ns, until_ns)
+    if report.digest == vehicle.attested:
+        return None
+    vehicle.attested, vehicle.attested_at_utc_ns = report.digest, now_utc_ns
+    return conclude(tx, plan, now_utc_ns)
+
+
+def conclude(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> RolloutRow | None:
+    """The rollout whose model every vehicle that is heard from attests since now; None when there is none.
+
+    Also asked without a report: a vehicle that falls silent holds nothing up any more.
+    """
+    tx.session.flush()
     rollout = tx.session.scalars(
         sa.select(RolloutRow).where(
-            RolloutRow.digest == digest,
+            RolloutRow.digest == released(tx),
             RolloutRow.stage == Stage.RELEASED.value,
             RolloutRow.last_attested_at_utc_ns == 0,
         )
     ).first()
     if rollout is None:
         return None
-    tx.session.flush()
-    missing = sa.select(sa.func.count()).select_from(VehicleRow).where(VehicleRow.attested != digest)
-    if tx.session.scalar(missing):
+    heard = VehicleRow.last_seen_utc_ns >= heard_since_ns(plan, now_utc_ns)
+    if tx.session.scalar(sa.select(sa.exists().where(heard, VehicleRow.attested != rollout.digest))):
         return None
-    rollout.last_attested_at_utc_ns = now_utc_ns
+    last_ns = tx.session.scalar(
+        sa.select(sa.func.max(VehicleRow.attested_at_utc_ns)).where(heard, VehicleRow.attested == rollout.digest)
+    )
+    if last_ns is None:
+        return None
+    rollout.last_attested_at_utc_ns = max(last_ns, rollout.began_at_utc_ns)
     return rollout
 
 

@@ -1,0 +1,19 @@
+"""count who is heard from"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("vehicles", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("attested_until_utc_ns", sa.BigInteger(), nullable=False, server_default="0"))
+        batch_op.add_column(sa.Column("last_seen_utc_ns", sa.BigInteger(), nullable=False, server_default="0"))
+        batch_op.create_index(batch_op.f("ix_vehicles_last_seen_utc_ns"), ["last_seen_utc_ns"], unique=False)
+    # The last that is known of them: what was signed for them, when they asked, and what they then attested.
+    later = "case when attested_at_utc_ns > signed_at_utc_ns then attested_at_utc_ns else signed_at_utc_ns end"
+    op.execute(f"update vehicles set last_seen_utc_ns = {later}")

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from fleet.command.v1 import command_pb2
+from fleet.rollout.v1 import rollout_pb2
+from fleet.training.v1 import training_pb2
+from fleetkit.database import Database, Transaction
+from fleetkit.rpc import RpcError
+from rollout_controller import transactions
+from rollout_controller.model import Cohort, Move, RolloutPlan, Stage
+from rollout_controller.store import Base, ModelRow, OutboxRow, RolloutRow, VehicleRow
+from rollout_controller.transactions import Attestation
+
+S = 10**9
+PLAN = RolloutPlan(
+    shadow_percent=50, shadow_frames=10, shadow_false_alarms_per_1000=1, canary_percents=(25,), canary_km=1,
+    worse_p=0.01, inference_p99_ms=100, faults=1, stage_max_s=60, silent_after_s=100,
+)  # fmt: skip
+FIRST, SECOND = "a" * 64, "b" * 64
+BOOT, LATER_BOOT = b"boot-one", b"boot-two"
+
+
+class Fleet:
+    """The controller's database with a few shorthands; `at_s` is the clock."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.sequences: dict[str, int] = {}
+
+    def pass_model(self, digest: str, at_s: float) -> bool:
+        run = training_pb2.RunChanged(model_digest=digest, run_id=f"run-{digest[0]}", reasons=["good"])
+
+        def work(tx: Transaction) -> bool:
+            new = transactions.register(tx, run, round(at_s * S))
+            tx.session.get_one(ModelRow, digest).published = True
+            return new
+
+        return self.database.run_now(work)
+
+    def begin(self, at_s: float) -> RolloutRow | None:
+        return self.database.run_now(lambda tx: transactions.begin_next(tx, "demo", PLAN, round(at_s * S)))
+
+    def move(self, stage: Stage, percent: int, at_s: float) -> None:
+        def work(tx: Transaction) -> None:
+            rollout = transactions.open_rollout(tx)
+            assert rollout is not None
+            transactions.carry_out(tx, rollout, Move(stage, percent, ("why",)), "demo", PLAN, round(at_s * S))
+
+        self.database.run_now(work)
+
+    def attest(
+        self, name: str, digest: str, at_s: float, *, boot: bytes = BOOT, sequence: int = -1, end_s: float = -1
+    ) -> RolloutRow | None:
+        if sequence < 0:
+            sequence = self.sequences[name] = self.sequences.get(name, -1) + 1
+        said = Attestation(digest, boot, sequence, round((at_s if end_s < 0 else end_s) * S))
+
+        def work(tx: Transaction) -> RolloutRow | None:
+            vehicle = transactions.enlist(tx, name, "demo", PLAN, round(at_s * S))
+            return transactions.attest(tx, vehicle, said, PLAN, round(at_s * S))
+
+        return self.database.run_now(work)
+
+    def vehicle(self, name: str) -> VehicleRow:
+        return self.database.run_now(lambda tx: tx.session.get_one(VehicleRow, name))
+
+    def vehicles(self) -> list[VehicleRow]:
+        return self.database.run_now(lambda tx: list(tx.session.scalars(sa.select(VehicleRow))))
+
+    def conclude(self, at_s: int) -> RolloutRow | None:
+        return self.database.run_now(lambda tx: transactions.conclude(tx, PLAN, at_s * S))
+
+    def back(self, rollout_id: str, at_s: int) -> None:
+        self.database.run_now(lambda tx: transactions.roll_back(tx, rollout_id, "odd", "demo", PLAN, at_s * S))
+
+    def after(self, token: int, stages: Sequence[int] = ()) -> list[int]:
+        found = self.database.run_now(lambda tx: transactions.changes_after(tx, token, stages))
+        return [change.sequence for change in found]
+
+    def stages(self) -> list[tuple[str, int]]:
+        changes = self.database.run_now(lambda tx: transactions.changes_after(tx, 0, ()))
+        return [(change.model_digest, change.stage) for change in changes]
+
+    def commands(self) -> list[command_pb2.VehicleCommand]:
+        rows = self.database.run_now(lambda tx: list(tx.session.scalars(sa.select(OutboxRow))))
+        return [command_pb2.VehicleCommand.FromString(row.payload) for row in rows if "command" in row.topic]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    database = Database(f"sqlite:///{tmp_path / 'rollout.db'}", Base)
+    Base.metadata.create_all(database.engine)
+    yield Fleet(database)
+    database.close()
+
+
+def test_a_model_is_registered_and_announced_once(fleet: Fleet) -> None:
+    assert fleet.pass_model(FIRST, 1)
+    assert not fleet.pass_model(FIRST, 2)
+    assert fleet.stages() == [(FIRST, rollout_pb2.MODEL_STAGE_REGISTERED)]
+
+
+def test_the_first_model_goes_to_everybody_and_everybody_is_told_once(fleet: Fleet) -> None:
+    for name in ("car-1", "car-2"):
+        fleet.attest(name, "", 1)
+    fleet.pass_model(FIRST, 2)
+    assert fleet.begin(3) is not None
+    assert fleet.begin(4) is None, "it drives, there is nothing to begin"
+    assert {(v.active, v.shadow, v.cohort) for v in fleet.vehicles()} == {(FIRST, "", Cohort.CONTROL.value)}
+    assert sorted(command.vehicle_id for command in fleet.commands()) == ["car-1", "car-2"]
+    fleet.attest("car-3", "", 5)  # one that comes later gets it at once
+    assert fleet.vehicle("car-3").active == FIRST
+
+
+def test_the_newest_candidate_is_taken_and_an_overtaken_one_never(fleet: Fleet) -> None:
+    fleet.pass_model(FIRST, 1)
+    fleet.begin(1)
+    fleet.pass_model(SECOND, 2)
+    fleet.pass_model("c" * 64, 3)
+    begun = fleet.begin(4)
+    assert begun is not None and begun.digest == "c" * 64
+    fleet.move(Stage.ROLLED_BACK, 0, 5)
+    assert fleet.begin(6) is None
+
+
+def test_a_vehicle_that_is_new_sends_no_canary_back(fleet: Fleet) -> None:
+    fleet.pass_model(FIRST, 1)
+    fleet.begin(1)
+    for number in range(8):
+        fleet.attest(f"car-{number}", FIRST, 2)
+    fleet.pass_model(SECOND, 3)
+    fleet.begin(3)
+    fleet.move(Stage.CANARY, 25, 4)
+    canaries = {v.vehicle_id for v in fleet.vehicles() if v.active == SECOND}
+    assert len(canaries) == 2
+    for number in range(100, 140):
+        fleet.attest(f"car-{number}", FIRST, 5)
+        now = {v.vehicle_id for v in fleet.vehicles() if v.active == SECOND}
+        assert canaries <= now
+        canaries = now
+    assert len(canaries) == 12
+
+
+def test_shares_are_taken_of_the_vehicles_that_are_heard_from(fleet: Fleet) -> None:
+    for number in range(40):
+        fleet.attest(f"scrapped-{number}", FIRST, 1)
+    fleet.pass_model(FIRST, 1)
+    fleet.begin(1)
+    for number in range(4):
+        fleet.attest(f"car-{number}", FIRST, 200)
+    fleet.pass_model(SECOND, 201)
+    fleet.begin(201)
+    shadows = {v.vehicle_id for v in fleet.vehicles() if v.shadow == SECOND}
+    assert len(shadows) == 2
+    assert all(name.startswith("car-") for name in shadows)
+
+
+def test_a_canary_that_falls_silent_keeps_its_model_and_nobodys_place(fleet: Fleet) -> None:
+    fleet.pass_model(FIRST, 1)
+    fleet.begin(1)
+    for number in range(4):
+        fleet.attest(f"car-{number}", FIRST, 2)
+    fleet.pass_model(SECOND, 3)
+    fleet.begin(3)
+    fleet.move(Stage.CANARY, 25, 4)
+    (silent,) = {v.vehicle_id for v in fleet.vehicles() if v.active == SECOND}
+    others = [f"car-{number}" for number in range(4) if f"car-{number}" != silent]
+    for name in others:
+        fleet.attest(name, FIRST, 150)
+    fleet.attest("car-new", FIRST, 151)  # whereupon shares are taken again
+    canaries = {v.vehicle_id for v in fleet.vehicles() if v.active == SECOND}
+    assert silent in canaries
+    assert len(canaries - {silent}) == 1
+
+
+def test_the_last_vehicle_is_the_last_that_is_heard_from(fleet: Fleet) -> None:
+    for name in ("car-1", "car-2", "scrapped"):
+        fleet.attest(name, "", 1)
+    fleet.pass_model(FIRST, 2)
+    fleet.begin(2)
+    assert fleet.attest("car-1", FIRST, 50) is None
+    assert fleet.attest("car-2", FIRST, 60) is None
+    assert fleet.conclude(100) is None, "the scrapped one may yet come"
+    finished = fleet.conclude(102)
+    assert finished is not None
+    assert finished.last_attested_at_utc_ns == 60 * S, "when it happened, not when it was found out"
+    assert fleet.conclude(103) is None
+    assert fleet.database.run_now(lambda tx: transactions.silent_vehicles(tx, PLAN, 102 * S)) == 1
+    fleet.attest("scrapped", "", 104)
+    assert fleet.database.run_now(lambda tx: transactions.silent_vehicles(tx, PLAN, 104 * S)) == 0
+
+
+def test_a_fleet_of_silent_vehicles_attests_nothing(fleet: Fleet) -> None:
+    fleet.attest("car-1", "", 1)
+    fleet.pass_model(FIRST, 2)
+    fleet.begin(2)
+    assert fleet.conclude(500) is None
+
+
+def test_an_earlier_boots_late_report_does_not_undo_a_newer_attestation(fleet: Fleet) -> None:
+    fleet.attest("car", FIRST, 10, boot=BOOT, sequence=5, end_s=10)
+    fleet.attest("car", SECOND, 20, boot=LATER_BOOT, sequence=0, end_s=20)
+    fleet.attest("car", FIRST, 21, boot=BOOT, sequence=6, end_s=12)  # spooled, and sent after the new boot's
+    assert fleet.vehicle("car").attested == SECOND
+    fleet.attest("car", FIRST, 22, boot=LATER_BOOT, sequence=0, end_s=30)  # a repeat
+    assert fleet.vehicle("car").attested == SECOND
+    fleet.attest("car", FIRST, 23, boot=LATER_BOOT, sequence=1, end_s=23)
+    assert fleet.vehicle("car").attested == FIRST
+
+
+def test_a_clock_that_ran_ahead_does_not_silence_the_boots_after_it(fleet: Fleet) -> None:
+    fleet.attest("car", FIRST, 10, boot=BOOT, sequence=0, end_s=10_000)
+    fleet.attest("car", SECOND, 20, boot=LATER_BOOT, sequence=0, end_s=19)
+    assert fleet.vehicle("car").attested == SECOND
+
+
+def test_taking_back_by_hand_brings_back_what_stood_before(fleet: Fleet) -> None:
+    fleet.attest("car", "", 1)
+    fleet.pass_model(FIRST, 1)
+    first = fleet.begin(1)
+    assert first is not None
+    with pytest.raises(RpcError, match="nothing stood before it"):
+        fleet.back(first.rollout_id, 2)
+    with pytest.raises(RpcError, match="no such rollout"):
+        fleet.back("nowhere", 2)
+    fleet.pass_model(SECOND, 3)
+    second = fleet.begin(3)
+    assert second is not None
+    fleet.move(Stage.RELEASED, 100, 4)
+    assert fleet.vehicle("car").active == SECOND
+    fleet.back(second.rollout_id, 5)
+    assert fleet.vehicle("car").active == FIRST
+    assert fleet.stages()[-1] == (SECOND, rollout_pb2.MODEL_STAGE_ROLLED_BACK)
+    with pytest.raises(RpcError, match="does not drive"):
+        fleet.back(second.rollout_id, 6)
+
+
+def test_changes_are_read_on_from_a_token(fleet: Fleet) -> None:
+    fleet.pass_model(FIRST, 1)
+    fleet.begin(1)
+    assert fleet.after(0) == [1, 2]
+    assert fleet.after(1) == [2]
+    assert fleet.after(0, [rollout_pb2.MODEL_STAGE_RELEASED]) == [2]
+    assert fleet.after(2) == []
