@@ -70,18 +70,20 @@ def test_ctrl_c_on_a_terminal_ends_everything(tmp_path: Path) -> None:
         return text in seen
 
     _until(lambda: shows(b"done"))
-    run_id = RunningFleet.open(tmp_path).state.run_id
+    state = RunningFleet.open(tmp_path).state
+    assert state is not None
     os.write(terminal, b"\x03")
     _until(lambda: shows(b"Everything is down"))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(terminal)
-    assert of_run(run_id) == []
+    assert of_run(state.run_id) == []
 
 
 def test_down_clears_what_a_killed_run_left(tmp_path: Path) -> None:
     folder = ("--dir", str(tmp_path))
     assert _fleetloop("up", "--services", "none", "--detach", *folder).returncode == 0
     state = RunningFleet.open(tmp_path).state
+    assert state is not None
     os.kill(state.supervisor.pid, signal.SIGKILL)
     _until(lambda: of_run(state.run_id) == [])
     gone = _fleetloop("status", *folder)
