@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from campaign_keeper import transactions
+from campaign_keeper import upkeep
 from campaign_keeper.drops import RouterDrops
 from campaign_keeper.examination import examiner
+from campaign_keeper.ledger import restore_metrics
 from campaign_keeper.rpc import ALLOWED, SERVICE_NAME, CampaignService
 from campaign_keeper.settings import CampaignKeeperSettings
 from campaign_keeper.store import Base
 from campaign_keeper.stream import effects
 from fleet.campaign.v1 import campaign_pb2_grpc
 from fleetdomain.signals import load_catalogue
+from fleetdomain.tasks import load_task_schema
 from fleetkit.clock import SystemClock
 from fleetkit.identity import AllowList
 from fleetkit.keeping import open_keeping, spawn_keeping
@@ -26,16 +28,24 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def start(runtime: Runtime, settings: CampaignKeeperSettings) -> None:
     """Wires the keeper together."""
     clock = SystemClock()
-    examine = examiner(load_catalogue(settings.config_dir / "signals.yaml"), settings.trigger_memory_s)
+    examine = examiner(
+        load_catalogue(settings.config_dir / "signals.yaml"),
+        load_task_schema(settings.config_dir / "tasks.yaml"),
+        settings.trigger_memory_s,
+    )
     keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
-    await keeping.database.run(transactions.restore_metrics)
+    await keeping.database.run(restore_metrics)
     spawn_keeping(runtime, settings, clock, keeping, effects(clock))
     router = None
     if settings.label_router_address:
         router = open_service_channel(settings.label_router_address, settings)
         runtime.on_stop(lambda: router.close())
+    drops = RouterDrops(router)
+    pruning = upkeep.prune(runtime.stopping, keeping.database, clock, settings.firings_kept_s)
+    runtime.spawn("forget", pruning)
+    runtime.spawn("show", upkeep.show(runtime.stopping, keeping.database, drops))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
-    service = CampaignService(keeping.database, clock, examine, RouterDrops(router))
+    service = CampaignService(keeping.database, clock, examine, drops)
     campaign_pb2_grpc.add_CampaignServiceServicer_to_server(service, server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

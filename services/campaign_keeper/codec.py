@@ -37,6 +37,11 @@ def contents_of(triggers: Iterable[campaign_pb2.TriggerDefinition]) -> dict[str,
     return contents
 
 
+def finished_names(campaign: campaign_pb2.Campaign) -> list[str]:
+    """Triggers of a campaign that have ended, sorted."""
+    return sorted(each.trigger.name for each in campaign.finished)
+
+
 def campaign_event(campaign: campaign_pb2.Campaign) -> Event:
     """The announcement of a revision."""
     event_id = causal_id("campaign", campaign.campaign, campaign.revision)

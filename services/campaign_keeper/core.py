@@ -12,13 +12,30 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.WAITING: frozenset({State.RUNNING, State.DRAFT, State.FINISHED}),
     State.RUNNING: frozenset({State.SUSPENDED, State.FINISHED}),
     State.SUSPENDED: frozenset({State.RUNNING, State.FINISHED}),
-    State.FINISHED: frozenset(),
+    State.FINISHED: frozenset({State.DRAFT}),
 }
+"""What a person may ask for. Approving is WAITING to RUNNING; what is changed while it waits is a draft again."""
 
 
 def may_move(current: State, wanted: State) -> bool:
     """True when a campaign may go from one state to the other; staying is always allowed."""
     return wanted is current or wanted in MOVES[current]
+
+
+def state_after_apply(before: State | None, wanted: State | None, changes: bool) -> State:
+    """The state of a campaign once its files were applied. ``before`` is None for a new one.
+
+    A new campaign runs unless another state is asked for: whoever applies it approves it. Files that change while a
+    campaign waits make it a draft, since what somebody looked at is not what would run; one that is over begins as
+    a draft again.
+    """
+    if wanted is not None:
+        return wanted
+    if before is None:
+        return State.RUNNING
+    if changes and before in (State.WAITING, State.FINISHED):
+        return State.DRAFT
+    return before
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +71,9 @@ def compare(current: Mapping[str, tuple[int, bytes]], wanted: Mapping[str, tuple
     )
 
 
-def quota_is_met(accepted_labels: int, quota_labels: int) -> bool:
-    """True when a trigger has earned all that was wanted of it; a quota of 0 is never met."""
-    return 0 < quota_labels <= accepted_labels
+def quota_is_met(accepted_labels: int, quota_labels: int, counted_from: int = 0) -> bool:
+    """True when a trigger has earned all that was wanted of it; a quota of 0 is never met.
+
+    ``counted_from`` are the labels that it had when a person last started it again.
+    """
+    return 0 < quota_labels <= accepted_labels - counted_from

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from campaign_keeper.ports import Examine
 from fleet.campaign.v1 import campaign_pb2
 from fleetdomain.signals import SignalCatalogue
+from fleetdomain.tasks import TaskSchema
 from triggerlang.definition import from_definition
 from triggerlang.errors import TriggerFileError
 from triggerlang.trigger import check_trigger
 
 
-def examiner(catalogue: SignalCatalogue, memory_s: float) -> Examine:
-    """An examination against `catalogue`, with windows of at most `memory_s` seconds."""
+def examiner(catalogue: SignalCatalogue, schema: TaskSchema, memory_s: float) -> Examine:
+    """An examination against `catalogue` and `schema`, with windows of at most `memory_s` seconds."""
+    tasks, cameras = [task.name for task in schema.tasks], [camera.name for camera in schema.cameras]
 
     def examine(campaign: campaign_pb2.Campaign) -> Iterator[campaign_pb2.TriggerProblem]:
         seen: set[str] = set()
@@ -25,6 +27,11 @@ def examiner(catalogue: SignalCatalogue, memory_s: float) -> Examine:
                 check_trigger(from_definition(definition), catalogue, memory_s)
             except TriggerFileError as error:
                 yield _problem(definition.name, error.field, str(error))
+            if definition.task and definition.task not in tasks:
+                yield _problem(definition.name, "task", f"task: {definition.task!r} is none of {', '.join(tasks)}")
+            for camera in definition.cameras:
+                if camera not in cameras:
+                    yield _problem(definition.name, "cameras", f"cameras: {camera!r} is none of {', '.join(cameras)}")
 
     return examine
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from campaign_keeper import transactions
+from collections.abc import Callable, Mapping, Sequence
+
+from campaign_keeper import reports, transactions
+from campaign_keeper.ledger import ledger
 from campaign_keeper.ports import Drops, Examine
 from fleet.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetkit.clock import Clock
-from fleetkit.database import Database
+from fleetkit.database import Database, Transaction
 from fleetkit.idempotency import answer_once
 from fleetkit.rpc import caller, invalid
 
 SERVICE_NAME = "fleet.campaign.v1.CampaignService"
-ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/*")}
+_CHANGING = ("ApplyCampaign", "SetCampaignState", "ResumeTrigger")
+_READING = ("ListCampaigns", "ListRevisions", "GetInForce", "GetLedger")
+ALLOWED: Mapping[str, Sequence[str]] = {
+    **{f"/{SERVICE_NAME}/{method}": ("user/*", "service/fleet-console") for method in _CHANGING},
+    **{f"/{SERVICE_NAME}/{method}": ("user/*", "service/*") for method in _READING},
+    f"/{SERVICE_NAME}/ReportInForce": ("service/trigger-detector",),
+}
+"""Services read; people change, and the page that they do it on."""
 
 
 class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
@@ -28,36 +38,65 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
     ) -> campaign_pb2.ApplyCampaignResponse:
         if not request.campaign.campaign:
             raise invalid("campaign.campaign", "give the campaign a name")
-        now_ns = self._clock.now_utc_ns()
+        now_ns, by = self._clock.now_utc_ns(), str(caller())
         if request.dry_run:
-            return await self._database.run(lambda tx: transactions.apply(tx, request, now_ns, self._examine))
-        key = f"{caller()}:{request.request_id}" if request.request_id else ""
-        answer = await self._database.run(
-            lambda tx: answer_once(
-                tx,
-                key,
-                "ApplyCampaign",
-                now_ns,
-                lambda: transactions.apply(tx, request, now_ns, self._examine).SerializeToString(),
-            )
+            return await self._database.run(lambda tx: transactions.apply(tx, request, now_ns, self._examine, by))
+        answer = await self._once(
+            "ApplyCampaign",
+            request.request_id,
+            lambda tx: transactions.apply(tx, request, now_ns, self._examine, by).SerializeToString(),
         )
         return campaign_pb2.ApplyCampaignResponse.FromString(answer)
 
     async def SetCampaignState(
         self, request: campaign_pb2.SetCampaignStateRequest, context: object
     ) -> campaign_pb2.SetCampaignStateResponse:
-        now_ns = self._clock.now_utc_ns()
-        key = f"{caller()}:{request.request_id}" if request.request_id else ""
-        answer = await self._database.run(
-            lambda tx: answer_once(
-                tx,
-                key,
-                "SetCampaignState",
-                now_ns,
-                lambda: transactions.set_state(tx, request, now_ns).SerializeToString(),
-            )
+        now_ns, by = self._clock.now_utc_ns(), str(caller())
+        answer = await self._once(
+            "SetCampaignState",
+            request.request_id,
+            lambda tx: transactions.set_state(tx, request, now_ns, by).SerializeToString(),
         )
         return campaign_pb2.SetCampaignStateResponse.FromString(answer)
+
+    async def ResumeTrigger(
+        self, request: campaign_pb2.ResumeTriggerRequest, context: object
+    ) -> campaign_pb2.ResumeTriggerResponse:
+        now_ns, by = self._clock.now_utc_ns(), str(caller())
+        answer = await self._once(
+            "ResumeTrigger",
+            request.request_id,
+            lambda tx: transactions.resume_trigger(tx, request, now_ns, by).SerializeToString(),
+        )
+        return campaign_pb2.ResumeTriggerResponse.FromString(answer)
+
+    async def _once(self, method: str, request_id: str, work: Callable[[Transaction], bytes]) -> bytes:
+        """The answer of a change, carried out once for a caller's request id."""
+        now_ns = self._clock.now_utc_ns()
+        key = f"{caller()}:{request_id}" if request_id else ""
+        return await self._database.run(lambda tx: answer_once(tx, key, method, now_ns, lambda: work(tx)))
+
+    async def ListRevisions(
+        self, request: campaign_pb2.ListRevisionsRequest, context: object
+    ) -> campaign_pb2.ListRevisionsResponse:
+        found = await self._database.run(lambda tx: transactions.revisions(tx, request.campaign, request.limit))
+        return campaign_pb2.ListRevisionsResponse(revisions=found)
+
+    async def ReportInForce(
+        self, request: campaign_pb2.ReportInForceRequest, context: object
+    ) -> campaign_pb2.ReportInForceResponse:
+        if not request.reporter:
+            raise invalid("reporter", "say which process speaks")
+        now_ns = self._clock.now_utc_ns()
+        await self._database.run(lambda tx: reports.note_report(tx, request, now_ns))
+        return campaign_pb2.ReportInForceResponse()
+
+    async def GetInForce(
+        self, request: campaign_pb2.GetInForceRequest, context: object
+    ) -> campaign_pb2.GetInForceResponse:
+        now_ns = self._clock.now_utc_ns()
+        processes = await self._database.run(lambda tx: reports.in_force(tx, now_ns))
+        return campaign_pb2.GetInForceResponse(processes=processes)
 
     async def ListCampaigns(
         self, request: campaign_pb2.ListCampaignsRequest, context: object
@@ -67,7 +106,7 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
     async def GetLedger(
         self, request: campaign_pb2.GetLedgerRequest, context: object
     ) -> campaign_pb2.GetLedgerResponse:
-        earnings = await self._database.run(lambda tx: transactions.ledger(tx, request.campaign))
+        earnings = await self._database.run(lambda tx: ledger(tx, request.campaign))
         dropped = await self._drops.dropped()
         newest: dict[str, campaign_pb2.TriggerEarnings] = {}
         for entry in earnings:

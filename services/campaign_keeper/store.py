@@ -35,7 +35,7 @@ class CampaignRow(Base):
 
 
 class RevisionRow(Base):
-    """Every revision that ever was."""
+    """The newest revisions of a campaign, `transactions.REVISIONS_KEPT` of them."""
 
     __tablename__ = "revisions"
     campaign: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -51,6 +51,35 @@ class FiringRow(Base):
     campaign: Mapped[str] = mapped_column(sa.String(64))
     trigger: Mapped[str] = mapped_column(sa.String(128))
     version: Mapped[int]
+    at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+
+
+class EarlyRow(Base):
+    """Something counted for a firing that has not been read yet: topics have no order between them."""
+
+    __tablename__ = "early"
+    firing_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    count: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    amount: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+
+
+class ResumptionRow(Base):
+    """A trigger version that a person started again: its quota counts from the labels that it had then."""
+
+    __tablename__ = "resumptions"
+    campaign: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    trigger: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    labelled: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class ReportRow(Base):
+    """What a process that evaluates triggers said it has in force."""
+
+    __tablename__ = "reports"
+    reporter: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    message: Mapped[bytes] = mapped_column(sa.LargeBinary)
     at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
 
 

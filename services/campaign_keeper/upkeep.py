@@ -1,0 +1,53 @@
+"""What the keeper does by the clock: forgets firings that are done with, and shows in metrics what others count."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+
+from campaign_keeper import ledger, transactions
+from campaign_keeper.codec import STATES, state_of
+from campaign_keeper.metrics import CAMPAIGN_TRIGGERS, DROPPED
+from campaign_keeper.ports import Drops
+from fleet.campaign.v1 import campaign_pb2
+from fleetkit.clock import Clock, seconds_to_ns
+from fleetkit.database import Database
+
+_METRICS_EVERY_S = 15.0
+_PRUNE_EVERY_S = 600.0
+_BETWEEN_S = 0.05
+"""While there is more to forget: others want the database too."""
+
+
+async def prune(stopping: asyncio.Event, database: Database, clock: Clock, kept_s: float) -> None:
+    """Forgets old firings again and again, a bounded number in each transaction."""
+    while not stopping.is_set():
+        before_ns = clock.now_utc_ns() - seconds_to_ns(kept_s)
+        gone = await database.run(partial(ledger.forget_firings, before_utc_ns=before_ns))
+        await _rest(stopping, _BETWEEN_S if gone else _PRUNE_EVERY_S)
+
+
+async def show(stopping: asyncio.Event, database: Database, drops: Drops) -> None:
+    """Sets the gauges that no event sets."""
+    while not stopping.is_set():
+        for trigger, reasons in (await drops.dropped()).items():
+            for reason, firings in reasons.items():
+                DROPPED.labels(trigger, reason).set(firings)
+        for campaign in await database.run(transactions.campaigns):
+            show_campaign(campaign)
+        await _rest(stopping, _METRICS_EVERY_S)
+
+
+def show_campaign(campaign: campaign_pb2.Campaign) -> None:
+    """A campaign's triggers by the state that they are in."""
+    now_in = state_of(campaign.state)
+    for state in STATES:
+        number = len(campaign.triggers) if state is now_in else 0
+        CAMPAIGN_TRIGGERS.labels(campaign.campaign, state.value).set(number)
+    CAMPAIGN_TRIGGERS.labels(campaign.campaign, "ended").set(len(campaign.finished))
+
+
+async def _rest(stopping: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), seconds)
