@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,8 +49,9 @@ def manifests(
     """One object after the other. `hosts` are the names that vehicles use. PkiError for a bad name or folder."""
 
     def named(kind: str, name: str, data: dict[str, str]) -> dict[str, Any]:
-        key = "data" if kind == "ConfigMap" else "stringData"
-        return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, key: data}
+        if kind == "Secret":
+            data = {key: b64encode(value.encode()).decode() for key, value in data.items()}
+        return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "data": data}
 
     authority = CertificateAuthority.open(layout.identities / "authority", fleet=fleet, now=now)
     if cert_manager:

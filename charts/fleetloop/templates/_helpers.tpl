@@ -41,8 +41,12 @@ seccompProfile: {type: RuntimeDefault}
 {{/* How one component, or the topics job, is known to Kafka. Call with a dict of root and name. */}}
 {{- define "fleetloop.kafkaUser" -}}
 {{- $secret := include "fleetloop.name" . | printf "%s-kafka" -}}
+{{- if .root.Values.kafka.usersByStrimzi }}
+- {name: FLEETLOOP_KAFKA_USERNAME, value: {{ $secret }}}
+{{- else }}
 - name: FLEETLOOP_KAFKA_USERNAME
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: username}}
+{{- end }}
 - name: FLEETLOOP_KAFKA_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: password}}
 {{- if .root.Values.kafka.caSecret }}
