@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from fleet.training.v1 import training_pb2_grpc
@@ -14,7 +15,7 @@ from fleetkit.rpc import RpcServer
 from fleetkit.signing import load_key
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.rpc import ALLOWED, SERVICE_NAME, TrainingService
-from training_orchestrator.settings import TrainingOrchestratorSettings, load_policies
+from training_orchestrator.settings import TrainingOrchestratorSettings, load_policies, recipes_in
 from training_orchestrator.steward import Steward, job_folder_root
 from training_orchestrator.store import Base
 from training_orchestrator.stream import EFFECTS
@@ -34,7 +35,10 @@ async def start(runtime: Runtime, settings: TrainingOrchestratorSettings) -> Non
     steward = Steward(keeping.database, Objects(settings.objects_url), jobs, policies, settings, clock)
     runtime.spawn("steward", steward.run(runtime.stopping))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
-    service = TrainingService(keeping.database, jobs, policies, signer, settings.seed, clock, runtime.stopping)
+    service = TrainingService(
+        keeping.database, jobs, policies, signer, settings.seed, clock, runtime.stopping,
+        partial(recipes_in, settings.config_dir),
+    )  # fmt: skip
     training_pb2_grpc.add_TrainingServiceServicer_to_server(service, server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleetkit.clock import ns_to_seconds
 from training_orchestrator.model import Policy, VersionSeen
+
+MOST_DOUBLINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +17,14 @@ class Situation:
     newest: VersionSeen | None
     """Newest version of the policy's dataset."""
     test_set: VersionSeen | None
+    samples_at_last_candidate: int
+    """Samples of the version that the last run compiled which gave a candidate; 0 before the first."""
     samples_at_last_run: int
-    """Samples of the version that the last run compiled; 0 before the first."""
+    """Samples of the version that the last run compiled, whatever came of it; 0 before the first."""
+    failures: int
+    """Runs that failed or were rejected since the last candidate."""
+    last_ended_at_utc_ns: int
+    """When the last of them ended; 0: none did."""
     run_is_open: bool
     rollout_is_open: bool
     """A candidate is on its way: the model that drives may change at any moment."""
@@ -34,11 +43,12 @@ class Start:
     why: str
 
 
-def due(policy: Policy, now: Situation) -> Start | str:
+def due(policy: Policy, now: Situation, now_utc_ns: int) -> Start | str:
     """The run to start, or why none is due.
 
     One run at a time, none while a candidate is on its way (its parent would be yesterday's model), and none
-    without a frozen test set to examine it on.
+    without a frozen test set to examine it on. A run without a candidate uses up no samples: it is tried again when
+    as many new ones have come since it, or after a wait that doubles, so that a recipe that fails does not loop.
     """
     if now.run_is_open:
         return "a run is under way"
@@ -48,15 +58,28 @@ def due(policy: Policy, now: Situation) -> Start | str:
         return f"test set {policy.test_set} has no version yet: import it before the first run"
     if now.rollout_is_open:
         return "a candidate is on its way to the vehicles"
-    new = now.newest.samples - now.samples_at_last_run
-    if now.samples_at_last_run == 0:
-        why = f"first run: {now.newest.samples} samples"
-        return Start(now.newest, now.test_set, policy.first_recipe, now.parent_digest, why)
-    if new < policy.new_samples:
+    new = now.newest.samples - now.samples_at_last_candidate
+    is_first = now.samples_at_last_candidate == 0
+    if not is_first and new < policy.new_samples:
         return f"{new} of {policy.new_samples} new samples"
-    why = f"{new} new samples since the last run"
+    since_failure = now.newest.samples - now.samples_at_last_run
+    if now.failures and since_failure < policy.new_samples:
+        left_s = wait_s(now.failures, policy) - ns_to_seconds(now_utc_ns - now.last_ended_at_utc_ns)
+        if left_s > 0:
+            return (
+                f"{now.failures} runs without a candidate: again in {left_s:.0f} s, "
+                f"or after {policy.new_samples - since_failure} more samples"
+            )
+    why = f"first run: {now.newest.samples} samples" if is_first else f"{new} new samples since the last candidate"
+    if now.failures:
+        why += f", {now.failures} runs without a candidate before it"
     recipe = policy.recipe if now.parent_digest else policy.first_recipe
     return Start(now.newest, now.test_set, recipe, now.parent_digest, why)
+
+
+def wait_s(failures: int, policy: Policy) -> float:
+    """How long after the last of so many failures the same data is tried again: doubling, up to 32 times as long."""
+    return policy.retry_after_s * 2.0 ** min(failures - 1, MOST_DOUBLINGS)
 
 
 def start_again(attempts: int, policy: Policy) -> bool:

@@ -33,9 +33,11 @@ class Policy:
     recipe: str
     """Recipe of every further run, from the model that drives."""
     new_samples: int
-    """Samples that the dataset must have gained since the version of the last run."""
+    """Samples that the dataset must have gained since the version of the last run that gave a candidate."""
     attempts: int
     """How often a job that died is started again before its run has failed."""
+    retry_after_s: float = 3600.0
+    """A run that gave no candidate is tried again on the same data after so long; twice that after the next."""
 
 
 @dataclass(frozen=True, slots=True)

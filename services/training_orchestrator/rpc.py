@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 
 import grpc
@@ -44,7 +44,10 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         first_seed: int,
         clock: Clock,
         stopping: asyncio.Event,
+        recipes: Callable[[], Sequence[str]],
     ) -> None:
+        """`recipes` names those that exist; a run may be started with no other."""
+        self._recipes = recipes
         self._database = database
         self._jobs = jobs
         self._policies = policies
@@ -69,6 +72,9 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         policy = self._policies.get(request.dataset)
         if policy is None:
             raise invalid("dataset", f"config/training.yaml has {', '.join(sorted(self._policies))}")
+        choices = self._recipes()
+        if request.recipe and request.recipe not in choices:
+            raise invalid("recipe", f"there is no such recipe; config/recipes has {', '.join(choices)}")
         version = transactions.newest_version(tx, request.dataset, request.dataset_version)
         test_set = transactions.newest_version(tx, policy.test_set)
         if version is None:
@@ -99,8 +105,7 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
     ) -> AsyncIterator[training_pb2.WatchRunResponse]:
         position = 0
         while not self._stopping.is_set():
-            known = await self._database.run(transactions.runs)
-            run = next((run for run in known if run.run_id == request.run_id), None)
+            run = await self._database.run(lambda tx: transactions.run_of(tx, request.run_id))
             if run is None:
                 raise RpcError(grpc.StatusCode.NOT_FOUND, "no such run; ListRuns has them all", "run_id")
             folder = self._jobs.folder(run.run_id)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fleetkit.settings import ServiceSettings, load_edited
+from fleetkit.settings import ServiceSettings, SettingsError, load_edited
 from training_orchestrator.model import Policy
 
 
@@ -31,6 +31,7 @@ class _Entry(BaseModel):
     recipe: str
     new_samples: int = Field(ge=1)
     attempts: int = Field(3, ge=1)
+    retry_after_s: float = Field(3600.0, gt=0)
 
 
 class _PolicyFile(BaseModel):
@@ -39,7 +40,18 @@ class _PolicyFile(BaseModel):
     datasets: dict[str, _Entry] = Field(min_length=1)
 
 
+def recipes_in(config_dir: Path) -> tuple[str, ...]:
+    """Names of the recipes that exist, as runs name them."""
+    return tuple(sorted(path.name for path in (config_dir / "recipes").glob("*.yaml")))
+
+
 def load_policies(path: Path) -> dict[str, Policy]:
     """Reads config/training.yaml: dataset -> policy. Raises SettingsError that names the field."""
     raw = load_edited(path, _PolicyFile)
+    choices = recipes_in(path.parent)
+    for name, entry in raw.datasets.items():
+        for field in ("first_recipe", "recipe"):
+            if getattr(entry, field) not in choices:
+                remedy = f"{getattr(entry, field)!r} is none of {', '.join(choices) or 'no recipes'}"
+                raise SettingsError(f"{path}: datasets.{name}.{field}: {remedy}; recipes are files in config/recipes")
     return {name: Policy(dataset=name, **entry.model_dump()) for name, entry in raw.datasets.items()}

@@ -64,7 +64,7 @@ class Steward:
             await self._look_after(run_id, state, attempts, run)
 
     def _queue_if_due(self, tx: Transaction, policy: Policy) -> None:
-        start = due(policy, transactions.situation(tx, policy))
+        start = due(policy, transactions.situation(tx, policy), self._clock.now_utc_ns())
         if isinstance(start, Start):
             row = transactions.queue(tx, start, self._settings.seed, self._clock.now_utc_ns())
             log.info("run_queued", run_id=row.run_id, why=start.why, recipe=start.recipe)

@@ -19,6 +19,7 @@ from training_orchestrator.model import JobResult, Policy, State
 from training_orchestrator.store import ModelStageRow, RunRow, VersionRow
 
 SERVICE = "training-orchestrator"
+_FINAL = [state.value for state in State if state.is_final]
 _ON_ITS_WAY = (rollout_pb2.MODEL_STAGE_SHADOWING, rollout_pb2.MODEL_STAGE_CANARY)
 
 
@@ -79,7 +80,19 @@ def situation(tx: Transaction, policy: Policy) -> Situation:
     """What the core needs to decide on a run."""
     newest = newest_version(tx, policy.dataset)
     test_set = newest_version(tx, policy.test_set)
-    runs = tx.session.scalars(sa.select(RunRow).where(RunRow.dataset == policy.dataset)).all()
+    mine = sa.select(RunRow).where(RunRow.dataset == policy.dataset).order_by(RunRow.number.desc()).limit(1)
+    last = tx.session.scalars(mine).first()
+    candidate = tx.session.scalars(mine.where(RunRow.passed_digest != "")).first()
+    failures = tx.session.scalar(
+        sa.select(sa.func.count()).where(
+            RunRow.dataset == policy.dataset,
+            RunRow.number > (candidate.number if candidate else 0),
+            RunRow.state.in_(_FINAL),
+        )
+    )
+    ended_ns = 0
+    if last is not None and State(last.state).is_final:
+        ended_ns = training_pb2.RunChanged.FromString(last.message).changed_at_utc_ns
     parent = driving(tx)
     moving = tx.session.scalar(sa.select(sa.func.count()).where(ModelStageRow.stage.in_(_ON_ITS_WAY)))
     # A candidate that was registered last is about to begin; one that others overtook never will.
@@ -87,14 +100,16 @@ def situation(tx: Transaction, policy: Policy) -> Situation:
         sa.select(ModelStageRow).order_by(ModelStageRow.sequence.desc()).limit(1)
     ).first()
     about_to = newest_change is not None and newest_change.stage == rollout_pb2.MODEL_STAGE_REGISTERED
-    waiting_for_rollout = any(
-        run.passed_digest and not tx.session.get(ModelStageRow, run.passed_digest) for run in runs
-    )
+    unheard_of = ~sa.exists().where(ModelStageRow.digest == RunRow.passed_digest)
+    waiting_for_rollout = tx.session.scalars(mine.where(RunRow.passed_digest != "", unheard_of)).first() is not None
     return Situation(
         newest=newest.seen() if newest else None,
         test_set=test_set.seen() if test_set and test_set.frozen else None,
-        samples_at_last_run=max((run.samples for run in runs), default=0),
-        run_is_open=any(not State(run.state).is_final for run in runs),
+        samples_at_last_candidate=candidate.samples if candidate else 0,
+        samples_at_last_run=last.samples if last else 0,
+        failures=failures or 0,
+        last_ended_at_utc_ns=ended_ns,
+        run_is_open=tx.session.scalars(mine.where(RunRow.state.not_in(_FINAL))).first() is not None,
         rollout_is_open=bool(moving) or about_to or waiting_for_rollout,
         parent_digest=parent.digest if parent else "",
     )
@@ -212,6 +227,12 @@ def runs(tx: Transaction) -> list[training_pb2.RunChanged]:
     """All runs, newest first."""
     rows = tx.session.scalars(sa.select(RunRow).order_by(RunRow.number.desc()))
     return [training_pb2.RunChanged.FromString(row.message) for row in rows]
+
+
+def run_of(tx: Transaction, run_id: str) -> training_pb2.RunChanged | None:
+    """A run as last announced."""
+    row = tx.session.get(RunRow, run_id)
+    return None if row is None else training_pb2.RunChanged.FromString(row.message)
 
 
 def passed_files(tx: Transaction, digest: str) -> Mapping[str, tuple[int, str]] | None:

@@ -7,6 +7,7 @@ import pytest
 
 from fleet.dataset.v1 import dataset_pb2
 from fleet.rollout.v1 import rollout_pb2
+from fleet.training.v1 import training_pb2
 from fleetkit.database import Database
 from training_orchestrator import transactions
 from training_orchestrator.core import Start, due
@@ -36,8 +37,8 @@ def change(database: Database, digest: str, stage: S.ModelStage.ValueType, seque
     database.run_now(lambda tx: transactions.note_model(tx, event))
 
 
-def decision(database: Database) -> Start | str:
-    return database.run_now(lambda tx: due(POLICY, transactions.situation(tx, POLICY)))
+def decision(database: Database, now: int = 6) -> Start | str:
+    return database.run_now(lambda tx: due(POLICY, transactions.situation(tx, POLICY), now))
 
 
 def run_to_its_end(database: Database, digest: str, passed: bool = True) -> str:
@@ -96,6 +97,29 @@ def test_an_older_change_never_overwrites_a_newer(database: Database) -> None:
 def test_only_files_of_a_model_that_passed_are_known(database: Database) -> None:
     run_to_its_end(database, OLD, passed=False)
     assert database.run_now(lambda tx: transactions.passed_files(tx, OLD)) is None
+    assert isinstance(decision(database), str), "the same data waits for the backoff"
     grow(database, "v2", 1200)
     run_to_its_end(database, NEW)
     assert database.run_now(lambda tx: transactions.passed_files(tx, NEW)) == {"f": (1, "s")}
+
+
+def test_samples_are_counted_from_the_last_run_that_gave_a_candidate(database: Database) -> None:
+    run_to_its_end(database, OLD)
+    change(database, OLD, S.MODEL_STAGE_RELEASED, 1)
+    grow(database, "v2", 1100)
+    rejected = run_to_its_end(database, NEW, passed=False)
+    reason = decision(database)
+    assert isinstance(reason, str) and "1 runs without a candidate" in reason
+    start = decision(database, 6 + 3600 * 10**9)
+    assert isinstance(start, Start) and start.why.startswith("100 new samples since the last candidate")
+    grow(database, "v3", 1200)
+    start = decision(database)
+    assert isinstance(start, Start) and start.version.version == "v3"
+    failed = database.run_now(lambda tx: transactions.queue(tx, start, 1, 5).run_id)
+    assert decision(database) == "a run is under way"
+    database.run_now(lambda tx: transactions.failed(tx, failed, "died", 7))
+    reason = decision(database, 7 + 3600 * 10**9)
+    assert isinstance(reason, str) and "2 runs without a candidate: again in 3600 s" in reason
+    known = database.run_now(lambda tx: transactions.run_of(tx, rejected))
+    assert known is not None and known.verdict == training_pb2.VERDICT_REJECTED
+    assert database.run_now(lambda tx: transactions.run_of(tx, "none")) is None
