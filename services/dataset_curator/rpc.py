@@ -22,7 +22,11 @@ from fleetkit.database import Database
 from fleetkit.rpc import RpcError, caller, invalid
 
 SERVICE_NAME = "fleet.dataset.v1.DatasetService"
-ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/*")}
+ALLOWED = {
+    f"/{SERVICE_NAME}/ImportDataset": ("user/*",),
+    f"/{SERVICE_NAME}/ListVersions": ("user/*", "service/fleet-console"),
+    f"/{SERVICE_NAME}/DiffVersions": ("user/*",),
+}
 _MOST_CHANGES = 10_000
 
 

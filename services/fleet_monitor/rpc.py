@@ -15,7 +15,10 @@ from fleet_monitor.stream import FleetRecords
 from fleetkit.rpc import RpcError
 
 SERVICE_NAME = "fleet.monitor.v1.MonitorService"
-ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/*")}
+ALLOWED = {
+    f"/{SERVICE_NAME}/CompareCohorts": ("user/*", "service/fleet-console", "service/rollout-controller"),
+    f"/{SERVICE_NAME}/ListVehicles": ("user/*", "service/fleet-console"),
+}
 
 
 class MonitorService(monitor_pb2_grpc.MonitorServiceServicer):

@@ -11,7 +11,10 @@ from label_router.model import Progress
 from label_router.store import FiringRow
 
 SERVICE_NAME = "fleet.route.v1.RouteService"
-ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/*")}
+ALLOWED = {
+    f"/{SERVICE_NAME}/ListFirings": ("user/*",),
+    f"/{SERVICE_NAME}/CountFirings": ("user/*", "service/fleet-console", "service/campaign-keeper"),
+}
 _MOST_FIRINGS = 1000
 
 

@@ -28,8 +28,12 @@ from rollout_controller.store import RolloutRow, VehicleRow
 MODEL_SERVICE = "fleet.rollout.v1.ModelService"
 ROLLOUT_SERVICE = "fleet.rollout.v1.RolloutService"
 ALLOWED = {
-    f"/{MODEL_SERVICE}/*": ("vehicle/*", "service/*", "user/*"),
-    f"/{ROLLOUT_SERVICE}/*": ("user/*", "service/*"),
+    f"/{MODEL_SERVICE}/WatchModels": ("user/*",),
+    f"/{MODEL_SERVICE}/ListModels": ("user/*", "service/fleet-console"),
+    f"/{MODEL_SERVICE}/FetchMetadata": ("vehicle/*", "user/*"),
+    f"/{MODEL_SERVICE}/FetchTarget": ("vehicle/*", "user/*"),
+    f"/{ROLLOUT_SERVICE}/ListRollouts": ("user/*", "service/fleet-console"),
+    f"/{ROLLOUT_SERVICE}/RollBack": ("user/*",),
 }
 _CHUNK_BYTES = 1024 * 1024
 _RESIGN_AFTER_S = 86_400.0

@@ -25,8 +25,8 @@ SERVICE_NAME = "fleet.training.v1.TrainingService"
 ALLOWED = {
     f"/{SERVICE_NAME}/SignModels": ("service/rollout-controller",),
     f"/{SERVICE_NAME}/StartRun": ("user/*",),
-    f"/{SERVICE_NAME}/ListRuns": ("user/*", "service/*"),
-    f"/{SERVICE_NAME}/WatchRun": ("user/*", "service/*"),
+    f"/{SERVICE_NAME}/ListRuns": ("user/*", "service/fleet-console"),
+    f"/{SERVICE_NAME}/WatchRun": ("user/*",),
 }
 _FINAL = (training_pb2.RUN_STATE_EVALUATED, training_pb2.RUN_STATE_FAILED)
 _POLL_S = 0.5
