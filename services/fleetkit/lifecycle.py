@@ -14,8 +14,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from fleetkit.clock import SystemClock
 from fleetkit.http import HealthServer
 from fleetkit.logs import configure_logs, get_logger
+from fleetkit.renewal import RenewalWatch
 from fleetkit.settings import ServiceSettings, SettingsError, load_settings
 from fleetkit.tracing import configure_tracing
 
@@ -35,6 +37,10 @@ class Runtime:
         self._tasks: dict[asyncio.Task[Any], str] = {}
         self._cleanups: list[Callable[[], Awaitable[object]]] = []
         self._started = False
+        if settings.tls_cert is not None:
+            name = f"{service}/{settings.instance_id}"
+            watch = RenewalWatch(settings.tls_cert, name, settings.renewal_within_s, SystemClock())
+            self.http.add_liveness("certificate", watch.problem)
         self.http.add_readiness("start", lambda: None if self._started else "still starting")
 
     def spawn(self, name: str, work: Coroutine[Any, Any, Any]) -> None:

@@ -41,6 +41,9 @@ class ServiceSettings(BaseSettings):
     tls_ca: Path | None = Field(None, description="PEM file of the CA that peers are checked against.")
     tls_cert: Path | None = Field(None, description="PEM file of this process's certificate.")
     tls_key: Path | None = Field(None, description="PEM file of its private key.")
+    renewal_within_s: float = Field(
+        3600.0, ge=0, description="Where the certificate was renewed, the process ends to take it within so long."
+    )
     state_dir: Path = Field(Path(".fleetloop/state"), description="Folder of its own that survives restarts.")
     config_dir: Path = Field(Path("config"), description="Folder with what users edit.")
     objects_url: str = Field("file:///tmp/fleetloop/objects", description="Object store: file:///..., s3://...")

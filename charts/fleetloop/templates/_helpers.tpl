@@ -70,6 +70,7 @@ secret: {secretName: {{ .Values.kafka.caSecret }}, items: [{key: ca.crt, path: c
 - {name: FLEETLOOP_TLS_CA, value: /tls/ca.crt}
 - {name: FLEETLOOP_TLS_CERT, value: /tls/tls.crt}
 - {name: FLEETLOOP_TLS_KEY, value: /tls/tls.key}
+- {name: FLEETLOOP_RENEWAL_WITHIN_S, value: {{ $root.Values.tls.renewalWithinSeconds | quote }}}
 - {name: FLEETLOOP_STATE_DIR, value: /state}
 - {name: FLEETLOOP_CONFIG_DIR, value: /config}
 - {name: FLEETLOOP_OBJECTS_URL, value: {{ $root.Values.objectsUrl | quote }}}
