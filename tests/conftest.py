@@ -6,6 +6,9 @@ import os
 from collections.abc import Generator
 
 import pytest
+from tests.databases import database_url, postgres
+
+__all__ = ["database_url", "postgres"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -72,7 +72,7 @@ class Committer:
         """Finishes what a predecessor began, then commits whenever it is due, until `stopping`."""
         await self.recover()
         while not stopping.is_set():
-            for dataset in await self._database.run(transactions.waiting_datasets):
+            for dataset in await self._database.read(transactions.waiting_datasets):
                 await self.commit_if_due(dataset)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), tick_s)
@@ -80,7 +80,7 @@ class Committer:
     async def recover(self) -> None:
         """Finishes or drops the intents that a predecessor left."""
         async with self._turn:
-            for intent in await self._database.run(transactions.intents):
+            for intent in await self._database.read(transactions.intents):
                 await self._settle(intent)
 
     async def _settle(self, intent: transactions.Intent) -> None:
@@ -92,7 +92,7 @@ class Committer:
             return
         samples: Sequence[Sample] = ()
         if version is None:
-            waiting = await self._database.run(lambda tx: transactions.waiting(tx, dataset))
+            waiting = await self._database.read(lambda tx: transactions.waiting(tx, dataset))
             wanted = set(json.loads(intent.admitted_ids))
             labelled = [row for row in waiting if row.provenance.sample_id in wanted]
             samples, _ = await asyncio.to_thread(self._prepare, labelled)
@@ -101,7 +101,7 @@ class Committer:
 
     async def _settle_leftover(self, dataset: str) -> None:
         """A commit of this dataset that failed in this process must not stand in the way of every later one."""
-        for intent in await self._database.run(transactions.intents):
+        for intent in await self._database.read(transactions.intents):
             if intent.dataset == dataset:
                 await self._settle(intent)
 
@@ -109,15 +109,15 @@ class Committer:
         """Commits the samples that wait for a dataset when the policy says so."""
         async with self._turn:
             now_ns = self._clock.now_utc_ns()
-            count, oldest_ns = await self._database.run(lambda tx: transactions.waiting_count(tx, dataset))
+            count, oldest_ns = await self._database.read(lambda tx: transactions.waiting_count(tx, dataset))
             WAITING.labels(dataset).set(count)
             if not self._curation.policy.is_due(count, (now_ns - oldest_ns) / 1e9):
                 return None
             await self._settle_leftover(dataset)
             limit = self._curation.commit_most
-            labelled = (await self._database.run(lambda tx: transactions.waiting(tx, dataset)))[:limit]
+            labelled = (await self._database.read(lambda tx: transactions.waiting(tx, dataset)))[:limit]
             samples, unreadable = await asyncio.to_thread(self._prepare, labelled)
-            frozen = await self._database.run(transactions.frozen_datasets)
+            frozen = await self._database.read(transactions.frozen_datasets)
             plan = await asyncio.to_thread(self._plan, dataset, samples, frozen)
             refused: dict[str, Refusal] = {**plan.refused, **unreadable}
             for sample_id, why in refused.items():
@@ -147,7 +147,7 @@ class Committer:
     ) -> dataset_pb2.DatasetCommitted:
         async with self._turn:
             await self._settle_leftover(dataset)
-            answer = await self._database.run(lambda tx: tx.response_of(request_id, "ImportDataset"))
+            answer = await self._database.read(lambda tx: tx.response_of(request_id, "ImportDataset"))
             if answer is not None:
                 return dataset_pb2.ImportDatasetResponse.FromString(answer).committed
             known = await asyncio.to_thread(self._tables.digests, dataset)
@@ -192,7 +192,7 @@ class Committer:
         frozen: bool,
         request_id: str,
     ) -> dataset_pb2.DatasetCommitted:
-        parent = await self._database.run(lambda tx: transactions.newest(tx, dataset))
+        parent = await self._database.read(lambda tx: transactions.newest(tx, dataset))
         number = parent.number + 1 if parent else 1
         before = dataset_pb2.DatasetCommitted.FromString(parent.message) if parent else None
         now_ns = self._clock.now_utc_ns()
@@ -240,7 +240,7 @@ class Committer:
             )
         await asyncio.to_thread(self._tables.tag, intent.dataset, committed.lance_tag, version)
         await asyncio.to_thread(self._write_diff, committed, set(json.loads(intent.admitted_ids)))
-        traces = await self._database.run(lambda tx: transactions.traces(tx, json.loads(intent.sample_ids)))
+        traces = await self._database.read(lambda tx: transactions.traces(tx, json.loads(intent.sample_ids)))
         with span("dataset-curator commit", links=traces, attributes={"version": committed.version}):
             now_ns = self._clock.now_utc_ns()
             await self._database.run(lambda tx: transactions.conclude(tx, intent, committed, now_ns))

@@ -57,10 +57,10 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         if not request.dataset.replace("-", "").replace("_", "").isalnum():
             raise invalid("dataset", "a name of letters, digits, - and _ is wanted")
         key = f"{caller()}:{request.request_id}"
-        known = await self._database.run(lambda tx: tx.response_of(key, "ImportDataset"))
+        known = await self._database.read(lambda tx: tx.response_of(key, "ImportDataset"))
         if known is not None:
             return dataset_pb2.ImportDatasetResponse.FromString(known)
-        newest = await self._database.run(lambda tx: transactions.newest(tx, request.dataset))
+        newest = await self._database.read(lambda tx: transactions.newest(tx, request.dataset))
         if newest is not None and newest.frozen != request.frozen:
             kind = "a frozen test set" if newest.frozen else "trained on"
             raise RpcError(
@@ -88,13 +88,13 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
     async def ListVersions(
         self, request: dataset_pb2.ListVersionsRequest, context: object
     ) -> dataset_pb2.ListVersionsResponse:
-        found = await self._database.run(lambda tx: transactions.versions(tx, request.dataset))
+        found = await self._database.read(lambda tx: transactions.versions(tx, request.dataset))
         return dataset_pb2.ListVersionsResponse(versions=found)
 
     async def DiffVersions(
         self, request: dataset_pb2.DiffVersionsRequest, context: object
     ) -> dataset_pb2.DiffVersionsResponse:
-        known = {v.version for v in await self._database.run(lambda tx: transactions.versions(tx, request.dataset))}
+        known = {v.version for v in await self._database.read(lambda tx: transactions.versions(tx, request.dataset))}
         for field, version in (("base", request.base), ("head", request.head)):
             if version not in known:
                 raise RpcError(grpc.StatusCode.NOT_FOUND, f"{request.dataset} has no version {version}", field)

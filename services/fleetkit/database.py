@@ -1,8 +1,10 @@
 """Databases for services that keep something: one transaction holds the inbox id, the change and the outbox row.
 
-SQLAlchemy is used synchronously on worker threads of its own (one for SQLite, which has one writer; more for
-Postgres), so that a slow query never holds up the event loop. SQLite runs in WAL mode with full
-synchronisation at commit: what was committed survives SIGKILL and power.
+SQLAlchemy is used synchronously on worker threads of its own, so that a slow query never holds up the event loop.
+Writing transactions go one after the other, whoever begins them: SQLite has one writer, and on Postgres each takes
+the same advisory lock, so that what a transaction read is still so when it writes. Reads wait for no writer: `read`
+looks at one moment's state on connections that cannot write. SQLite runs in WAL mode with full synchronisation at
+commit: what was committed survives SIGKILL and power.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from fleetkit.tracing import current_traceparent
 
 log = get_logger(__name__)
 T = TypeVar("T")
+_WRITERS_LOCK = 0x666C656574  # "fleet"
 MIGRATION_ENVIRONMENT = Path(__file__).parent / "migration_environment"
 
 
@@ -128,9 +131,10 @@ class Transaction:
 
 
 class Database:
-    """A service's database. `run` carries out one function in one transaction, off the event loop."""
+    """A service's database. `run` and `read` carry out one function in one transaction, off the event loop."""
 
-    def __init__(self, url: str, base: type[DeclarativeBase], threads: int = 4) -> None:
+    def __init__(self, url: str, base: type[DeclarativeBase], readers: int = 3) -> None:
+        """`readers` are the threads that read; one thread writes."""
         self._base = base
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
@@ -141,10 +145,20 @@ class Database:
         options: dict[str, Any] = {"connect_args": {"timeout": 30}} if self.is_sqlite else {"pool_pre_ping": True}
         self.engine = sa.create_engine(url, **options)
         if self.is_sqlite:
+            self._reading = sa.create_engine(url, **options)
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_immediately)
+            sa.event.listen(self._reading, "connect", _configure_sqlite_for_reading)
+            sa.event.listen(self._reading, "begin", _begin)
+        else:
+            self._reading = sa.create_engine(url, isolation_level="REPEATABLE READ", **options).execution_options(
+                postgresql_readonly=True
+            )
+            sa.event.listen(self.engine, "begin", _lock_postgres)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-        self._threads = ThreadPoolExecutor(1 if self.is_sqlite else threads, thread_name_prefix="database")
+        self._reading_sessions = sessionmaker(self._reading, expire_on_commit=False, autoflush=False)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self.outbox_filled = asyncio.Event()
 
     def migrate(self, versions: Path) -> None:
@@ -161,6 +175,19 @@ class Database:
         """Like `run`, on this thread. For tests, start-up and command lines."""
         return self._carry_out(work)[0]
 
+    def read_now(self, work: Callable[[Transaction], T]) -> T:
+        """Like `read`, on this thread."""
+        with self._reading_sessions.begin() as session:
+            return work(Transaction(session, self._base))
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Carries out `work` on one moment's state, without holding up who writes.
+
+        The database refuses to write in it: a changed row raises SQLAlchemy's DBAPIError.
+        """
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._readers, context.run, self.read_now, work)
+
     def _carry_out(self, work: Callable[[Transaction], T]) -> tuple[T, bool]:
         with self._sessions.begin() as session:
             transaction = Transaction(session, self._base)
@@ -171,7 +198,7 @@ class Database:
         """Carries out `work` in one transaction on a worker thread. Its exception rolls everything back."""
         context = contextvars.copy_context()  # the current span travels along
         result, published = await asyncio.get_running_loop().run_in_executor(
-            self._threads, context.run, self._carry_out, work
+            self._writer, context.run, self._carry_out, work
         )
         if published:
             self.outbox_filled.set()
@@ -179,7 +206,9 @@ class Database:
 
     def close(self) -> None:
         """Waits for running transactions and lets go of the connections."""
-        self._threads.shutdown()
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._reading.dispose()
         self.engine.dispose()
 
 
@@ -196,6 +225,20 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA busy_timeout=30000")
     cursor.close()
+
+
+def _configure_sqlite_for_reading(connection: Any, record: object) -> None:
+    _configure_sqlite(connection, record)
+    connection.execute("PRAGMA query_only=ON")
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _lock_postgres(connection: sa.Connection) -> None:
+    """One writing transaction at a time in this database, of all processes; let go with the transaction."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})")
 
 
 def _begin_immediately(connection: sa.Connection) -> None:

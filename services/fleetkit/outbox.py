@@ -40,7 +40,7 @@ class OutboxRelay:
 
     async def relay_once(self) -> int:
         """Publishes up to 500 rows; returns how many."""
-        rows = await self._database.run(self._oldest)
+        rows = await self._database.read(self._oldest)
         if not rows:
             OUTBOX_ROWS.labels(self._service).set(0)
             return 0

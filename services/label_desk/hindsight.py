@@ -103,7 +103,7 @@ async def run(
 ) -> None:
     """Looks at new tasks until `stopping`. A clip that cannot be read leaves its task to people."""
     while not stopping.is_set():
-        waiting = await database.run(transactions.waiting_for_hindsight)
+        waiting = await database.read(transactions.waiting_for_hindsight)
         for created in waiting:
             vote = await asyncio.to_thread(_look, objects, schema, created, clock.now_utc_ns())
             decision = await database.run(

@@ -70,7 +70,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
     async def GetTaskFrames(
         self, request: label_pb2.GetTaskFramesRequest, context: object
     ) -> label_pb2.GetTaskFramesResponse:
-        created = await self._database.run(
+        created = await self._database.read(
             lambda tx: transactions.created_of(transactions.find_task(tx, request.task_id))
         )
         try:
@@ -120,7 +120,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
         self, request: label_pb2.GetProgressRequest, context: object
     ) -> label_pb2.GetProgressResponse:
         now_ns = self._clock.now_utc_ns()
-        return await self._database.run(lambda tx: progress(tx, now_ns))
+        return await self._database.read(lambda tx: progress(tx, now_ns))
 
     async def _once(self, request_id: str, method: str, now_ns: int, work: Callable[[Transaction], bytes]) -> bytes:
         key = f"{caller().name}:{request_id}" if request_id else ""

@@ -34,7 +34,7 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
                 query = query.where(FiringRow.trigger == request.trigger)
             return [_firing(row) for row in tx.session.scalars(query)]
 
-        return route_pb2.ListFiringsResponse(firings=await self._database.run(read))
+        return route_pb2.ListFiringsResponse(firings=await self._database.read(read))
 
     async def CountFirings(
         self, request: route_pb2.CountFiringsRequest, context: object
@@ -49,7 +49,7 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
                 for trigger, progress, reason, count in rows
             ]
 
-        return route_pb2.CountFiringsResponse(counts=await self._database.run(read))
+        return route_pb2.CountFiringsResponse(counts=await self._database.read(read))
 
 
 def _firing(row: FiringRow) -> route_pb2.RoutedFiring:

@@ -56,15 +56,18 @@ class Conductor:
     async def tick(self) -> Move | None:
         """One look; the move that it led to, if any."""
         await self._publisher.publish_pending()
-        begun = await self._database.run(
-            lambda tx: transactions.begin_next(tx, self._fleet_id, self._plan, self._clock.now_utc_ns())
-        )
+        begun = None
+        if await self._database.read(transactions.next_candidate) is not None:
+            begun = await self._database.run(
+                lambda tx: transactions.begin_next(tx, self._fleet_id, self._plan, self._clock.now_utc_ns())
+            )
         if begun is not None:
             MOVES.labels(begun.stage).inc()
             log.info("rollout_begins", model=begun.digest, stage=begun.stage)
             return Move(Stage(begun.stage), begun.canary_percent, tuple(json.loads(begun.reasons)))
-        await self._database.run(self._measure)
-        standing = await self._database.run(self._standing)
+        if await self._database.read(self._measure):
+            await self._database.run(self._conclude)
+        standing = await self._database.read(self._standing)
         if standing is None:
             return None
         rollout_id, digest, position = standing
@@ -93,16 +96,20 @@ class Conductor:
         transactions.carry_out(tx, row, move, self._fleet_id, self._plan, now_ns)
         return True
 
-    def _measure(self, tx: Transaction) -> None:
-        now_ns = self._clock.now_utc_ns()
-        finished = transactions.conclude(tx, self._plan, now_ns)
+    def _conclude(self, tx: Transaction) -> None:
+        finished = transactions.conclude(tx, self._plan, self._clock.now_utc_ns())
         if finished is not None:
             tell_of_last_vehicle(finished)
+
+    def _measure(self, tx: Transaction) -> bool:
+        """Sets the gauges; True when a released model waits for its last vehicle."""
+        now_ns = self._clock.now_utc_ns()
         SILENT_VEHICLES.set(transactions.silent_vehicles(tx, self._plan, now_ns))
         counts = sa.select(VehicleRow.attested, sa.func.count()).group_by(VehicleRow.attested)
         VEHICLES.clear()
         for digest, count in tx.session.execute(counts):
             VEHICLES.labels(digest[:12] or "none").set(count)
+        return transactions.unattested(tx) is not None
 
 
 def _position(row: RolloutRow) -> Standing:

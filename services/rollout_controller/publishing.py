@@ -93,6 +93,8 @@ class Publisher:
 
     async def publish_pending(self) -> bool:
         """Publishes models that are registered and not yet listed; True when it did something."""
+        if not await self._database.read(self._has_work):
+            return False
         intent = await self._database.run(self._intend)
         if intent is None:
             return False
@@ -127,16 +129,31 @@ class Publisher:
         log.info("models_published", version=number, models=len(digests))
         return True
 
+    @staticmethod
+    def _last(tx: Transaction) -> PublicationRow | None:
+        return tx.session.scalars(sa.select(PublicationRow).order_by(PublicationRow.number.desc()).limit(1)).first()
+
+    def _is_stale(self, last: PublicationRow | None) -> bool:
+        if last is None:
+            return False
+        return self._clock.now_utc_ns() - last.signed_at_utc_ns > RESIGN_AFTER_S * NANOSECONDS_PER_SECOND
+
+    def _has_work(self, tx: Transaction) -> bool:
+        last = self._last(tx)
+        if last is not None and (not last.done or self._is_stale(last)):
+            return True
+        unlisted = sa.exists().where(~ModelRow.published, ModelRow.stage != Stage.ROLLED_BACK.value)
+        return bool(tx.session.scalar(sa.select(unlisted)))
+
     def _intend(self, tx: Transaction) -> tuple[int, int, list[str], tuple[str, bytes] | None] | None:
-        last = tx.session.scalars(sa.select(PublicationRow).order_by(PublicationRow.number.desc()).limit(1)).first()
+        last = self._last(tx)
         if last is not None and not last.done:
             cosignature = (last.cosigner, last.cosignature) if last.cosigner else None
             return last.number, last.signed_at_utc_ns, json.loads(last.digests), cosignature
         known = tx.session.scalars(sa.select(ModelRow).order_by(ModelRow.number)).all()
         rows = [row for row in known if row.published or row.stage != Stage.ROLLED_BACK.value]
         now_ns = self._clock.now_utc_ns()
-        stale = last is not None and now_ns - last.signed_at_utc_ns > RESIGN_AFTER_S * NANOSECONDS_PER_SECOND
-        if all(row.published for row in rows) and not stale:
+        if all(row.published for row in rows) and not self._is_stale(last):
             return None
         number = last.number + 1 if last else 1
         digests = [row.digest for row in rows]
@@ -156,7 +173,7 @@ class Publisher:
 
     async def _list_files(self, digest: str) -> list[ListedFile]:
         """Copies a model's artifacts to their target paths, checked against its digest, and lists them."""
-        listed, run = await self._database.run(lambda tx: self._known_files(tx, digest))
+        listed, run = await self._database.read(lambda tx: self._known_files(tx, digest))
         if listed:
             return listed
         contents = await asyncio.to_thread(

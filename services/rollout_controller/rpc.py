@@ -68,7 +68,7 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
     ) -> AsyncIterator[rollout_pb2.WatchModelsResponse]:
         token = request.resume_after
         while not self._stopping.is_set():
-            changes = await self._database.run(
+            changes = await self._database.read(
                 lambda tx, after=token: transactions.changes_after(tx, after, ())  # type: ignore[misc]
             )
             for change in changes:
@@ -82,7 +82,7 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
     async def ListModels(
         self, request: rollout_pb2.ListModelsRequest, context: object
     ) -> rollout_pb2.ListModelsResponse:
-        return rollout_pb2.ListModelsResponse(models=await self._database.run(_latest_changes))
+        return rollout_pb2.ListModelsResponse(models=await self._database.read(_latest_changes))
 
     async def FetchMetadata(
         self, request: rollout_pb2.FetchMetadataRequest, context: object
@@ -163,7 +163,7 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
             silent = transactions.silent_vehicles(tx, self._plan, now_ns)
             return [_rollout(row, vehicles, silent) for row in rows]
 
-        return rollout_pb2.ListRolloutsResponse(rollouts=await self._database.run(read))
+        return rollout_pb2.ListRolloutsResponse(rollouts=await self._database.read(read))
 
     async def RollBack(self, request: rollout_pb2.RollBackRequest, context: object) -> rollout_pb2.RollBackResponse:
         now_ns = self._clock.now_utc_ns()

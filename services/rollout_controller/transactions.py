@@ -72,11 +72,8 @@ def open_rollout(tx: Transaction) -> RolloutRow | None:
     return tx.session.scalars(sa.select(RolloutRow).where(RolloutRow.open)).first()
 
 
-def begin_next(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: int) -> RolloutRow | None:
-    """Begins the rollout of the newest published candidate when none is on its way; older ones are passed over.
-
-    The fleet's first model is released at once: there is nothing that it could be compared with.
-    """
+def next_candidate(tx: Transaction) -> ModelRow | None:
+    """The candidate whose rollout is to begin: the newest that is published, once none is on its way."""
     if open_rollout(tx) is not None:
         return None
     candidate = tx.session.scalars(
@@ -88,6 +85,17 @@ def begin_next(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: in
         sa.select(sa.func.max(ModelRow.number)).where(ModelRow.stage != Stage.REGISTERED.value)
     )
     if candidate is None or candidate.number < (newest_tried or 0):
+        return None
+    return candidate
+
+
+def begin_next(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: int) -> RolloutRow | None:
+    """Begins the rollout of the newest published candidate when none is on its way; older ones are passed over.
+
+    The fleet's first model is released at once: there is nothing that it could be compared with.
+    """
+    candidate = next_candidate(tx)
+    if candidate is None:
         return None
     previous = released(tx)
     row = RolloutRow(
@@ -259,19 +267,24 @@ def attest(
     return conclude(tx, plan, now_utc_ns)
 
 
-def conclude(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> RolloutRow | None:
-    """The rollout whose model every vehicle that is heard from attests since now; None when there is none.
-
-    Also asked without a report: a vehicle that falls silent holds nothing up any more.
-    """
-    tx.session.flush()
-    rollout = tx.session.scalars(
+def unattested(tx: Transaction) -> RolloutRow | None:
+    """The rollout of the model that drives, while its last vehicle has not attested it."""
+    return tx.session.scalars(
         sa.select(RolloutRow).where(
             RolloutRow.digest == released(tx),
             RolloutRow.stage == Stage.RELEASED.value,
             RolloutRow.last_attested_at_utc_ns == 0,
         )
     ).first()
+
+
+def conclude(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> RolloutRow | None:
+    """The rollout whose model every vehicle that is heard from attests since now; None when there is none.
+
+    Also asked without a report: a vehicle that falls silent holds nothing up any more.
+    """
+    tx.session.flush()
+    rollout = unattested(tx)
     if rollout is None:
         return None
     heard = VehicleRow.last_seen_utc_ns >= heard_since_ns(plan, now_utc_ns)

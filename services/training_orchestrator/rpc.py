@@ -98,14 +98,14 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         return training_pb2.StartRunResponse(run=training_pb2.RunChanged.FromString(row.message))
 
     async def ListRuns(self, request: training_pb2.ListRunsRequest, context: object) -> training_pb2.ListRunsResponse:
-        return training_pb2.ListRunsResponse(runs=await self._database.run(transactions.runs))
+        return training_pb2.ListRunsResponse(runs=await self._database.read(transactions.runs))
 
     async def WatchRun(
         self, request: training_pb2.WatchRunRequest, context: object
     ) -> AsyncIterator[training_pb2.WatchRunResponse]:
         position = 0
         while not self._stopping.is_set():
-            run = await self._database.run(lambda tx: transactions.run_of(tx, request.run_id))
+            run = await self._database.read(lambda tx: transactions.run_of(tx, request.run_id))
             if run is None:
                 raise RpcError(grpc.StatusCode.NOT_FOUND, "no such run; ListRuns has them all", "run_id")
             folder = self._jobs.folder(run.run_id)
@@ -129,7 +129,7 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         self, request: training_pb2.SignModelsRequest, context: object
     ) -> training_pb2.SignModelsResponse:
         targets = _targets_of(request.signed)
-        await self._database.run(lambda tx: _check_targets(tx, targets))
+        await self._database.read(lambda tx: _check_targets(tx, targets))
         signature = self._signer.sign(request.signed)
         return training_pb2.SignModelsResponse(key_id=signature.keyid, signature=bytes.fromhex(signature.signature))
 

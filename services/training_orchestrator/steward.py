@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from fleet.training.v1 import training_pb2
@@ -57,14 +58,18 @@ class Steward:
     async def tick(self) -> None:
         """One look at everything."""
         for policy in self._policies.values():
-            await self._database.run(lambda tx, policy=policy: self._queue_if_due(tx, policy))  # type: ignore[misc]
-        open_runs = await self._database.run(transactions.open_runs)
+            if isinstance(await self._database.read(partial(self._due, policy=policy)), Start):
+                await self._database.run(partial(self._queue_if_due, policy=policy))
+        open_runs = await self._database.read(transactions.open_runs)
         OPEN_RUNS.set(len(open_runs))
         for run_id, state, attempts, run in open_runs:
             await self._look_after(run_id, state, attempts, run)
 
+    def _due(self, tx: Transaction, policy: Policy) -> Start | str:
+        return due(policy, transactions.situation(tx, policy), self._clock.now_utc_ns())
+
     def _queue_if_due(self, tx: Transaction, policy: Policy) -> None:
-        start = due(policy, transactions.situation(tx, policy), self._clock.now_utc_ns())
+        start = self._due(tx, policy)
         if isinstance(start, Start):
             row = transactions.queue(tx, start, self._settings.seed, self._clock.now_utc_ns())
             log.info("run_queued", run_id=row.run_id, why=start.why, recipe=start.recipe)
@@ -91,7 +96,7 @@ class Steward:
             await self._fail(run_id, reason)
 
     async def _launch(self, run_id: str, run: training_pb2.RunChanged, attempts: int) -> None:
-        request = await self._database.run(lambda tx: transactions.job_request(tx, run))
+        request = await self._database.read(lambda tx: transactions.job_request(tx, run))
         config = self._settings.config_dir.resolve()
         request |= {
             "recipe": str(config / "recipes" / run.recipe),

@@ -16,9 +16,9 @@ KEEPING = sorted(path.parent.name for path in SERVICES.glob("*/migrations"))
 
 
 @pytest.mark.parametrize("package", KEEPING)
-def test_migrations_make_the_models_schema(package: str, tmp_path: Path) -> None:
+def test_migrations_make_the_models_schema(package: str, database_url: str) -> None:
     base = importlib.import_module(f"{package}.store").Base
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}", base)
+    database = Database(database_url, base)
     database.migrate(SERVICES / package / "migrations")
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), base.metadata) == []

@@ -67,8 +67,8 @@ def sample(number: int) -> Sample:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'curator.db'}", Base)
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url, Base)
     Base.metadata.create_all(database.engine)
     yield database
     database.close()

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -43,8 +44,8 @@ def event(number: int) -> Event:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}", Base)
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url, Base)
     Base.metadata.create_all(database.engine)
     yield database
     database.close()
@@ -142,12 +143,67 @@ async def test_the_relay_wakes_up_for_a_new_row_and_drains_when_told_to_stop(dat
     assert [e.event_id for e in publisher.events] == ["id-1", "id-2"]
 
 
-async def test_committed_rows_survive_the_process_that_wrote_them(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
-    first = Database(url, Base)
+async def test_committed_rows_survive_the_process_that_wrote_them(database_url: str) -> None:
+    first = Database(database_url, Base)
     Base.metadata.create_all(first.engine)
     await first.run(lambda tx: tx.first_time("a", 1))
-    second = Database(url, Base)  # `first` is never closed: as after SIGKILL
+    second = Database(database_url, Base)  # `first` is never closed: as after SIGKILL
     assert not await second.run(lambda tx: tx.first_time("a", 1))
     second.close()
     first.close()
+
+
+async def test_a_read_waits_for_no_writer_and_sees_what_was_committed(database: Database) -> None:
+    await database.run(lambda tx: tx.first_time("a", 1))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(tx: Transaction) -> None:
+        tx.first_time("b", 1)
+        begun.set()
+        assert go_on.wait(10)
+
+    writing = asyncio.create_task(database.run(slowly))
+    assert await asyncio.to_thread(begun.wait, 10)
+    try:
+        assert await asyncio.wait_for(database.read(inbox_ids), 5) == ["a"]
+    finally:
+        go_on.set()
+        await writing
+    assert await database.read(inbox_ids) == ["a", "b"]
+
+
+def inbox_ids(tx: Transaction) -> list[str]:
+    return sorted(tx.session.scalars(sa.select(InboxRow.event_id)))
+
+
+async def test_a_read_sees_one_moment(database: Database) -> None:
+    def twice(tx: Transaction) -> tuple[list[str], list[str]]:
+        first = inbox_ids(tx)
+        database.run_now(lambda writing: writing.first_time("meanwhile", 1))
+        return first, inbox_ids(tx)
+
+    assert await database.read(twice) == ([], [])
+    assert await database.read(inbox_ids) == ["meanwhile"]
+
+
+async def test_a_read_cannot_write(database: Database) -> None:
+    with pytest.raises(sa.exc.DBAPIError, match=r"(?i)read-?only"):
+        await database.read(lambda tx: tx.first_time("a", 1))
+    assert await database.read(inbox_ids) == []
+
+
+async def test_writers_of_several_processes_take_turns(database: Database, database_url: str) -> None:
+    """What a transaction read is still so when it writes, or counts would be lost."""
+    databases = [database, Database(database_url, Base)]
+    await database.run(lambda tx: tx.session.add(CountRow(name="n", value=0)))
+
+    def one_more(tx: Transaction) -> None:
+        row = tx.session.get_one(CountRow, "n")
+        time.sleep(0.002)
+        row.value += 1
+
+    try:
+        await asyncio.gather(*(each.run(one_more) for each in databases for _ in range(15)))
+        assert await database.read(lambda tx: tx.session.get_one(CountRow, "n").value) == 30
+    finally:
+        databases[1].close()

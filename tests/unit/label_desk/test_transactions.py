@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -18,8 +17,8 @@ S = 10**9
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'desk.db'}", Base)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, Base)
     Base.metadata.create_all(database.engine)
     yield database
     database.close()

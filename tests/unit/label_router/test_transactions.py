@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -24,8 +23,8 @@ ROUTING = Routing([Route("signs", ["*"], "town", "stop_sign", ["human"], 1, 0)],
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'router.db'}", Base)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, Base)
     Base.metadata.create_all(database.engine)
     yield database
     database.close()

@@ -42,9 +42,9 @@ class Orchestrator:
 
 
 class Repository:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.trust = hold_ceremony(folder / "signing", datetime.now(UTC))
-        self.database = Database(f"sqlite:///{folder / 'rollout.db'}", Base)
+        self.database = Database(url, Base)
         Base.metadata.create_all(self.database.engine)
         self.objects = Objects((folder / "objects").as_uri())
         self.clock = ManualClock()
@@ -66,8 +66,8 @@ class Repository:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    repository = Repository(tmp_path)
+def repository(tmp_path: Path, database_url: str) -> Iterator[Repository]:
+    repository = Repository(tmp_path, database_url)
     yield repository
     repository.database.close()
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -92,8 +91,8 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    database = Database(f"sqlite:///{tmp_path / 'rollout.db'}", Base)
+def fleet(database_url: str) -> Iterator[Fleet]:
+    database = Database(database_url, Base)
     Base.metadata.create_all(database.engine)
     yield Fleet(database)
     database.close()

@@ -31,8 +31,8 @@ DIGEST = "d" * 64
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'runs.db'}", Base)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, Base)
     Base.metadata.create_all(database.engine)
     yield database
     database.close()

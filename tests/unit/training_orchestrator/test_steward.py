@@ -46,8 +46,8 @@ class Folders(TorchrunJobs):
 
 
 class House:
-    def __init__(self, folder: Path) -> None:
-        self.database = Database(f"sqlite:///{folder / 'runs.db'}", Base)
+    def __init__(self, folder: Path, url: str) -> None:
+        self.database = Database(url, Base)
         Base.metadata.create_all(self.database.engine)
         self.jobs = Folders(folder / "runs")
         self.clock = ManualClock()
@@ -89,8 +89,8 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
+def house(tmp_path: Path, database_url: str) -> Iterator[House]:
+    house = House(tmp_path, database_url)
     yield house
     house.database.close()
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +19,8 @@ S = rollout_pb2
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'runs.db'}", Base)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, Base)
     Base.metadata.create_all(database.engine)
     for name, version, samples, frozen in (("town-test", "v1", 300, True), ("town", "v1", 1000, False)):
         committed = dataset_pb2.DatasetCommitted(
