@@ -143,7 +143,8 @@ def set_state(
     wanted, now_in = state_of(request.state), state_of(before.state) or State.DRAFT
     if wanted is None:
         raise RpcError(grpc.StatusCode.INVALID_ARGUMENT, "name the state wanted", "state")
-    if not may_move(now_in, wanted):
+    only_from = state_of(request.only_from)
+    if not may_move(now_in, wanted) or (only_from is not None and now_in is not only_from):
         raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, _moves_text(now_in), "state")
     if wanted is State.RUNNING and not before.triggers:
         raise RpcError(
