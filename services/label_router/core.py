@@ -27,8 +27,11 @@ def triage(firing: Firing, routing: Routing, known: Known) -> Wanted | Dropped:
         detail = f"{known.in_cell} of {routing.per_cell} wanted from this place and model are there"
         return Dropped(Drop.DUPLICATE_PLACE, detail)
     limit = firing.bytes_per_vehicle_day
-    if limit and known.vehicle_bytes_today >= limit:
-        return Dropped(Drop.OVER_BUDGET, f"the vehicle sent {known.vehicle_bytes_today} of {limit} bytes today")
+    if limit and known.clips_on_their_way and not known.clip_bytes:
+        return Dropped(Drop.OVER_BUDGET, "a clip is on its way, and nobody knows yet what one weighs")
+    asked = known.vehicle_bytes_today + known.clips_on_their_way * known.clip_bytes
+    if limit and asked >= limit:
+        return Dropped(Drop.OVER_BUDGET, f"{asked} of {limit} bytes a day were sent by the vehicle or are asked for")
     return Wanted(route, task)
 
 

@@ -105,6 +105,10 @@ class Known:
     """Firings of the same trigger and model in the same cell within the window that were not dropped."""
     vehicle_bytes_today: int
     """Clip bytes that the vehicle sent for this trigger on the firing's UTC day."""
+    clips_on_their_way: int = 0
+    """Clips of that day that were asked for and have not come."""
+    clip_bytes: int = 0
+    """What a clip of this trigger weighs, from those that came; 0: none has."""
 
 
 @dataclass(frozen=True, slots=True)

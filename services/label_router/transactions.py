@@ -18,6 +18,8 @@ from label_router.store import EarlyClipRow, FiringRow
 
 SERVICE = "label-router"
 _DAY_NS = 86_400 * 1_000_000_000
+_WEIGHED = 20
+"""Newest clips of a trigger that say what the next one will weigh."""
 
 
 def take_firing(tx: Transaction, fired: trigger_pb2.TriggerFired, routing: Routing, now_utc_ns: int) -> FiringRow:
@@ -78,7 +80,24 @@ def _known(tx: Transaction, firing: Firing, cell: str, routing: Routing) -> Know
         FiringRow.trigger == firing.trigger,
         FiringRow.onset_utc_ns.between(day_ns, day_ns + _DAY_NS - 1),
     )
-    return Known(in_cell=tx.session.scalar(in_cell) or 0, vehicle_bytes_today=tx.session.scalar(sent) or 0)
+    in_all = tx.session.scalar(in_cell) or 0
+    if not firing.bytes_per_vehicle_day:
+        return Known(in_cell=in_all, vehicle_bytes_today=0)
+    asked = sa.select(sa.func.count()).where(
+        FiringRow.vehicle_id == firing.vehicle_id,
+        FiringRow.trigger == firing.trigger,
+        FiringRow.onset_utc_ns.between(day_ns, day_ns + _DAY_NS - 1),
+        FiringRow.progress == Progress.CLIP_WANTED.value,
+    )
+    came = sa.select(FiringRow.clip_bytes).where(FiringRow.trigger == firing.trigger, FiringRow.clip_bytes > 0)
+    newest = came.order_by(FiringRow.decided_at_utc_ns.desc()).limit(_WEIGHED).subquery()
+    weight = tx.session.scalar(sa.select(sa.func.avg(newest.c.clip_bytes)))
+    return Known(
+        in_cell=in_all,
+        vehicle_bytes_today=tx.session.scalar(sent) or 0,
+        clips_on_their_way=tx.session.scalar(asked) or 0,
+        clip_bytes=round(weight or 0),
+    )
 
 
 def _drop(row: FiringRow, dropped: Dropped, now_utc_ns: int) -> None:

@@ -61,6 +61,12 @@ def test_a_vehicle_over_its_budget_sends_no_more() -> None:
     assert isinstance(triage(limited, ROUTING, Known(0, 999)), Wanted)
     dropped = triage(limited, ROUTING, Known(0, 1000))
     assert isinstance(dropped, Dropped) and dropped.reason is Drop.OVER_BUDGET
+    assert isinstance(triage(limited, ROUTING, Known(0, 400, clips_on_their_way=1, clip_bytes=300)), Wanted)
+    asked = triage(limited, ROUTING, Known(0, 400, clips_on_their_way=2, clip_bytes=300))
+    assert isinstance(asked, Dropped) and asked.reason is Drop.OVER_BUDGET
+    unknown = triage(limited, ROUTING, Known(0, 0, clips_on_their_way=1))
+    assert isinstance(unknown, Dropped) and "nobody knows yet" in unknown.detail
+    assert isinstance(triage(FIRING, ROUTING, Known(0, 0, clips_on_their_way=9)), Wanted)
 
 
 def test_without_a_route_or_a_task_the_reason_says_what_to_edit() -> None:

@@ -104,3 +104,20 @@ def test_a_place_that_is_no_number_is_no_place(database: Database) -> None:
     damaged.place.latitude_deg, damaged.place.longitude_deg = float("nan"), float("inf")
     row = database.run_now(lambda tx: take_firing(tx, damaged, ROUTING, NOW))
     assert row.cell == "vehicle:car"
+
+
+def test_a_budget_counts_clips_that_are_on_their_way(database: Database) -> None:
+    def fire(name: str) -> str:
+        limited = fired(name)
+        limited.bytes_per_vehicle_day = 25
+        return database.run_now(lambda tx: take_firing(tx, limited, ROUTING, NOW)).progress
+
+    assert fire("f1") == Progress.CLIP_WANTED.value
+    assert fire("f2") == Progress.DROPPED.value  # nobody knows what a clip weighs
+    database.run_now(lambda tx: take_clip(tx, clip("f1"), ROUTING, NOW))  # 10 bytes
+    assert [fire("f3"), fire("f4"), fire("f5")] == [
+        Progress.CLIP_WANTED.value,
+        Progress.CLIP_WANTED.value,
+        Progress.DROPPED.value,
+    ]
+    assert len(published(database, COMMAND)) == 3
