@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import grpc
 from google.protobuf.message import Message
@@ -121,7 +122,7 @@ class LabelDesk:
 
     async def lease(self, lease_s: float) -> label_pb2.LabelAssignment | None:
         """The next task, or None when there is none for this person now."""
-        response = await self._call("LeaseTask", label_pb2.LeaseTaskRequest(lease_s=lease_s))
+        response = await self._call("LeaseTask", label_pb2.LeaseTaskRequest(lease_s=lease_s, request_id=uuid4().hex))
         return response.assignment if response.assignment.lease_id else None
 
     async def frames(self, task_id: str, instants: int) -> list[label_pb2.TaskFrame]:

@@ -48,15 +48,17 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
 async def _settle(stopping: asyncio.Event, database: Database, clock: Clock, settings: LabelDeskSettings) -> None:
     """Ends tasks whose undo window is over and keeps the gauges."""
 
-    def tick(tx: Transaction) -> None:
+    def look(tx: Transaction) -> bool:
         now_ns = clock.now_utc_ns()
-        transactions.settle(tx, now_ns, settings.automatic_bound)
         for project in progress(tx, now_ns).projects:
             OPEN_TASKS.labels(project.project).set(project.open)
             OLDEST_TASK_SECONDS.labels(project.project).set(project.oldest_open_s)
 
+        return transactions.has_to_settle(tx, now_ns)
+
     while not stopping.is_set():
-        await database.run(tick)
+        while await database.read(look):
+            await database.run(lambda tx: transactions.settle(tx, clock.now_utc_ns(), settings.automatic_bound))
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), _TICK_S)
 

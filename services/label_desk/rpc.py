@@ -24,11 +24,15 @@ from label_desk.codec import OUTCOMES, questions_of
 from label_desk.core import AnswerError, check_answers
 from label_desk.frames import frames_around
 from label_desk.settings import LabelDeskSettings
-from label_desk.store import LeaseRow, TaskRow
+from label_desk.store import EndedCountRow, LeaseRow, TaskRow
 
 SERVICE_NAME = "fleet.label.v1.LabelService"
 CONSOLE = "service/fleet-console"
 ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", CONSOLE)}
+
+
+UNDO_LEASE_S = 120.0
+"""How long a labeller has for the answer that was taken back, unless no lease may be as long."""
 
 
 class LabelService(label_pb2_grpc.LabelServiceServicer):
@@ -49,7 +53,9 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
             raise invalid("lease_s", f"ask for more than 0 and at most {longest_s:.0f} seconds")
         author, now_ns = _labeller(), self._clock.now_utc_ns()
         found = await self._database.run(
-            lambda tx: transactions.lease_next(tx, author, request.project, request.lease_s, now_ns)
+            lambda tx: transactions.lease_next(
+                tx, author, request.project, request.lease_s, now_ns, request.request_id
+            )
         )
         if found is None:
             return label_pb2.LeaseTaskResponse()
@@ -103,7 +109,8 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
         author, now_ns = _labeller(), self._clock.now_utc_ns()
 
         def work(tx: Transaction) -> bytes:
-            found = transactions.undo(tx, request.task_id, author, 120.0, now_ns)
+            lease_s = min(UNDO_LEASE_S, self._settings.longest_lease_s)
+            found = transactions.undo(tx, request.task_id, author, lease_s, now_ns)
             return label_pb2.UndoLabelResponse(assignment=self._assignment(*found)).SerializeToString()
 
         answer = await self._once(request.request_id, "UndoLabel", now_ns, work)
@@ -140,17 +147,18 @@ def _labeller() -> str:
 def progress(tx: Transaction, now_utc_ns: int) -> label_pb2.GetProgressResponse:
     """Counts per project."""
     projects: dict[str, label_pb2.ProjectProgress] = {}
-    grouped = sa.select(
-        TaskRow.project, TaskRow.outcome, TaskRow.decided_by, sa.func.count(), sa.func.min(TaskRow.created_at_utc_ns)
-    ).group_by(TaskRow.project, TaskRow.outcome, TaskRow.decided_by)
-    for project, outcome, source, count, oldest_ns in tx.session.execute(grouped):
+    for ended in tx.session.scalars(sa.select(EndedCountRow)):
+        row = projects.setdefault(ended.project, label_pb2.ProjectProgress(project=ended.project))
+        row.ended[ended.outcome] += ended.tasks
+        row.by_source[ended.decided_by] += ended.tasks
+    waiting = (
+        sa.select(TaskRow.project, sa.func.count(), sa.func.min(TaskRow.created_at_utc_ns))
+        .where(TaskRow.outcome == "")
+        .group_by(TaskRow.project)
+    )
+    for project, count, oldest_ns in tx.session.execute(waiting):
         row = projects.setdefault(project, label_pb2.ProjectProgress(project=project))
-        if outcome:
-            row.ended[outcome] += count
-            row.by_source[source] += count
-        else:
-            row.open += count
-            row.oldest_open_s = max(row.oldest_open_s, (now_utc_ns - oldest_ns) / 1e9)
+        row.open, row.oldest_open_s = count, max(0.0, (now_utc_ns - oldest_ns) / 1e9)
     leased = (
         sa.select(TaskRow.project, sa.func.count())
         .join(LeaseRow, LeaseRow.task_id == TaskRow.task_id)

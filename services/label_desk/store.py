@@ -35,7 +35,8 @@ class TaskRow(Base):
     task_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     project: Mapped[str] = mapped_column(sa.String(64))
     task: Mapped[str] = mapped_column(sa.String(64))
-    priority: Mapped[int]
+    rank: Mapped[int]
+    """The priority with its sign turned: who is asked, is asked for the smallest first."""
     agreement: Mapped[int]
     created_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
     created: Mapped[bytes] = mapped_column(sa.LargeBinary)
@@ -44,8 +45,24 @@ class TaskRow(Base):
     wants_people: Mapped[bool] = mapped_column(sa.Boolean)
     outcome: Mapped[str] = mapped_column(sa.String(16), default="")
     decided_by: Mapped[str] = mapped_column(sa.String(16), default="")
-    settles_at_utc_ns: Mapped[int | None] = mapped_column(sa.BigInteger, nullable=True)
-    __table_args__ = (sa.Index("open_tasks", "outcome", "priority", "created_at_utc_ns"),)
+    settles_at_utc_ns: Mapped[int | None] = mapped_column(sa.BigInteger, nullable=True, index=True)
+    ended_at_utc_ns: Mapped[int | None] = mapped_column(sa.BigInteger, nullable=True, index=True)
+    """When it ended, our clock; from then on it waits to be forgotten."""
+    __table_args__ = (
+        sa.Index("tasks_to_ask", "outcome", "rank", "created_at_utc_ns", "task_id"),
+        sa.Index("tasks_by_project", "outcome", "project", "created_at_utc_ns"),
+        sa.Index("tasks_for_hindsight", "outcome", "wants_hindsight", "created_at_utc_ns"),
+    )
+
+
+class EndedCountRow(Base):
+    """How many tasks ended, and how: kept as they end, so that nobody has to count them again."""
+
+    __tablename__ = "ended_counts"
+    project: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    outcome: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    decided_by: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    tasks: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class VoteRow(Base):
@@ -66,20 +83,30 @@ class LeaseRow(Base):
     __tablename__ = "leases"
     task_id: Mapped[str] = mapped_column(sa.ForeignKey("tasks.task_id"), primary_key=True)
     author: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
-    lease_id: Mapped[str] = mapped_column(sa.String(64))
+    lease_id: Mapped[str] = mapped_column(sa.String(64), index=True)
     expires_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 def votes_of(session: Session, task_id: str) -> list[Vote]:
     """All votes on a task."""
-    rows = session.scalars(sa.select(VoteRow).where(VoteRow.task_id == task_id))
-    return [Vote(r.author, Source(r.source), json.loads(r.answers), r.confidence, r.at_utc_ns) for r in rows]
+    return votes_by_task(session, [task_id]).get(task_id, [])
 
 
-def leases_of(session: Session, task_id: str) -> list[Lease]:
-    """All leases on a task, expired ones too."""
-    rows = session.scalars(sa.select(LeaseRow).where(LeaseRow.task_id == task_id))
-    return [Lease(r.lease_id, r.author, r.expires_at_utc_ns) for r in rows]
+def votes_by_task(session: Session, task_ids: Sequence[str]) -> dict[str, list[Vote]]:
+    """All votes on some tasks, in one query."""
+    found: dict[str, list[Vote]] = {}
+    for r in session.scalars(sa.select(VoteRow).where(VoteRow.task_id.in_(task_ids))):
+        vote = Vote(r.author, Source(r.source), json.loads(r.answers), r.confidence, r.at_utc_ns)
+        found.setdefault(r.task_id, []).append(vote)
+    return found
+
+
+def leases_by_task(session: Session, task_ids: Sequence[str]) -> dict[str, list[Lease]]:
+    """All leases on some tasks, expired ones too, in one query."""
+    found: dict[str, list[Lease]] = {}
+    for r in session.scalars(sa.select(LeaseRow).where(LeaseRow.task_id.in_(task_ids))):
+        found.setdefault(r.task_id, []).append(Lease(r.lease_id, r.author, r.expires_at_utc_ns))
+    return found
 
 
 def put_vote(session: Session, task_id: str, vote: Vote) -> None:
@@ -96,19 +123,29 @@ def put_vote(session: Session, task_id: str, vote: Vote) -> None:
     )
 
 
-def open_tasks(session: Session, project: str, author: str, limit: int, offset: int = 0) -> Sequence[TaskRow]:
-    """Open, undecided tasks that `author` has not answered, the most urgent and then the oldest first."""
+def open_tasks(
+    session: Session, project: str, author: str, now_utc_ns: int, limit: int, after: TaskRow | None = None
+) -> Sequence[TaskRow]:
+    """Open, undecided tasks that `author` has not answered and others do not hold all of, from `after` on.
+
+    The most urgent and then the oldest come first.
+    """
+    place = sa.tuple_(TaskRow.rank, TaskRow.created_at_utc_ns, TaskRow.task_id)
     answered = sa.exists().where(VoteRow.task_id == TaskRow.task_id, VoteRow.author == author)
+    held = (
+        sa.select(sa.func.count())
+        .where(LeaseRow.task_id == TaskRow.task_id, LeaseRow.expires_at_utc_ns > now_utc_ns)
+        .scalar_subquery()
+    )
     query = (
         sa.select(TaskRow)
-        .where(~answered)
-        .where(
-            TaskRow.outcome == "", TaskRow.settles_at_utc_ns.is_(None), TaskRow.wants_people, ~TaskRow.wants_hindsight
-        )
-        .order_by(TaskRow.priority.desc(), TaskRow.created_at_utc_ns, TaskRow.task_id)
+        .where(TaskRow.outcome == "", TaskRow.settles_at_utc_ns.is_(None))
+        .where(TaskRow.wants_people, ~TaskRow.wants_hindsight, ~answered, held < TaskRow.agreement)
+        .order_by(TaskRow.rank, TaskRow.created_at_utc_ns, TaskRow.task_id)
         .limit(limit)
-        .offset(offset)
     )
+    if after is not None:
+        query = query.where(place > sa.tuple_(after.rank, after.created_at_utc_ns, after.task_id))
     if project:
         query = query.where(TaskRow.project == project)
     return session.scalars(query).all()

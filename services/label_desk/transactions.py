@@ -16,10 +16,20 @@ from label_desk.codec import labelled_event
 from label_desk.core import decide, may_ask
 from label_desk.metrics import ENDED_TASKS, VOTES
 from label_desk.model import Decision, Outcome, Source, Vote
-from label_desk.store import LeaseRow, TaskRow, VoteRow, leases_of, open_tasks, put_vote, votes_of
+from label_desk.store import (
+    EndedCountRow,
+    LeaseRow,
+    TaskRow,
+    VoteRow,
+    leases_by_task,
+    open_tasks,
+    put_vote,
+    votes_by_task,
+    votes_of,
+)
 
 SERVICE = "label-desk"
-_SCAN = 50
+_SCAN = 20
 _AUTOMATIC = {label_pb2.LABEL_SOURCE_HINDSIGHT}
 
 
@@ -32,7 +42,7 @@ def create_task(tx: Transaction, created: label_pb2.LabelTaskCreated) -> bool:
             task_id=created.task_id,
             project=created.project,
             task=created.task,
-            priority=created.priority,
+            rank=-created.priority,
             agreement=max(1, created.agreement),
             created_at_utc_ns=created.created_at_utc_ns,
             created=created.SerializeToString(),
@@ -42,6 +52,7 @@ def create_task(tx: Transaction, created: label_pb2.LabelTaskCreated) -> bool:
             outcome="",
             decided_by="",
             settles_at_utc_ns=None,
+            ended_at_utc_ns=None,
         )
     )
     return True
@@ -53,24 +64,37 @@ def created_of(row: TaskRow) -> label_pb2.LabelTaskCreated:
 
 
 def lease_next(
-    tx: Transaction, author: str, project: str, lease_s: float, now_utc_ns: int
+    tx: Transaction, author: str, project: str, lease_s: float, now_utc_ns: int, request_id: str = ""
 ) -> tuple[TaskRow, LeaseRow] | None:
-    """Leases the most urgent task that `author` may still be asked about, or None."""
-    offset = 0
-    while rows := open_tasks(tx.session, project, author, _SCAN, offset):
+    """Leases the most urgent task that `author` may still be asked about, or None.
+
+    A request that comes again, because its answer was lost, gets the lease that it made, for as long as that lasts.
+    """
+    lease_id = causal_id("lease", author, "request", request_id) if request_id else ""
+    if request_id:
+        newest = sa.select(LeaseRow).where(LeaseRow.lease_id == lease_id).order_by(LeaseRow.expires_at_utc_ns.desc())
+        known = tx.session.scalars(newest.limit(1)).first()
+        if known is not None and known.expires_at_utc_ns > now_utc_ns:
+            return tx.session.get_one(TaskRow, known.task_id), known
+    after = None
+    while rows := open_tasks(tx.session, project, author, now_utc_ns, _SCAN, after):
+        ids = [row.task_id for row in rows]
+        votes, leases = votes_by_task(tx.session, ids), leases_by_task(tx.session, ids)
         for row in rows:
-            votes, leases = votes_of(tx.session, row.task_id), leases_of(tx.session, row.task_id)
-            if may_ask(author, votes, leases, row.agreement, now_utc_ns):
-                return row, _lease(tx, row.task_id, author, lease_s, now_utc_ns)
-        offset += len(rows)
+            asked = votes.get(row.task_id, []), leases.get(row.task_id, [])
+            if may_ask(author, *asked, row.agreement, now_utc_ns):
+                return row, _lease(tx, row.task_id, author, lease_s, now_utc_ns, lease_id)
+        after = rows[-1]
     return None
 
 
-def _lease(tx: Transaction, task_id: str, author: str, lease_s: float, now_utc_ns: int) -> LeaseRow:
+def _lease(
+    tx: Transaction, task_id: str, author: str, lease_s: float, now_utc_ns: int, lease_id: str = ""
+) -> LeaseRow:
     lease = LeaseRow(
         task_id=task_id,
         author=author,
-        lease_id=causal_id("lease", task_id, author, now_utc_ns),
+        lease_id=lease_id or causal_id("lease", task_id, author, now_utc_ns),
         expires_at_utc_ns=now_utc_ns + seconds_to_ns(lease_s),
     )
     return tx.session.merge(lease)
@@ -137,6 +161,12 @@ def _weigh(
     return decision
 
 
+def has_to_settle(tx: Transaction, now_utc_ns: int) -> bool:
+    """True when an undo window is over."""
+    due = sa.exists().where(TaskRow.settles_at_utc_ns <= now_utc_ns)
+    return bool(tx.session.scalar(sa.select(due)))
+
+
 def settle(tx: Transaction, now_utc_ns: int, automatic_bound: float, limit: int = 200) -> int:
     """Ends tasks whose undo window is over; returns how many."""
     due = tx.session.scalars(
@@ -154,12 +184,23 @@ def settle(tx: Transaction, now_utc_ns: int, automatic_bound: float, limit: int 
 def _end(tx: Transaction, row: TaskRow, decision: Decision, now_utc_ns: int) -> None:
     row.outcome = decision.outcome.value
     row.decided_by = decision.source.value
-    row.settles_at_utc_ns = None
+    row.settles_at_utc_ns, row.ended_at_utc_ns = None, now_utc_ns
+    _count_ended(tx, row)
     tx.session.execute(sa.delete(LeaseRow).where(LeaseRow.task_id == row.task_id))
     with span("label-desk task ended", parent=row.traceparent, attributes={"outcome": row.outcome}):
         tx.publish(labelled_event(created_of(row), decision, votes_of(tx.session, row.task_id), now_utc_ns))
     ENDED_TASKS.labels(row.project, row.outcome, row.decided_by).inc()
     STAGE_SECONDS.labels(SERVICE, "label").observe(max(0, now_utc_ns - row.created_at_utc_ns) / 1e9)
+
+
+def _count_ended(tx: Transaction, row: TaskRow) -> None:
+    key = (row.project, row.outcome, row.decided_by)
+    counted = tx.session.get(EndedCountRow, key)
+    if counted is None:
+        tx.session.add(EndedCountRow(project=key[0], outcome=key[1], decided_by=key[2], tasks=1))
+        tx.session.flush()
+    else:
+        counted.tasks += 1
 
 
 def undo(tx: Transaction, task_id: str, author: str, lease_s: float, now_utc_ns: int) -> tuple[TaskRow, LeaseRow]:

@@ -109,7 +109,8 @@ async def _label_one(
     chance: random.Random,
     stopping: asyncio.Event,
 ) -> None:
-    assignment = (await desk.LeaseTask(label_pb2.LeaseTaskRequest(lease_s=_LEASE_S), timeout=10)).assignment
+    ask = label_pb2.LeaseTaskRequest(lease_s=_LEASE_S, request_id=uuid.uuid4().hex)
+    assignment = (await desk.LeaseTask(ask, timeout=10)).assignment
     if not assignment.lease_id:
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), _IDLE_S)

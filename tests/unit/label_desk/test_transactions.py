@@ -11,6 +11,7 @@ from fleetkit.database import Database
 from fleetkit.rpc import RpcError
 from label_desk import transactions
 from label_desk.model import Outcome, Source, Vote
+from label_desk.rpc import progress
 from label_desk.store import Base, OutboxRow
 
 S = 10**9
@@ -124,3 +125,65 @@ def test_sure_hindsight_ends_the_task_at_once_and_only_once(database: Database) 
     (event,) = published(database)
     assert event.source == label_pb2.LABEL_SOURCE_HINDSIGHT
     assert event.provenance.sample_id == "sample-t1"
+
+
+def lease(database: Database, author: str, now: int = 10, request_id: str = "") -> tuple[str, str] | None:
+    found = database.run_now(lambda tx: transactions.lease_next(tx, author, "", 60, now, request_id))
+    return (found[0].task_id, found[1].lease_id) if found else None
+
+
+def test_a_lease_whose_answer_was_lost_is_given_again_and_not_twice(database: Database) -> None:
+    for task_id in ("t1", "t2", "t3"):
+        database.run_now(lambda tx, t=task_id: transactions.create_task(tx, created(t)))  # type: ignore[misc]
+    first = lease(database, "ann", request_id="r1")
+    assert lease(database, "ann", now=20, request_id="r1") == first
+    other = lease(database, "ann", now=20, request_id="r2")
+    assert first and other and first[0] != other[0]
+    assert lease(database, "ben", now=20, request_id="r1") not in (first, None), "an id is its caller's own"
+    again = lease(database, "ann", now=10 + 60 * S, request_id="r1")
+    assert again is not None and again == first, "an expired lease of the request is taken up anew"
+
+
+def test_tasks_that_others_hold_are_passed_over_however_many_they_are(database: Database) -> None:
+    for number in range(70):
+        database.run_now(lambda tx, n=number: transactions.create_task(tx, created(f"t{n:03d}")))  # type: ignore[misc]
+    for author in ("ben", "cid"):
+        for _ in range(65):
+            assert lease(database, author) is not None
+    assert [lease(database, "ann", now=11) for _ in range(2)] != [None, None]
+    assert lease(database, "ann", now=11, request_id="x") is not None
+    found = database.run_now(lambda tx: transactions.lease_next(tx, "dora", "", 60, 12))
+    assert found is not None and found[0].task_id >= "t065"
+
+
+def test_whoever_answered_many_is_led_past_them(database: Database) -> None:
+    for number in range(60):
+        database.run_now(lambda tx, n=number: transactions.create_task(tx, created(f"t{n:03d}")))  # type: ignore[misc]
+    for number in range(55):  # an answer that nobody has seconded yet
+        answer(database, "ann", "held", task_id=f"t{number:03d}")
+    found = lease(database, "ann", now=11)
+    assert found is not None and found[0] == "t055"
+
+
+def test_counts_are_kept_as_tasks_end(database: Database) -> None:
+    for task_id in ("t1", "t2"):
+        database.run_now(lambda tx, t=task_id: transactions.create_task(tx, created(t, hindsight=True)))  # type: ignore[misc]
+    vote = Vote("hindsight/1", Source.HINDSIGHT, {"stop_sign": "held"}, 0.97, 11)
+    database.run_now(lambda tx: transactions.take_automatic(tx, "t1", vote, 11, 0.9))
+    (project,) = database.run_now(lambda tx: progress(tx, 2 * S)).projects
+    assert (project.open, dict(project.ended), dict(project.by_source)) == (1, {"agreed": 1}, {"hindsight": 1})
+    assert project.oldest_open_s == pytest.approx(2.0)
+    database.run_now(lambda tx: transactions.take_automatic(tx, "t2", vote, 11, 0.9))
+    (project,) = database.run_now(lambda tx: progress(tx, 2 * S)).projects
+    assert (project.open, dict(project.ended), project.oldest_open_s) == (0, {"agreed": 2}, 0.0)
+
+
+def test_what_waits_to_settle_is_noticed(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created()))
+    answer(database, "ann", "held")
+    answer(database, "ben", "held")
+    due = 10 + 5 * S
+    assert not database.read_now(lambda tx: transactions.has_to_settle(tx, due - 1))
+    assert database.read_now(lambda tx: transactions.has_to_settle(tx, due))
+    database.run_now(lambda tx: transactions.settle(tx, due, 0.9))
+    assert not database.read_now(lambda tx: transactions.has_to_settle(tx, due))
