@@ -17,6 +17,7 @@ from fleetkit.clock import Clock, seconds_to_ns
 from fleetkit.database import Database, Transaction
 from fleetkit.idempotency import answer_once
 from fleetkit.objects import ObjectMissingError
+from fleetkit.paging import page_of
 from fleetkit.rpc import RpcError, caller, invalid
 from rollout_controller import transactions
 from rollout_controller.codec import STAGES
@@ -82,7 +83,9 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
     async def ListModels(
         self, request: rollout_pb2.ListModelsRequest, context: object
     ) -> rollout_pb2.ListModelsResponse:
-        return rollout_pb2.ListModelsResponse(models=await self._database.read(_latest_changes))
+        page = page_of(request.page_size, request.page_token)
+        found, more = await self._database.read(lambda tx: transactions.models(tx, page))
+        return rollout_pb2.ListModelsResponse(models=found, next_page_token=more)
 
     async def FetchMetadata(
         self, request: rollout_pb2.FetchMetadataRequest, context: object
@@ -183,15 +186,6 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
 
 def _assignment(row: VehicleRow) -> Assignment:
     return Assignment(row.active, row.shadow, row.rollout_id, Cohort(row.cohort))
-
-
-def _latest_changes(tx: Transaction) -> list[rollout_pb2.ModelChanged]:
-    latest: dict[str, rollout_pb2.ModelChanged] = {}
-    after = 0
-    while changes := transactions.changes_after(tx, after, ()):
-        latest |= {change.model_digest: change for change in changes}
-        after = changes[-1].sequence
-    return sorted(latest.values(), key=lambda change: change.sequence, reverse=True)
 
 
 def _rollout(row: RolloutRow, vehicles: Sequence[VehicleRow], silent: int) -> rollout_pb2.Rollout:

@@ -37,6 +37,8 @@ class ModelRow(Base):
     """JSON list of [path, size, sha256], once it is in the TUF repository."""
     published: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     traceparent: Mapped[str | None] = mapped_column(sa.String(64))
+    latest_sequence: Mapped[int] = mapped_column(index=True)
+    """Of its newest change."""
 
 
 class RolloutRow(Base):

@@ -15,6 +15,7 @@ from fleetkit.clock import seconds_to_ns
 from fleetkit.database import Transaction
 from fleetkit.ids import causal_id
 from fleetkit.metrics import STAGE_SECONDS
+from fleetkit.paging import FIRST_PAGE, Page
 from fleetkit.rpc import RpcError
 from fleetkit.tracing import current_traceparent, span
 from rollout_controller.codec import change_of, fetch_command, model_event
@@ -38,6 +39,7 @@ def register(tx: Transaction, run: training_pb2.RunChanged, now_utc_ns: int) -> 
         files="[]",
         published=False,
         traceparent=current_traceparent(),
+        latest_sequence=0,
     )
     tx.session.add(row)
     tx.session.flush()
@@ -167,6 +169,7 @@ def _announce(
         sequence=sequence,
         now_utc_ns=now_utc_ns,
     )
+    model.latest_sequence = sequence
     tx.session.add(ChangeRow(sequence=sequence, digest=model.digest, message=change.SerializeToString()))
     tx.publish(model_event(change))
 
@@ -317,6 +320,21 @@ def roll_back(
         tx.session.get_one(ModelRow, rollout.previous).stage = Stage.RELEASED.value
     carry_out(tx, rollout, Move(Stage.ROLLED_BACK, 0, (reason or "by hand",)), fleet_id, plan, now_utc_ns)
     return rollout
+
+
+def models(tx: Transaction, page: Page = FIRST_PAGE) -> tuple[list[rollout_pb2.ModelChanged], str]:
+    """A page of the latest change of each model, the newest change first, and the token of the next page."""
+    query = (
+        sa.select(ChangeRow)
+        .join(ModelRow, ModelRow.latest_sequence == ChangeRow.sequence)
+        .order_by(ModelRow.latest_sequence.desc())
+        .limit(page.size + 1)
+    )
+    if page.before is not None:
+        query = query.where(ModelRow.latest_sequence < page.before)
+    rows = tx.session.scalars(query).all()
+    found = [rollout_pb2.ModelChanged.FromString(row.message) for row in rows[: page.size]]
+    return found, page.next_token([row.sequence for row in rows])
 
 
 def changes_after(

@@ -15,6 +15,7 @@ from fleet.training.v1 import training_pb2, training_pb2_grpc
 from fleetkit.clock import Clock
 from fleetkit.database import Database, Transaction
 from fleetkit.idempotency import answer_once
+from fleetkit.paging import page_of
 from fleetkit.rpc import RpcError, caller, invalid
 from training_orchestrator import transactions
 from training_orchestrator.core import Start
@@ -98,7 +99,9 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         return training_pb2.StartRunResponse(run=training_pb2.RunChanged.FromString(row.message))
 
     async def ListRuns(self, request: training_pb2.ListRunsRequest, context: object) -> training_pb2.ListRunsResponse:
-        return training_pb2.ListRunsResponse(runs=await self._database.read(transactions.runs))
+        page = page_of(request.page_size, request.page_token)
+        found, more = await self._database.read(lambda tx: transactions.runs(tx, page))
+        return training_pb2.ListRunsResponse(runs=found, next_page_token=more)
 
     async def WatchRun(
         self, request: training_pb2.WatchRunRequest, context: object

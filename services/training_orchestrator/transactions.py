@@ -12,6 +12,7 @@ from fleet.rollout.v1 import rollout_pb2
 from fleet.training.v1 import training_pb2
 from fleetkit.database import Transaction
 from fleetkit.ids import causal_id
+from fleetkit.paging import FIRST_PAGE, Page
 from fleetkit.tracing import current_traceparent, span
 from training_orchestrator.codec import metrics_of, run_event, stamp
 from training_orchestrator.core import Situation, Start
@@ -223,10 +224,14 @@ def _announce(tx: Transaction, row: RunRow, run: training_pb2.RunChanged, state:
         tx.publish(run_event(run))
 
 
-def runs(tx: Transaction) -> list[training_pb2.RunChanged]:
-    """All runs, newest first."""
-    rows = tx.session.scalars(sa.select(RunRow).order_by(RunRow.number.desc()))
-    return [training_pb2.RunChanged.FromString(row.message) for row in rows]
+def runs(tx: Transaction, page: Page = FIRST_PAGE) -> tuple[list[training_pb2.RunChanged], str]:
+    """A page of runs, newest first, and the token of the next page."""
+    query = sa.select(RunRow).order_by(RunRow.number.desc()).limit(page.size + 1)
+    if page.before is not None:
+        query = query.where(RunRow.number < page.before)
+    rows = tx.session.scalars(query).all()
+    found = [training_pb2.RunChanged.FromString(row.message) for row in rows[: page.size]]
+    return found, page.next_token([row.number for row in rows])
 
 
 def run_of(tx: Transaction, run_id: str) -> training_pb2.RunChanged | None:

@@ -9,6 +9,7 @@ from fleet.command.v1 import command_pb2
 from fleet.rollout.v1 import rollout_pb2
 from fleet.training.v1 import training_pb2
 from fleetkit.database import Database, Transaction
+from fleetkit.paging import Page, page_of
 from fleetkit.rpc import RpcError
 from rollout_controller import transactions
 from rollout_controller.model import Cohort, Move, RolloutPlan, Stage
@@ -246,3 +247,17 @@ def test_changes_are_read_on_from_a_token(fleet: Fleet) -> None:
     assert fleet.after(1) == [2]
     assert fleet.after(0, [rollout_pb2.MODEL_STAGE_RELEASED]) == [2]
     assert fleet.after(2) == []
+
+
+def test_each_model_is_listed_by_its_latest_change_a_page_at_a_time(fleet: Fleet) -> None:
+    fleet.pass_model(FIRST, 1)
+    fleet.begin(1)
+    fleet.pass_model(SECOND, 2)
+    fleet.begin(2)
+    fleet.move(Stage.ROLLED_BACK, 0, 3)
+    fleet.pass_model("c" * 64, 4)
+    listed, more = fleet.database.read_now(lambda tx: transactions.models(tx, Page(2, None)))
+    assert [model.model_digest[0] for model in listed] == ["c", "b"]
+    assert listed[1].stage == rollout_pb2.MODEL_STAGE_ROLLED_BACK
+    page = page_of(2, more)
+    assert [m.model_digest[0] for m in fleet.database.read_now(lambda tx: transactions.models(tx, page))[0]] == ["a"]

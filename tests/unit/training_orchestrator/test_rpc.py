@@ -167,3 +167,18 @@ def test_a_policy_with_a_recipe_that_does_not_exist_is_refused(tmp_path: Path) -
     )
     with pytest.raises(Exception, match=r"datasets.town.recipe: '../turn.yaml' is none of first.yaml"):
         load_policies(tmp_path / "training.yaml")
+
+
+async def test_runs_come_in_pages_newest_first(service: TrainingService, database: Database) -> None:
+    commit(database, "town")
+    commit(database, "town-test", frozen=True)
+    for number in range(5):
+        run_id = (await service.StartRun(start_request(request_id=str(number)), None)).run.run_id
+        database.run_now(lambda tx, r=run_id: transactions.failed(tx, r, "it died", 5))  # type: ignore[misc]
+    seen, token = [], ""
+    for size in (2, 2, 1):
+        answer = await service.ListRuns(training_pb2.ListRunsRequest(page_size=2, page_token=token), None)
+        seen += [run.run_id.split("-")[1] for run in answer.runs]
+        assert len(answer.runs) == size
+        token = answer.next_page_token
+    assert (seen, token) == (["5", "4", "3", "2", "1"], "")

@@ -63,14 +63,14 @@ class House:
             self.database.run_now(lambda tx, c=committed: transactions.note_version(tx, c))  # type: ignore[misc]
 
     def runs(self) -> list[training_pb2.RunChanged]:
-        return self.database.run_now(transactions.runs)
+        return self.database.read_now(transactions.runs)[0]
 
     def attempts(self) -> int:
         return self.database.run_now(lambda tx: tx.session.get_one(RunRow, self.runs_id(tx)).attempts)
 
     @staticmethod
     def runs_id(tx: Transaction) -> str:
-        return transactions.runs(tx)[0].run_id
+        return transactions.runs(tx)[0][0].run_id
 
     def leave_result(self, run_id: str, **changes: object) -> str:
         """What a job leaves that is done; its model's digest."""
