@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fleet_console import serving
+from fleet_console.ledger import Ledger
 from fleet_console.peers import LabelDesk, Lookout, Peers
 from fleet_console.settings import FleetConsoleSettings
 from fleet_console.watching import LoopWatch
@@ -26,6 +27,7 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     from fleet_console.pages.frame import FAVICON, add_assets
     from fleet_console.pages.label import LabelPageParts, add_label_page
     from fleet_console.pages.loop import add_loop_page
+    from fleet_console.pages.triggers import add_triggers_page
 
     clock = SystemClock()
     peers = Peers(settings)
@@ -35,6 +37,7 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_assets(application)
     add_loop_page(watch, settings.fleet_id, settings.poll_s)
+    add_triggers_page(Ledger(peers, clock, settings.poll_s), settings.fleet_id, settings.poll_s)
     parts = LabelPageParts(
         lambda name: LabelDesk(peers, name), clock, settings.fleet_id, settings.lease_s, settings.user_header
     )

@@ -1,4 +1,4 @@
-"""What both pages share: the bar at the top, the style, and the count of open pages."""
+"""What the pages share: the bar at the top, the style, and the count of open pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAVICON = (
     '<path d="M23 11a8.5 8.5 0 1 0 1.4 6.4" fill="none" stroke="#fff" stroke-width="3.4" stroke-linecap="round"/>'
     '<path d="M24.5 5.5v6.3h-6.3z" fill="#fff"/></svg>'
 )
-_PAGES = {"/": "The loop", "/label": "Label"}
+_PAGES = {"/": "The loop", "/triggers": "Triggers", "/label": "Label"}
 
 
 def add_assets(application: FastAPI) -> None:

@@ -33,7 +33,8 @@ _MODELS = {
     "km": "km",
     "rate": "Interventions per 100 km, 95 %",
 }
-_LONG = {"dropped", "from", "refused", "reason", "why", "reasons"}
+_ROWS = 8
+_LONG = {"dropped", "hunts", "from", "refused", "reason", "why", "reasons"}
 _RIGHT = {
     "fired",
     "waiting",
@@ -74,13 +75,13 @@ class _Panels:
             with ui.element("section").classes("panel"):
                 heading("What the vehicles drive with")
                 self._fleet = ui.label().classes("quiet")
-                self._models = _table(_MODELS, "No vehicle has reported yet.")
+                self._models = table_of(_MODELS, "No vehicle has reported yet.")
             self._staircase = StaircasePanel()
         self._tables = {}
         for name, (title, empty, columns) in _TABLES.items():
             with ui.element("section").classes("panel"):
                 heading(title)
-                self._tables[name] = _table(columns, empty)
+                self._tables[name] = table_of(columns, empty)
 
     def update(self, view: LoopView | None) -> None:
         """Shows the newest view; None while the first look is under way."""
@@ -94,10 +95,10 @@ class _Panels:
         for card, stage in zip(self._stages, view.stages, strict=True):
             card.update(stage)
         self._fleet.set_text(view.fleet_note)
-        _fill(self._models, [_model_row(model) for model in view.models])
+        fill(self._models, [_model_row(model) for model in view.models])
         self._staircase.update(view.staircase)
         for name, table in self._tables.items():
-            _fill(table, getattr(view, name))
+            fill(table, getattr(view, name))
 
 
 def away_text(away: Mapping[str, str]) -> str:
@@ -151,7 +152,8 @@ def _model_row(model: DrivenModel) -> Row:
     }
 
 
-def _table(columns: dict[str, str], empty: str) -> ui.table:
+def table_of(columns: dict[str, str], empty: str, rows_a_page: int = _ROWS) -> ui.table:
+    """A table without rows yet; `columns` are names with their headings."""
     described = [
         {
             "name": name,
@@ -162,17 +164,17 @@ def _table(columns: dict[str, str], empty: str) -> ui.table:
         }
         for name, label in columns.items()
     ]
-    table = ui.table(columns=described, rows=[], row_key="key", pagination={"rowsPerPage": 8})
+    table = ui.table(columns=described, rows=[], row_key="key", pagination={"rowsPerPage": rows_a_page})
     table.classes("console-table").props("flat dense hide-pagination")
     with table.add_slot("no-data"):
         ui.label(empty)
     return table
 
 
-def _fill(table: ui.table, rows: Sequence[Row]) -> None:
+def fill(table: ui.table, rows: Sequence[Row]) -> None:
     """Changes the table only where its rows did, so that nothing flickers and a chosen page stays."""
     fresh = [dict(row) for row in rows]
     if fresh != table.rows:
         table.rows = fresh
-        table.props(remove="hide-pagination") if len(fresh) > 8 else table.props("hide-pagination")
+        table.props(remove="hide-pagination") if len(fresh) > _ROWS else table.props("hide-pagination")
         table.update()

@@ -1,0 +1,75 @@
+"""What the fleet looks out for: campaigns, where each trigger is in force, and what it earned."""
+
+from __future__ import annotations
+
+from nicegui import ui
+
+from fleet_console.campaigns import CampaignCard, TriggersView
+from fleet_console.ledger import Ledger
+from fleet_console.pages.frame import frame, heading
+from fleet_console.pages.loop import fill, table_of
+
+_EARNED = {
+    "fired": "Fired",
+    "clips": "Clips",
+    "bytes": "Size",
+    "labelled": "Labelled",
+    "kept": "Kept",
+    "dropped": "Dropped, and why",
+}
+_TRIGGERS = {"trigger": "Trigger", "campaign": "Campaign", "state": "State", "force": "In force", **_EARNED,
+             "hunts": "What it hunts"}  # fmt: skip
+_EMPTY = "No campaign yet: fleetloop triggers apply brings the shipped ones."
+_PAST = {"trigger": "Trigger", "campaign": "Campaign", **_EARNED}
+
+
+def add_triggers_page(ledger: Ledger, fleet_id: str, refresh_s: float) -> None:
+    """Registers `/triggers`."""
+
+    @ui.page("/triggers", title="Triggers · fleetloop")
+    async def triggers_page() -> None:
+        with frame("/triggers", fleet_id):
+            panels = _Panels()
+
+        async def show() -> None:
+            panels.update(await ledger.look())
+
+        await show()
+        ui.timer(refresh_s, show)
+
+
+class _Panels:
+    """The page's elements, made once and updated where something changed."""
+
+    def __init__(self) -> None:
+        heading("Triggers", 1)
+        self._notice = ui.label().classes("notice").props("role=status")
+        with ui.element("section").classes("panel"):
+            heading("Campaigns")
+            self._force = ui.label().classes("quiet")
+            self._campaigns = ui.element("dl").classes("facts")
+        with ui.element("section").classes("panel"):
+            heading("What each looks for, and what it earned")
+            self._triggers = table_of(_TRIGGERS, _EMPTY, 100)
+        with ui.element("section").classes("panel"):
+            heading("Versions of the past")
+            self._past = table_of(_PAST, "No trigger has been replaced or removed yet.")
+        self._cards: list[CampaignCard] = []
+
+    def update(self, view: TriggersView) -> None:
+        """Shows the newest view."""
+        away = f"Away: campaign keeper ({view.away}). What it last said stays on the page." if view.away else ""
+        self._notice.set_text(away)
+        self._notice.set_visibility(bool(away))
+        self._force.set_text(view.force)
+        fill(self._triggers, view.triggers)
+        fill(self._past, view.past)
+        if list(view.campaigns) != self._cards:
+            self._cards = list(view.campaigns)
+            self._campaigns.clear()
+            with self._campaigns:
+                for card in self._cards:
+                    with ui.element("dt"):
+                        ui.label(f"{card.name}: {card.state}")
+                    with ui.element("dd"):
+                        ui.label(card.note)
