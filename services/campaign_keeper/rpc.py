@@ -40,7 +40,7 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
             raise invalid("campaign.campaign", "give the campaign a name")
         now_ns, by = self._clock.now_utc_ns(), str(caller())
         if request.dry_run:
-            return await self._database.run(lambda tx: transactions.apply(tx, request, now_ns, self._examine, by))
+            return await self._database.read(lambda tx: transactions.apply(tx, request, now_ns, self._examine, by))
         answer = await self._once(
             "ApplyCampaign",
             request.request_id,
@@ -79,7 +79,7 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
     async def ListRevisions(
         self, request: campaign_pb2.ListRevisionsRequest, context: object
     ) -> campaign_pb2.ListRevisionsResponse:
-        found = await self._database.run(lambda tx: transactions.revisions(tx, request.campaign, request.limit))
+        found = await self._database.read(lambda tx: transactions.revisions(tx, request.campaign, request.limit))
         return campaign_pb2.ListRevisionsResponse(revisions=found)
 
     async def ReportInForce(
@@ -95,18 +95,18 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         self, request: campaign_pb2.GetInForceRequest, context: object
     ) -> campaign_pb2.GetInForceResponse:
         now_ns = self._clock.now_utc_ns()
-        processes = await self._database.run(lambda tx: reports.in_force(tx, now_ns))
+        processes = await self._database.read(lambda tx: reports.in_force(tx, now_ns))
         return campaign_pb2.GetInForceResponse(processes=processes)
 
     async def ListCampaigns(
         self, request: campaign_pb2.ListCampaignsRequest, context: object
     ) -> campaign_pb2.ListCampaignsResponse:
-        return campaign_pb2.ListCampaignsResponse(campaigns=await self._database.run(transactions.campaigns))
+        return campaign_pb2.ListCampaignsResponse(campaigns=await self._database.read(transactions.campaigns))
 
     async def GetLedger(
         self, request: campaign_pb2.GetLedgerRequest, context: object
     ) -> campaign_pb2.GetLedgerResponse:
-        earnings = await self._database.run(lambda tx: ledger(tx, request.campaign))
+        earnings = await self._database.read(lambda tx: ledger(tx, request.campaign))
         dropped = await self._drops.dropped()
         newest: dict[str, campaign_pb2.TriggerEarnings] = {}
         for entry in earnings:

@@ -34,7 +34,7 @@ async def show(stopping: asyncio.Event, database: Database, drops: Drops) -> Non
         for trigger, reasons in (await drops.dropped()).items():
             for reason, firings in reasons.items():
                 DROPPED.labels(trigger, reason).set(firings)
-        for campaign in await database.run(transactions.campaigns):
+        for campaign in await database.read(transactions.campaigns):
             show_campaign(campaign)
         await _rest(stopping, _METRICS_EVERY_S)
 

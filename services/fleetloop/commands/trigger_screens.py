@@ -18,35 +18,41 @@ def state_word(state: campaign_pb2.CampaignState.ValueType) -> str:
     return campaign_pb2.CampaignState.Name(state).removeprefix("CAMPAIGN_STATE_").lower()
 
 
+def who(identity: str) -> str:
+    """A person's name; a service's with its kind."""
+    return identity.removeprefix("user/")
+
+
 def moment(utc_ns: int) -> str:
     """To the minute, UTC; empty for never."""
     return f"{datetime.fromtimestamp(utc_ns // 10**9, UTC):%Y-%m-%d %H:%M}" if utc_ns else ""
 
 
-def campaigns_table(
+def campaign_tables(
     campaigns: Sequence[campaign_pb2.Campaign],
     earnings: Sequence[campaign_pb2.TriggerEarnings],
     processes: Sequence[campaign_pb2.ProcessInForce],
-) -> Table:
-    """Every trigger of every campaign, those that have ended among them."""
+) -> list[Table]:
+    """A table for each campaign: its triggers, those that have ended among them."""
     earned = {(e.campaign, e.trigger, e.version): e for e in earnings}
-    table = _table("campaign", "state", "trigger", "in force")
-    for name in ("fired", "clips", "dropped", "labelled", "kept"):
-        table.add_column(name, justify="right")
+    tables = []
     for campaign in campaigns:
+        title = f"{campaign.campaign}: {state_word(campaign.state)}, revision {campaign.revision}"
+        approved = f", approved by {who(campaign.approved_by)}" if campaign.approved_by else ""
+        table = _table("trigger", title=title + approved)
+        table.columns[0].no_wrap = True
+        for name in ("in force", "fired", "clips", "dropped", "labels", "kept"):
+            table.add_column(name, justify="right", no_wrap=True)
         ended = [(each.trigger, "ended") for each in campaign.finished]
-        for trigger, state in [*((t, state_word(campaign.state)) for t in campaign.triggers), *ended]:
+        for trigger, state in [*((t, "") for t in campaign.triggers), *ended]:
             e = earned.get((campaign.campaign, trigger.name, trigger.version)) or campaign_pb2.TriggerEarnings()
             on = sum(evaluates(process, campaign.campaign, trigger) for process in processes)
             counts = (e.fired, e.clips, sum(e.dropped.values()), e.labelled, e.kept)
             table.add_row(
-                campaign.campaign,
-                state,
-                f"{trigger.name} v{trigger.version}",
-                f"{on} of {len(processes)}",
-                *map(str, counts),
+                f"{trigger.name} v{trigger.version}", state or f"{on} of {len(processes)}", *map(str, counts)
             )
-    return table
+        tables.append(table)
+    return tables
 
 
 def ledger_table(earnings: Sequence[campaign_pb2.TriggerEarnings]) -> Table:
@@ -70,17 +76,18 @@ def ledger_json(earnings: Sequence[campaign_pb2.TriggerEarnings]) -> list[dict[s
 
 def history_table(revisions: Sequence[campaign_pb2.Campaign]) -> Table:
     """Who changed a campaign, when and why."""
-    table = _table("revision", "when", "by", "state", "triggers", "ended", "approved", "why")
+    table = _table("no.", "when", "by", "state", "triggers", "approved by", "why")
+    for place in (0, 1, 3):
+        table.columns[place].no_wrap = True
     for each in revisions:
-        approved = f"{each.approved_by} {moment(each.approved_at_utc_ns)}" if each.approved_by else ""
+        ended = f", {len(each.finished)} ended" if each.finished else ""
         table.add_row(
             str(each.revision),
             moment(each.published_at_utc_ns),
-            each.changed_by or "the keeper",
+            who(each.changed_by) or "the keeper",
             state_word(each.state),
-            str(len(each.triggers)),
-            str(len(each.finished)),
-            approved,
+            f"{len(each.triggers)}{ended}",
+            who(each.approved_by),
             each.reason,
         )
     return table
@@ -122,8 +129,8 @@ def in_force_text(
     return "; ".join([text, *sorted(others), *(f"refused: {why}" for why in sorted(refusals))])
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in columns:
         table.add_column(name, overflow="fold")
     return table

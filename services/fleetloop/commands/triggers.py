@@ -19,7 +19,7 @@ from fleetloop.commands.trigger_files import SERVICE, definition_yaml, library_f
 from fleetloop.commands.trigger_files import apply_files as apply_files
 from fleetloop.commands.trigger_files import read_triggers as read_triggers
 from fleetloop.commands.trigger_screens import (
-    campaigns_table,
+    campaign_tables,
     history_table,
     in_force_text,
     ledger_json,
@@ -78,7 +78,8 @@ def list_(folder: Folder = FOLDER) -> None:
     if not campaigns:
         print("No campaign yet: `fleetloop triggers apply` brings the shipped ones.")
         return
-    Console().print(campaigns_table(campaigns, earnings, processes))
+    for table in campaign_tables(campaigns, earnings, processes):
+        Console().print(table)
 
 
 @app.command()

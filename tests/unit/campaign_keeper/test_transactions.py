@@ -26,8 +26,8 @@ FINISHED = campaign_pb2.CAMPAIGN_STATE_FINISHED
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'keeper.db'}", Base)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, Base)
     Base.metadata.create_all(database.engine)
     yield database
     database.close()
@@ -57,7 +57,8 @@ def apply(
 ) -> campaign_pb2.ApplyCampaignResponse:
     wanted = campaign_pb2.Campaign(campaign=campaign, triggers=triggers, state=state)
     request = campaign_pb2.ApplyCampaignRequest(campaign=wanted, dry_run=dry_run)
-    return database.run_now(lambda tx: transactions.apply(tx, request, 5, EXAMINE, by))
+    carry_out = database.read_now if dry_run else database.run_now
+    return carry_out(lambda tx: transactions.apply(tx, request, 5, EXAMINE, by))
 
 
 def move(

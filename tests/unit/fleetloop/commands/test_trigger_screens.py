@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet.campaign.v1 import campaign_pb2
 from fleetloop.commands.trigger_files import definition_yaml, read_triggers
 from fleetloop.commands.trigger_screens import (
-    campaigns_table,
+    campaign_tables,
     history_table,
     in_force_text,
     ledger_json,
@@ -49,7 +49,10 @@ def test_tables_have_what_runs_what_has_ended_and_why_the_rest_was_dropped() -> 
     earned = campaign_pb2.TriggerEarnings(
         campaign="c", trigger="fast", version=7, fired=9, clip_bytes=2_500_000, dropped={"boring": 4, "no_route": 5}
     )
-    assert campaigns_table([campaign], [earned], [process("d1", 7, 1)]).row_count == 2
+    (shown,) = campaign_tables([campaign], [earned], [process("d1", 7, 1)])
+    assert list(shown.columns[0].cells) == ["fast v7", "slow v1"]
+    assert list(shown.columns[1].cells) == ["1 of 1", "ended"]
+    assert list(shown.columns[4].cells) == ["9", "0"]
     table = ledger_table([earned])
     assert list(table.columns[-1].cells) == ["5 no_route, 4 boring"]
     assert list(table.columns[3].cells) == ["2.5 MB"]
