@@ -46,6 +46,11 @@ class Limits:
         """
         return self.horizon_s / 4
 
+    @property
+    def memory_ms(self) -> int:
+        """The same in milliseconds."""
+        return round(self.horizon_s * 250)
+
 
 @dataclass(frozen=True, slots=True)
 class Firing:

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from fleetdomain.signals import SignalCatalogue
+from fleetdomain.telemetry_codec import encode_batch
 from fleetkit.clock import Clock
 from fleetkit.events import Event, traceparent_of
 from fleetkit.kafka import Record, UnreadableMessageError
 from fleetkit.tracing import current_traceparent, span
 from trigger_detector.codec import appended_of, firing_event
-from trigger_detector.core import DetectorState, step
+from trigger_detector.core import DetectorState, Poll, judge
 from trigger_detector.metrics import BATCHES, FRAMES, REPLAYED, STEP_SECONDS
-from trigger_detector.model import Appended, Firing, Tally
+from trigger_detector.model import Firing, Tally
 from trigger_detector.plan import Plan
 
 
@@ -43,37 +46,60 @@ class Outcome:
 
 def advance(partition: Partition, records: Sequence[Record], plan: Plan, catalogue: SignalCatalogue) -> Outcome:
     """Takes the next records of a partition, in their order, through the core."""
-    wanted = _wanted(plan)
-    replayed: list[Appended] = []
-    live: list[Appended] = []
-    traces: dict[tuple[str, bytes, int], str | None] = {}
-    unreadable: list[tuple[Record, UnreadableMessageError]] = []
-    for record in records:
-        partition.next_offset = record.offset + 1
-        is_live = record.offset >= partition.resume_offset
-        try:
-            appended = appended_of(record, catalogue, wanted)
-        except UnreadableMessageError as error:
-            if is_live:
-                unreadable.append((record, error))
-            continue
-        partition.newest_append_ms = max(partition.newest_append_ms, record.appended_ms)
-        (live if is_live else replayed).append(appended)
-        if is_live:
-            batch = appended.batch
-            traces.setdefault((batch.vehicle_id, batch.boot_id, batch.sequence), traceparent_of(record.headers))
-    if replayed:
-        partition.state, _ = step(partition.state, replayed, plan)
-        REPLAYED.inc(len(replayed))
-    firings: tuple[Firing, ...] = ()
-    if live:
+    if not records:
+        return Outcome((), (), False)
+    partition.next_offset = records[-1].offset + 1
+    poll, kept, unreadable = _read(records, plan, catalogue)
+    live_from = sum(1 for r in kept if r.offset < partition.resume_offset)
+    if kept:
+        partition.newest_append_ms = max(partition.newest_append_ms, max(r.appended_ms for r in kept))
+    if live_from:
+        partition.state, _ = judge(partition.state, poll.part(0, live_from), plan)
+        REPLAYED.inc(live_from)
+    firings: list[tuple[Firing, str | None]] = []
+    if live_from < len(kept):
         with STEP_SECONDS.time():
-            partition.state, result = step(partition.state, live, plan)
-        firings = result.firings
+            partition.state, result = judge(partition.state, poll.part(live_from, len(kept)), plan)
+        for firing, place in zip(result.firings, result.places, strict=True):
+            firings.append((firing, traceparent_of(kept[live_from + place].headers)))
         _count(result.tally)
-    BATCHES.labels("unreadable").inc(len(unreadable))
-    traced = [(f, traces.get((f.vehicle_id, f.boot_id, f.sequence))) for f in firings]
-    return Outcome(tuple(traced), tuple(unreadable), bool(live or unreadable))
+    buried = tuple((r, error) for r, error in unreadable if r.offset >= partition.resume_offset)
+    BATCHES.labels("unreadable").inc(len(buried))
+    return Outcome(tuple(firings), buried, bool(live_from < len(kept) or buried))
+
+
+def _read(
+    records: Sequence[Record], plan: Plan, catalogue: SignalCatalogue
+) -> tuple[Poll, Sequence[Record], list[tuple[Record, UnreadableMessageError]]]:
+    """The records as a poll, those of them that are in it, and those that cannot be read.
+
+    What is not plain to the reader is decoded and checked in the ordinary way, which says what is wrong, and
+    written anew in the ordinary form where nothing is.
+    """
+    raws = [r.value for r in records]
+    batches = plan.reader.read(raws)
+    kept = records
+    unreadable: list[tuple[Record, UnreadableMessageError]] = []
+    if not batches.plain.all():
+        wanted = _wanted(plan)
+        kept, raws, checked = [], [], []
+        for record, plain in zip(records, batches.plain.tolist(), strict=True):
+            raw = record.value
+            if not plain:
+                try:
+                    raw = encode_batch(appended_of(record, catalogue, wanted).batch).SerializeToString()
+                except UnreadableMessageError as error:
+                    unreadable.append((record, error))
+                    continue
+            kept.append(record)
+            raws.append(raw)
+            checked.append(not plain)
+        batches = plan.reader.read(raws, np.array(checked, np.bool_))
+        if not batches.plain.all():
+            raise AssertionError(
+                f"checked batch at offset {kept[int(np.argmin(batches.plain))].offset} does not read"
+            )
+    return Poll(raws, np.array([r.appended_ms for r in kept], np.int64), batches), kept, unreadable
 
 
 def event_of_firing(firing: Firing, traceparent: str | None, clock: Clock) -> Event:

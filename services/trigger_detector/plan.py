@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import asin, cos, radians, sin, sqrt
+
+import numpy as np
 
 from fleetdomain.signals import SignalCatalogue
 from trigger_detector.model import CampaignRevision, Limits
 from triggerlang.errors import TriggerFileError
+from triggerlang.lowering import lower
+from triggerlang.machine import Machine, Rules
 from triggerlang.program import Program, compile_program
-from triggerlang.trigger import Geofence, Trigger, check_trigger
+from triggerlang.reading import Reader
+from triggerlang.trigger import ALWAYS, Geofence, Trigger, check_trigger
 
 _EARTH_RADIUS_M = 6_371_000.0
 
@@ -37,6 +42,12 @@ class Plan:
     limits: Limits
     deepest_ns: int
     """How far before an instant anything can matter to its value."""
+    reader: Reader = field(compare=False, repr=False)
+    machine: Machine = field(compare=False, repr=False)
+    named: tuple[tuple[str, ...], ...] = ()
+    """Per trigger, what its named conditions are called."""
+    evidence: tuple[tuple[str, ...], ...] = ()
+    """Per trigger, the signals whose values at the onset are reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,34 @@ def make_plan(
             actives.append(Active(revision.campaign, trigger, begin, min(ends, default=0)))
     program = compile_program([a.trigger.condition() for a in actives], catalogue, limits.memory_s())
     lookback_ns = max((t.condition.lookback_ns for t in program.triggers), default=0)
-    return Plan(tuple(actives), program, limits, lookback_ns + program.memory_ns), tuple(problems)
+    lowered = lower(program, catalogue)
+    plan = Plan(
+        tuple(actives),
+        program,
+        limits,
+        lookback_ns + program.memory_ns,
+        Reader(lowered, catalogue),
+        Machine(lowered, _rules(actives, limits)),
+        tuple(tuple(name for name, _ in t.named) for t in program.triggers),
+        tuple(tuple(path for path, _ in t.evidence) for t in program.triggers),
+    )
+    return plan, tuple(problems)
+
+
+def interval_ns(trigger: Trigger) -> int:
+    """Length of the slots in which a trigger fires at most once."""
+    return max(1, round(trigger.min_interval_s * 1e9))
+
+
+def _rules(actives: Sequence[Active], limits: Limits) -> Rules:
+    return Rules(
+        always=np.array([a.trigger.mode == ALWAYS for a in actives], np.bool_),
+        fenced=np.array([a.trigger.geofence is not None for a in actives], np.bool_),
+        interval_ns=np.array([interval_ns(a.trigger) for a in actives], np.int64),
+        from_ns=np.array([a.from_utc_ns for a in actives], np.int64),
+        until_ns=np.array([a.until_utc_ns for a in actives], np.int64),
+        memory_s=int(limits.memory_s()),
+    )
 
 
 def applies_to(trigger: Trigger, fleet_id: str, vehicle_id: str) -> bool:

@@ -36,6 +36,11 @@ class Batches:
     def __len__(self) -> int:
         return len(self.begins)
 
+    def part(self, begin: int, end: int) -> Batches:
+        """Only some of them."""
+        own = slice(begin, end)
+        return Batches(self.data, self.begins[own], self.heads[own], self.pieces[own], self.plain[own])
+
     @property
     def start_ns(self) -> Ints:
         """(batches,) monotonic time of the start."""

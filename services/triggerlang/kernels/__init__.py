@@ -1,7 +1,8 @@
 """The loops that run for every frame of the fleet, compiled to machine code by Numba when first used.
 
-They are compiled once per machine and version: the compiled code is kept under ``NUMBA_CACHE_DIR``, or in the user's cache
-under the digest of these sources (Numba's own check looks at one file only, and these call one another).
+They are compiled once per machine and version: the compiled code is kept under ``NUMBA_CACHE_DIR``, or in the
+user's cache under the digest of these sources (Numba's own check looks at one file only, and these call one
+another).
 """
 
 from __future__ import annotations

@@ -12,24 +12,18 @@ import numpy as np
 
 from triggerlang.kernels import kernel
 from triggerlang.kernels.ingest import (
-    filled,
-    read_codes,
-    read_numbers,
-    sort_into_tracks,
     upper_bound,
-    write_numbers,
 )
 from triggerlang.kernels.pointwise import comparison, condition, number
 from triggerlang.kernels.rolling import (
-    all_true,
-    any_true,
-    count_true,
-    extreme,
     first,
+    greater,
     known_before,
+    lesser,
     mean,
     positions,
     slope,
+    tallied,
 )
 
 # places in the tables of one vehicle
@@ -56,7 +50,23 @@ def same_pieces(pieces, batches, low, high, a, b):
 
 @kernel
 def timeline_of(
-    data, pieces, batches, low, high, start_ns, frame_at, column, memory, tail_at, tail_rows, tail_id, tl, cad, top, T, P
+    data,
+    pieces,
+    batches,
+    low,
+    high,
+    start_ns,
+    frame_at,
+    column,
+    memory,
+    tail_at,
+    tail_rows,
+    tail_id,
+    tl,
+    cad,
+    top,
+    T,
+    P,
 ):
     """The timeline of a column: one that another column has, or a new one; -1 where there is no point.
 
@@ -130,29 +140,66 @@ def timeline_of(
 
 
 @kernel
-def merged(T, at, parts, count, table, at_place, len_place, top):
-    """Joins several rising lists of instants into one without repeats, at the top of T; returns its length.
+def merged(T, parts, count, table, at_place, len_place, top):
+    """Joins rising lists of instants into one without repeats, at the top of T; returns its length.
 
-    ``table[parts[i]]`` says where list i is.
+    ``table[parts[i]]`` says where list i is. Two at a time: what is joined so far is moved up and joined again.
     """
     out = top[TOP_T]
-    n = 0
-    heads = np.zeros(count, np.int64)
-    while True:
-        best = np.int64(2**63 - 1)
-        for i in range(count):
-            j = parts[i]
-            if heads[i] < table[j, len_place]:
-                best = min(best, T[table[j, at_place] + heads[i]])
-        if best == 2**63 - 1:
-            break
-        for i in range(count):
-            j = parts[i]
-            if heads[i] < table[j, len_place] and T[table[j, at_place] + heads[i]] == best:
-                heads[i] += 1
-        T[out + n] = best
-        n += 1
+    n = np.int64(0)
+    for part in range(count):
+        row = table[parts[part]]
+        at, size = row[at_place], row[len_place]
+        if part == 0:
+            for i in range(size):
+                T[out + i] = T[at + i]
+            n = size
+            continue
+        # from the back, so that nothing is overwritten before it is read
+        total = n + size
+        i, k, to = n - 1, size - 1, out + total - 1
+        while k >= 0:
+            b = T[at + k]
+            if i >= 0 and T[out + i] > b:
+                T[to] = T[out + i]
+                i -= 1
+            else:
+                if i >= 0 and T[out + i] == b:
+                    i -= 1
+                T[to] = b
+                k -= 1
+            to -= 1
+        gap = to - (out + i)
+        if gap > 0:
+            for p in range(to + 1, out + total):
+                T[p - gap] = T[p]
+        n = total - gap
     return n
+
+
+@kernel
+def put_in_order(parts, count):
+    """Sorts the first few numbers where they are."""
+    for i in range(1, count):
+        v, k = parts[i], i
+        while k > 0 and parts[k - 1] > v:
+            parts[k] = parts[k - 1]
+            k -= 1
+        parts[k] = v
+
+
+@kernel
+def made_before(made, parts, count):
+    """The result of a union of the same parts; -1 where there was none."""
+    for u in range(1, made[0, 0] + 1):
+        if made[u, 0] != count:
+            continue
+        same = True
+        for i in range(count):
+            same = same and made[u, 2 + i] == parts[i]
+        if same:
+            return made[u, 1]
+    return np.int64(-1)
 
 
 @kernel
@@ -174,13 +221,11 @@ def new_of_union(sources, source_tl, tl, cad, top, T, unions_new, parts):
         return -1
     if count == 1:
         return parts[0]
-    parts[:count].sort()
-    # unions made before: (number of parts, parts, result)
-    for u in range(unions_new[0, 0]):
-        row = unions_new[u + 1]
-        if row[0] == count and (row[2 : 2 + count] == parts[:count]).all():
-            return row[1]
-    n = merged(T, 0, parts, count, cad, CAD_AT, CAD_LEN, top)
+    put_in_order(parts, count)
+    before = made_before(unions_new, parts, count)
+    if before >= 0:
+        return before
+    n = merged(T, parts, count, cad, CAD_AT, CAD_LEN, top)
     result = -1
     for i in range(count):
         if cad[parts[i], CAD_LEN] == n:
@@ -225,12 +270,11 @@ def full_of_union(sources, source_tl, tl, cad, top, T, unions_full, parts, first
         return -1
     if count == 1:
         return parts[0]
-    parts[:count].sort()
-    for u in range(unions_full[0, 0]):
-        row = unions_full[u + 1]
-        if row[0] == count and (row[2 : 2 + count] == parts[:count]).all():
-            return row[1]
-    n = merged(T, 0, parts, count, tl, TL_AT, TL_LEN, top)
+    put_in_order(parts, count)
+    before = made_before(unions_full, parts, count)
+    if before >= 0:
+        return before
+    n = merged(T, parts, count, tl, TL_AT, TL_LEN, top)
     result = -1
     for i in range(count):
         if tl[parts[i], TL_LEN] == n:
@@ -248,10 +292,29 @@ def full_of_union(sources, source_tl, tl, cad, top, T, unions_full, parts, first
 
 
 @kernel
-def bounds(timeline_key, begin, length, query, shift, groups, T, P, memo, top):
+def note(memo, place, timeline_key, query_id, shift, at):
+    """Remembers where a query's positions in a timeline begin."""
+    if memo[MEMO, 1] < MEMO // 2:
+        memo[MEMO, 1] += 1
+        row = memo[place]
+        row[0], row[1], row[2], row[3], row[4] = memo[MEMO, 0], timeline_key, query_id, shift, at
+
+
+@kernel
+def own_place(tl, j, query):
+    """Where a query's instants begin within a timeline, where they are a part of its own; else -1."""
+    if query[Q_TIMELINE] == j:
+        return np.int64(0)
+    if query[Q_CADENCE] >= 0 and query[Q_CADENCE] == tl[j, TL_CADENCE]:
+        return tl[j, TL_NEW]
+    return np.int64(-1)
+
+
+@kernel
+def bounds(timeline_key, begin, length, own_first, query, shift, groups, T, P, memo, top):
     """Where in P the positions of a query's instants in a timeline begin: after the last one at or before.
 
-    ``begin`` and ``length`` say where the timeline is in T. Positions count from ``begin``. What was looked up
+    ``begin`` and ``length`` say where the timeline is in T, ``own_first`` see ``own_place``. Positions count from ``begin``. What was looked up
     before is remembered in ``memo``.
     """
     shift = query[Q_SHIFT] + shift
@@ -264,6 +327,11 @@ def bounds(timeline_key, begin, length, query, shift, groups, T, P, memo, top):
     at = top[TOP_P]
     n = query[Q_LEN]
     top[TOP_P] += n
+    if shift == 0 and own_first >= 0:
+        for k in range(n):
+            P[at + k] = own_first + k + 1
+        note(memo, h, timeline_key, query[Q_ID], shift, at)
+        return at
     times = T[begin : begin + length]
     wanted = T[query[Q_AT] : query[Q_AT] + n]
     out = P[at : at + n]
@@ -274,10 +342,7 @@ def bounds(timeline_key, begin, length, query, shift, groups, T, P, memo, top):
         for k in range(g[G_TRACKS]):
             low, high = P[g[G_BEGINS] + k], P[g[G_BEGINS] + k + 1]
             positions(times, 0, length, wanted, low, high, shift, out)
-    if memo[MEMO, 1] < MEMO // 2:
-        memo[MEMO, 1] += 1
-        memo[h, 0] = memo[MEMO, 0]
-        memo[h, 1], memo[h, 2], memo[h, 3], memo[h, 4] = timeline_key, query[Q_ID], shift, at
+    note(memo, h, timeline_key, query[Q_ID], shift, at)
     return at
 
 
@@ -305,12 +370,14 @@ def hold(values, times, after, wanted, shift, span, unknown, out):
 def roll_numbers(op, values, times, ends, shift, span, low, high, out, S, P, p):
     """One of the windows over numbers. S and P from p on are scratch."""
     n = len(values)
-    if op == 70 or op == 71:
-        extreme(1.0 if op == 70 else -1.0, values, low, high, out, P[p : p + n])
+    if op == 70:
+        lesser(values, times, ends, shift, span, low, high, out, S[0, :n], S[1, :n])
+    elif op == 71:
+        greater(values, times, ends, shift, span, low, high, out, S[0, :n], S[1, :n])
     elif op == 72:
         mean(values, times, ends, shift, span, low, high, out, S[0:2, :n], S[5:7, :n])
     elif op == 73:
-        first(values, low, high, P[p : p + n + 1], out)
+        first(values, low, high, out)
     else:
         following, preceding = P[p : p + n + 1], P[p + n + 1 : p + 2 * n + 2]
         slope(values, times, ends, shift, span, low, high, out, S[0:5, :n], S[5:10, :n], following, preceding)
@@ -403,19 +470,15 @@ def execute(
                 continue
             at = source_at[what]
             if op != 16 and shift == 0:
-                own = -1
-                if q[Q_TIMELINE] == j:
-                    own = at
-                elif q[Q_CADENCE] >= 0 and q[Q_CADENCE] == tl[j, TL_CADENCE]:
-                    own = at + tl[j, TL_NEW]
+                own = own_place(tl, j, q)
                 if own >= 0:
                     if op == 15:
-                        codes[result] = own
+                        codes[result] = at + own
                     else:
-                        floats[result] = own
+                        floats[result] = at + own
                     continue
             begin_t, length = tl[j, TL_AT], tl[j, TL_LEN]
-            place = bounds(j, begin_t, length, q, 0, groups, T, P, memo, top)
+            place = bounds(j, begin_t, length, own_place(tl, j, q), q, 0, groups, T, P, memo, top)
             after = P[place : place + n]
             times = T[begin_t : begin_t + length]
             wanted = T[q[Q_AT] : q[Q_AT] + n]
@@ -502,7 +565,7 @@ def execute(
                         F[to + k] = np.nan
                 continue
             begin_t, length = tl[j, TL_AT], tl[j, TL_LEN]
-            place = bounds(j, begin_t, length, q, 0, groups, T, P, memo, top)
+            place = bounds(j, begin_t, length, own_place(tl, j, q), q, 0, groups, T, P, memo, top)
             for k in range(n):
                 p = P[place + k] - 1
                 fresh = p >= 0 and T[q[Q_AT] + k] - shift - T[begin_t + p] <= span
@@ -532,8 +595,8 @@ def execute(
             wanted = T[q[Q_AT] : q[Q_AT] + n]
             if what < 0:
                 j = domain[Q_TIMELINE]
-                low_at = bounds(j, tl[j, TL_AT], length, q, span, groups, T, P, memo, top)
-                high_at = bounds(j, tl[j, TL_AT], length, q, 0, groups, T, P, memo, top)
+                low_at = bounds(j, tl[j, TL_AT], length, np.int64(-1), q, span, groups, T, P, memo, top)
+                high_at = bounds(j, tl[j, TL_AT], length, own_place(tl, j, q), q, 0, groups, T, P, memo, top)
                 pieces = 1
             else:
                 low_at, high_at = top[TOP_P], top[TOP_P] + n
@@ -560,15 +623,9 @@ def execute(
                 span_times = times[first_value:last_value]
                 if is_code or op == 82:
                     inner = C[codes[a] + first_value : codes[a] + last_value]
-                    size = len(inner)
-                    trues = P[scratch : scratch + size + 1]
-                    falses = P[scratch + size + 1 : scratch + 2 * size + 2]
-                    if op == 80:
-                        any_true(inner, lows, highs, C[to + first_out : to + last_out], trues, falses)
-                    elif op == 81:
-                        all_true(inner, lows, highs, C[to + first_out : to + last_out], trues, falses)
-                    else:
-                        count_true(inner, lows, highs, F[to + first_out : to + last_out], trues)
+                    tallied(
+                        op, inner, lows, highs, C[to + first_out : to + last_out], F[to + first_out : to + last_out]
+                    )
                 else:
                     inner_f = F[floats[a] + first_value : floats[a] + last_value]
                     out = F[to + first_out : to + last_out]

@@ -43,34 +43,82 @@ def positions(times, first, last, wanted, begin, end, shift, out):
 
 
 @kernel
-def extreme(sign, values, low, high, out, waiting):
-    """Minimum (sign 1) or maximum (sign -1) of the known values of each window; NaN where there is none.
+def lesser(values, times, ends, shift, span, low, high, out, prefix, suffix):
+    """Minimum of the known values of each window that ends at ends - shift; NaN where there is none.
 
-    ``waiting`` is scratch of len(values): positions that may still become an extreme, in order.
+    ``prefix`` and ``suffix`` are scratch of len(values): the minimum within a cell up to and from each position.
     """
-    head = tail = 0
-    upto = before = 0
+    n = len(values)
+    least = np.inf
+    edge = np.int64(-(2**62))
+    for i in range(n):
+        if times[i] >= edge:
+            edge = cell_of(times[i], span) + span
+            least = np.inf
+        v = values[i]
+        least = v if v < least else least
+        prefix[i] = least
+    least = np.inf
+    begin = np.int64(2**62)
+    for i in range(n - 1, -1, -1):
+        if times[i] < begin:
+            begin = cell_of(times[i], span)
+            least = np.inf
+        v = values[i]
+        least = v if v < least else least
+        suffix[i] = least
+    border = until = np.int64(-(2**62))
     for k in range(len(low)):
         a, b = low[k], high[k]
-        if a < before or b < upto:
-            head = tail = 0
-            upto = a
-        before = a
-        if upto < a:
-            upto = a
-        while upto < b:
-            v = sign * values[upto]
-            if v == v:
-                while tail > head and sign * values[waiting[tail - 1]] >= v:
-                    tail -= 1
-                if tail == head:
-                    head = tail = 0
-                waiting[tail] = upto
-                tail += 1
-            upto += 1
-        while head < tail and waiting[head] < a:
-            head += 1
-        out[k] = values[waiting[head]] if head < tail else np.nan
+        if a >= b:
+            out[k] = np.nan
+            continue
+        end = ends[k] - shift
+        if end >= until or end < border:
+            border = cell_of(end, span)
+            until = border + span
+        least = suffix[a] if times[a] < border else np.inf
+        if times[b - 1] >= border and prefix[b - 1] < least:
+            least = prefix[b - 1]
+        out[k] = least if least < np.inf else np.nan
+
+
+@kernel
+def greater(values, times, ends, shift, span, low, high, out, prefix, suffix):
+    """Maximum of the known values of each window; otherwise as ``lesser``."""
+    n = len(values)
+    most = -np.inf
+    edge = np.int64(-(2**62))
+    for i in range(n):
+        if times[i] >= edge:
+            edge = cell_of(times[i], span) + span
+            most = -np.inf
+        v = values[i]
+        most = v if v > most else most
+        prefix[i] = most
+    most = -np.inf
+    begin = np.int64(2**62)
+    for i in range(n - 1, -1, -1):
+        if times[i] < begin:
+            begin = cell_of(times[i], span)
+            most = -np.inf
+        v = values[i]
+        most = v if v > most else most
+        suffix[i] = most
+    border = until = np.int64(-(2**62))
+    for k in range(len(low)):
+        a, b = low[k], high[k]
+        if a >= b:
+            out[k] = np.nan
+            continue
+        end = ends[k] - shift
+        if end >= until or end < border:
+            border = cell_of(end, span)
+            until = border + span
+        most = suffix[a] if times[a] < border else -np.inf
+        if times[b - 1] >= border and prefix[b - 1] > most:
+            most = prefix[b - 1]
+        out[k] = most if most > -np.inf else np.nan
 
 
 @kernel
@@ -93,12 +141,18 @@ def known_before(values, out):
 
 
 @kernel
-def first(values, low, high, following, out):
-    """The first known value of each window; NaN where there is none. ``following`` is scratch."""
-    known_after(values, following)
+def first(values, low, high, out):
+    """The first known value of each window; NaN where there is none."""
+    place = np.int64(0)
+    before = np.int64(0)
     for k in range(len(low)):
-        place = following[low[k]] if low[k] < len(values) else len(values)
-        out[k] = values[place] if place < high[k] else np.nan
+        a, b = low[k], high[k]
+        if a < before or place < a:
+            place = a
+        before = a
+        while place < b and values[place] != values[place]:
+            place += 1
+        out[k] = values[place] if place < b else np.nan
 
 
 @kernel
@@ -168,10 +222,13 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
     """
     n = len(values)
     span_s = span / 1e9
+    begin = until = np.int64(-(2**62))
     for i in range(n):
         t = times[i]
-        begin = cell_of(t, span)
-        carry = i > 0 and times[i - 1] >= begin
+        carry = t < until
+        if not carry:
+            begin = cell_of(t, span)
+            until = begin + span
         v = values[i]
         known = v == v
         s = (t - begin) / 1e9 if known else 0.0
@@ -179,10 +236,12 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
         one = 1.0 if known else 0.0
         for j, x in enumerate((one, v, s, s * v, s * s)):
             prefix[j, i] = prefix[j, i - 1] + x if carry else x
+    begin = np.int64(2**62)
     for i in range(n - 1, -1, -1):
         t = times[i]
-        begin = cell_of(t, span)
-        carry = i + 1 < n and times[i + 1] < begin + span
+        carry = t >= begin
+        if not carry:
+            begin = cell_of(t, span)
         v = values[i]
         known = v == v
         s = (t - begin) / 1e9 if known else 0.0
@@ -192,6 +251,7 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
             suffix[j, i] = suffix[j, i + 1] + x if carry else x
     known_after(values, following)
     known_before(values, preceding)
+    border = until = np.int64(-(2**62))
     for k in range(len(low)):
         a, b = low[k], high[k]
         out[k] = np.nan
@@ -200,7 +260,10 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
         least, most = following[a], preceding[b - 1]
         if least >= b or most < a or 2 * (times[most] - times[least]) < span:
             continue
-        border = cell_of(ends[k] - shift, span)
+        end = ends[k] - shift
+        if end >= until or end < border:
+            border = cell_of(end, span)
+            until = border + span
         n0 = v0 = t0 = tv0 = tt0 = n1 = v1 = t1 = tv1 = tt1 = 0.0
         if times[a] < border:
             n0, v0, t0, tv0, tt0 = suffix[0, a], suffix[1, a], suffix[2, a], suffix[3, a], suffix[4, a]
@@ -217,50 +280,30 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
 
 
 @kernel
-def running(codes, wanted, out):
-    """(len(codes) + 1,) how many codes before each position are the wanted one."""
-    number = 0
-    out[0] = 0
-    for i in range(len(codes)):
-        if codes[i] == wanted:
-            number += 1
-        out[i + 1] = number
+def tallied(op, codes, low, high, out, number):
+    """Of each window's codes: whether any is true (op 80) or all are (81) as codes into ``out``, or how many are
+    (82) into ``number``, NaN where none is there.
 
-
-@kernel
-def any_true(codes, low, high, out, trues, falses):
-    """2 where a code of the window is true; else 1 where one is unknown or none is there; else 0."""
-    running(codes, 2, trues)
-    running(codes, 0, falses)
+    Any is 1, unknown, where none is true and one is unknown or none is there; all likewise.
+    """
+    trues = falses = begin = end = np.int64(0)
     for k in range(len(low)):
         a, b = low[k], high[k]
-        if b <= a:
-            out[k] = 1
-        elif trues[b] > trues[a]:
-            out[k] = 2
+        if a < begin or b < end or a > end:
+            trues = falses = np.int64(0)
+            begin = end = a
+        while end < b:
+            trues += codes[end] == 2
+            falses += codes[end] == 0
+            end += 1
+        while begin < a:
+            trues -= codes[begin] == 2
+            falses -= codes[begin] == 0
+            begin += 1
+        size = b - a
+        if op == 82:
+            number[k] = trues if size > 0 else np.nan
+        elif op == 80:
+            out[k] = 2 if trues > 0 else 0 if falses == size and size > 0 else 1
         else:
-            out[k] = 0 if falses[b] - falses[a] == b - a else 1
-
-
-@kernel
-def all_true(codes, low, high, out, trues, falses):
-    """0 where a code of the window is false; else 1 where one is unknown or none is there; else 2."""
-    running(codes, 2, trues)
-    running(codes, 0, falses)
-    for k in range(len(low)):
-        a, b = low[k], high[k]
-        if b <= a:
-            out[k] = 1
-        elif falses[b] > falses[a]:
-            out[k] = 0
-        else:
-            out[k] = 2 if trues[b] - trues[a] == b - a else 1
-
-
-@kernel
-def count_true(codes, low, high, out, trues):
-    """How many codes of the window are true; NaN where none is there."""
-    running(codes, 2, trues)
-    for k in range(len(low)):
-        a, b = low[k], high[k]
-        out[k] = trues[b] - trues[a] if b > a else np.nan
+            out[k] = 0 if falses > 0 else 2 if trues == size and size > 0 else 1

@@ -107,6 +107,15 @@ def printable(data, at, n):
 
 
 @kernel
+def ascii_only(data, at, n):
+    """Whether bytes are ASCII, so that no decoder can refuse them as text."""
+    high = np.uint8(0)
+    for i in range(n):
+        high |= data[at + i]
+    return high < 128
+
+
+@kernel
 def column_of(data, at, n, names, name_at, guess):
     """Which wanted column a name is, -1 for none. The one that stood here in the batch before is tried first."""
     if guess >= 0 and name_at[guess + 1] - name_at[guess] == n:
@@ -178,6 +187,9 @@ def scan_batch(
         if number <= 2:
             if not checked and not printable(data, at, size):
                 return OTHER
+        elif number >= 10:
+            if not ascii_only(data, at, size):
+                return OTHER
         elif number == 3:
             if size < 8 or size > 16:
                 return OTHER
@@ -224,14 +236,13 @@ def scan_batch(
                     words_begin = before if words_begin == 0 else words_begin
                     words_end = inner + amount
                 inner += amount
-            guess = guesses[position] if position < len(guesses) else -1
+            guess = guesses[position] if position < len(guesses) else np.int64(-2)
             # a column that nobody wants is known again by its name's place in the batch before
-            if guess == -1 and position < len(guesses) and guess_at[position, 1] == name_size and name_size > 0:
-                column = -1 if same_bytes(data, guess_at[position, 0], name, name_size) else column_of(
-                    data, name, name_size, names, name_at, -1
-                )
-            else:
-                column = column_of(data, name, name_size, names, name_at, guess)
+            again = guess == -1 and guess_at[position, 1] == name_size
+            again = again and same_bytes(data, guess_at[position, 0], name, name_size)
+            column = np.int64(-1) if again else column_of(data, name, name_size, names, name_at, guess)
+            if column < 0 and not again and not ascii_only(data, name, name_size):
+                return OTHER
             if position < len(guesses):
                 guesses[position] = column
                 guess_at[position, 0], guess_at[position, 1] = name, name_size
@@ -244,6 +255,8 @@ def scan_batch(
                     return OTHER
                 newest = max(newest, last)
             if column < 0:
+                if not ascii_only(data, words_begin, words_end - words_begin):
+                    return OTHER
                 at += size
                 continue
             if pieces[column, 0] >= 0 or kind != types[column] or values_size % sizes[column]:
@@ -318,6 +331,6 @@ def scan(
     guess_at[:] = 0
     for i in range(len(at) - 1):
         plain[i] = scan_batch(
-            data, at[i], at[i + 1], checked[i], names, name_at, words, word_at, word_count, kinds, types, sizes, ragged,
-            least, most, nan_allowed, group_of, limits, heads[i], pieces[i], guesses, guess_at,
+            data, at[i], at[i + 1], checked[i], names, name_at, words, word_at, word_count, kinds, types, sizes,
+            ragged, least, most, nan_allowed, group_of, limits, heads[i], pieces[i], guesses, guess_at,
         )  # fmt: skip

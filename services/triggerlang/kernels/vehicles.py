@@ -102,8 +102,8 @@ def read_vehicle(
         if left == 0:
             tail_id = -1
         j = timeline_of(
-            data, pieces, batches, low, high, start_ns, frame_at, column, memory, tail_at, left, tail_id, tl, cad, top,
-            T, P,
+            data, pieces, batches, low, high, start_ns, frame_at, column, memory, tail_at, left, tail_id, tl, cad,
+            top, T, P,
         )  # fmt: skip
         source_tl[s] = j
         if s >= plain:
@@ -154,8 +154,8 @@ def read_vehicle(
 
 @kernel
 def read_group(
-    data, pieces, batches, low, high, blob, cursor, rows, dropped, entries, kinds, first_column, last_column, j, group,
-    field_at, listed_at, tl, top, T, F, C, P,
+    data, pieces, batches, low, high, blob, cursor, rows, dropped, entries, kinds, first_column, last_column, j,
+    group, field_at, listed_at, tl, top, T, F, C, P,
 ):  # fmt: skip
     """A track group's lists, in their order and sorted into tracks; returns where the memory goes on."""
     counts_at = cursor
@@ -416,10 +416,10 @@ def onsets(
     n = len(codes)
     if n == 0:
         return 0
-    most = np.int8(0)
+    some = np.int8(0)
     for i in range(n):
-        most = max(most, codes[i])
-    if most == 0:
+        some |= codes[i]
+    if some == 0:
         if always:
             return 0
         k = high - 1
@@ -597,8 +597,8 @@ def run(
         packed_at[segment + 1] = packed_at[segment]
         if not late[segment]:
             stop = pack(
-                end_ns[segment], reach_ns, kinds, plain, group_first, source_tl, source_at, groups, listed_at, tl, top,
-                T, F, C, P, packed, packed_at[segment],
+                end_ns[segment], reach_ns, kinds, plain, group_first, source_tl, source_at, groups, listed_at, tl,
+                top, T, F, C, P, packed, packed_at[segment],
             )  # fmt: skip
             if stop < 0:
                 need[0] = 2 * len(packed)

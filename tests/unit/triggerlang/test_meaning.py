@@ -11,25 +11,37 @@ from hypothesis import strategies as st
 
 from fleetdomain.frames import Column, FrameBatch
 from fleetdomain.signals import load_catalogue
-from triggerlang.block import Block, Segment
+from fleetdomain.telemetry_codec import encode_batch
 from triggerlang.errors import ExpressionError
-from triggerlang.evaluate import Evaluation
+from triggerlang.lowering import lower
+from triggerlang.machine import Machine, Rules, Segment
 from triggerlang.program import Condition, compile_program
+from triggerlang.reading import Reader
 
 CATALOGUE = load_catalogue(Path(__file__).parents[3] / "config" / "signals.yaml")
 MEMORY_S = 60.0
 
 
 def codes(expression: str, **columns: Column) -> list[int]:
-    """Codes of a condition over one batch at 10 Hz; a column's name has __ for its dots."""
-    program = compile_program([Condition("t", expression, {})], CATALOGUE, MEMORY_S)
+    """Codes of a condition (0 false, 1 unknown, 2 true) over one batch at 10 Hz; a column's name has __ for its dots."""
+    conditions = [Condition("t", expression, {}), Condition("f", f"not ({expression})", {})]
+    program = compile_program(conditions, CATALOGUE, MEMORY_S)
     named = {name.replace("__", "."): column for name, column in columns.items()}
     rows = max(c.rows() for c in named.values())
     offsets = np.arange(rows, dtype=np.int64) * 100_000_000
     batch = FrameBatch("f", "v", b"12345678", 0, 10**9, 0, "gnss", offsets, named)
-    evaluation = Evaluation(Block(program, [Segment({}, [batch], batch.end_monotonic_ns())]))
-    condition = program.triggers[0].condition
-    return [int(c) for c in evaluation.at(condition, evaluation.new_instants(condition))]
+    lowered = lower(program, CATALOGUE)
+    batches = Reader(lowered, CATALOGUE).read([encode_batch(batch).SerializeToString()])
+    assert batches.plain.all()
+    none = np.zeros(2, np.int64)
+    rules = Rules(np.ones(2, bool), np.zeros(2, bool), np.ones(2, np.int64), none, none, round(MEMORY_S))
+    segment = Segment(b"", [0], int(batches.end_ns[0]))
+    edges = np.full((2, 1, 2), -1, np.int32)
+    found = Machine(lowered, rules).run(batches, np.zeros(1, np.int64), [segment], edges).moments
+    result = np.ones(rows, int)
+    for moment in found:
+        result[(moment.onset_ns - 10**9) // 100_000_000] = 2 if moment.trigger == 0 else 0
+    return [int(c) for c in result]
 
 
 FAULTS = [

@@ -1,0 +1,187 @@
+"""What every contestant gets: the same telemetry and the same triggers.
+
+A batch is ten seconds of one vehicle: 100 frames at 10 Hz with 35 signals, accelerations at 20 Hz, what two models and a
+radar say at 2 and 5 Hz with ragged lists of tracks, and the position at 1 Hz; instants jitter as clocks do. Signals
+are calm, and now and then something happens in one. Triggers are drawn from the kinds that a data engine runs, each
+with its own thresholds and windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetdomain.frames import Column, FrameBatch
+from fleetdomain.signals import Signal, SignalCatalogue, load_catalogue
+from fleetdomain.telemetry_codec import encode_batch
+from triggerlang.trigger import RISING_EDGE, Trigger
+
+CATALOGUE: SignalCatalogue = load_catalogue(Path(__file__).parents[3] / "config" / "signals.yaml")
+FRAMES = 100
+BATCH_S = 10
+S = 10**9
+_RATES_HZ = {
+    "Vehicle.Acceleration.": 20,
+    "Vehicle.CurrentLocation.": 1,
+    "Perception.": 2,
+    "Shadow.": 2,
+    "Map.": 2,
+    "Radar.": 5,
+}
+_EVENT_SHARE = 0.02
+"""Share of batches and signals in which something happens."""
+_TRACKS = {"Perception.Tracks": 6, "Shadow.Tracks": 6, "Radar.Object": 4}
+
+
+def batches(vehicles: int, rounds: int, seed: int) -> Iterator[FrameBatch]:
+    """Each vehicle's batch of a round, round after round."""
+    rng = np.random.default_rng(seed)
+    walks = [_Walk(rng, vehicle) for vehicle in range(vehicles)]
+    for number in range(rounds):
+        for walk in walks:
+            yield walk.batch(number)
+
+
+def raw_batches(vehicles: int, rounds: int, seed: int) -> list[bytes]:
+    """The same as they lie in the log."""
+    return [encode_batch(b).SerializeToString() for b in batches(vehicles, rounds, seed)]
+
+
+class _Walk:
+    """One vehicle whose signals wander within their ranges."""
+
+    def __init__(self, rng: np.random.Generator, vehicle: int) -> None:
+        self._rng = rng
+        self._vehicle = f"vehicle-{vehicle:06d}"
+        self._boot = rng.bytes(16)
+        self._level: dict[str, float] = {}
+
+    def batch(self, number: int) -> FrameBatch:
+        rng = self._rng
+        grids: dict[int, npt.NDArray[np.int64]] = {}
+        for rate in (10, *set(_RATES_HZ.values())):
+            grid = np.arange(BATCH_S * rate) * (S // rate)
+            grids[rate] = (grid + rng.integers(0, S // rate // 8, len(grid))).astype(np.int64)
+        columns: dict[str, Column] = {}
+        for group, most in _TRACKS.items():
+            columns |= self._tracks(group, most, grids[_rate_of(group + ".")])
+        for signal in CATALOGUE.signals.values():
+            if signal.ragged or signal.kind == "string":
+                continue
+            rate = _rate_of(signal.path)
+            values = self._values(signal, BATCH_S * rate)
+            own = None if rate == 10 else grids[rate]
+            columns[signal.path] = Column(values, own, dictionary=signal.values)
+        start_ns = number * BATCH_S * S
+        return FrameBatch(
+            "bench", self._vehicle, self._boot, number, start_ns, 1_700_000_000 * S + start_ns, "gnss", grids[10],
+            columns, "0" * 64, "1" * 64,
+        )  # fmt: skip
+
+    def _values(self, signal: Signal, n: int) -> npt.NDArray[np.generic]:
+        rng = self._rng
+        if signal.kind == "bool":
+            values = np.full(n, signal.path == "Autopilot.Engaged")
+            if rng.random() < _EVENT_SHARE:
+                values[int(rng.integers(n)) :] ^= True
+            return values
+        if signal.kind == "enum":
+            return np.repeat(rng.integers(0, len(signal.values), n // 10 + 1), 10)[:n].astype(np.uint16)
+        least, most = max(signal.minimum, -100.0), min(signal.maximum, 300.0)
+        middle, width = (least + most) / 2, (most - least) / 2
+        level = self._level.get(signal.path, 0.0)
+        steps = np.clip(level + np.cumsum(rng.normal(0, 0.02, n)), -0.2, 0.2)
+        self._level[signal.path] = float(steps[-1])
+        if rng.random() < _EVENT_SHARE:
+            steps[int(rng.integers(n)) :] += rng.choice([-0.75, 0.75])
+        values = middle + width * steps
+        return values.astype(signal.kind)
+
+    def _tracks(self, group: str, most: int, grid: npt.NDArray[np.int64]) -> dict[str, Column]:
+        rng = self._rng
+        counts = np.repeat(rng.integers(0, most + 1, len(grid) // 5 + 1), 5)[: len(grid)]
+        splits = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32)
+        total = int(splits[-1])
+        columns = {}
+        for signal in CATALOGUE.group(group):
+            if signal.path.endswith(".Id"):
+                values: npt.NDArray[np.generic] = np.concatenate([np.arange(c) for c in counts]).astype(np.int64)
+            elif signal.kind == "enum":
+                values = rng.integers(0, len(signal.values), total).astype(np.uint16)
+            else:
+                least, top = max(signal.minimum, -100.0), min(signal.maximum, 300.0)
+                begin = least if rng.random() < _EVENT_SHARE else least + 0.6 * (top - least)
+                values = rng.uniform(begin, top, total).astype(signal.kind)
+            columns[signal.path] = Column(values, grid, splits, signal.values)
+        return columns
+
+
+def _rate_of(path: str) -> int:
+    return next((hz for prefix, hz in _RATES_HZ.items() if path.startswith(prefix)), 10)
+
+
+def triggers(count: int, seed: int = 7) -> list[Trigger]:
+    """The first so many of one endless mix."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        expression = _KINDS[number % len(_KINDS)](rng)
+        found.append(Trigger(f"t{number:03d}", 1, expression, mode=RISING_EDGE, min_interval_s=10))
+    return found
+
+
+def _pick(rng: np.random.Generator, *choices: str) -> str:
+    return str(choices[int(rng.integers(len(choices)))])
+
+
+def _span(rng: np.random.Generator) -> str:
+    return _pick(rng, "0.5 s", "1 s", "2 s", "3 s", "5 s")
+
+
+def _score(rng: np.random.Generator) -> str:
+    return _pick(rng, "StopSign.IsSign", "StopSign.Applies", "StopSign.Occluded", "StopSign.Held",
+                 "LeadVehicle.Present", "TrafficLight.StateScore")  # fmt: skip
+
+
+def _number(rng: np.random.Generator, least: float, most: float) -> str:
+    return f"{rng.uniform(least, most):.3f}"
+
+
+_KINDS = (
+    # the driver takes over
+    lambda r: f"lag(Autopilot.Engaged, {_span(r)}) and not Autopilot.Engaged "
+    f"and Vehicle.Speed > {_number(r, 5, 60)} km/h",
+    # a task's output flickers
+    lambda r: f"excursion(Perception.{_score(r)}, {_span(r)}) > {_number(r, 0.3, 0.6)} "
+    f"and Vehicle.Speed > {_number(r, 5, 30)} km/h",
+    # hard braking or steering
+    lambda r: f"min(Vehicle.Acceleration.{_pick(r, 'Longitudinal', 'Lateral')}, {_span(r)}) < -{_number(r, 60, 90)} m/s^2 "
+    f"and Vehicle.Chassis.Brake.PedalPosition > {_number(r, 50, 90)} %",
+    # the map promises what the camera does not see
+    lambda r: f'Map.Feature == "{_pick(r, "stop_sign", "traffic_light")}" and Map.FeatureDistance < {_number(r, 5, 40)} m '
+    f"and max(Perception.StopSign.IsSign, {_span(r)}) < {_number(r, 0.1, 0.3)}",
+    # the car's plan is not what the driver does
+    lambda r: f"abs(Autopilot.Plan.Acceleration - Vehicle.Acceleration.Longitudinal) > {_number(r, 60, 90)} m/s^2 "
+    "and not Autopilot.Engaged",
+    # the radar sees something, the camera nothing
+    lambda r: f"any_track(Radar.Object, Distance < {_number(r, 5, 40)} m and abs(Lateral) < {_number(r, 1, 3)} m) "
+    f"and Perception.LeadVehicle.Present < {_number(r, 0.05, 0.3)}",
+    # the shadow disagrees
+    lambda r: f"abs(Perception.{_score(r)} - Shadow.{_score(r)}) > {_number(r, 0.6, 0.9)}",
+    # unsure for long
+    lambda r: f"mean(Perception.{_score(r)}, {_span(r)}) < {_number(r, 0.1, 0.3)} "
+    f"and debounce(Vehicle.Speed > {_number(r, 20, 60)} km/h, {_span(r)})",
+    # a track appears and vanishes
+    lambda r: f"count_tracks(Perception.Tracks, Score > {_number(r, 0.5, 0.9)} and Distance < {_number(r, 20, 60)} m) > 2",
+    # speed changes at a rate
+    lambda r: f"abs(slope(Vehicle.Speed, {_pick(r, '1 s', '2 s', '3 s')})) > {_number(r, 20, 40)} m/s^2 "
+    f"or delta(Vehicle.Chassis.SteeringWheel.Angle, {_span(r)}) > {_number(r, 160, 190)} deg",
+    # a condition keeps coming back
+    lambda r: f"count(Vehicle.{_pick(r, 'ADAS.ABS', 'ADAS.ESC')}.IsEngaged, 5 s) > {int(r.integers(20, 40))}",
+    # plain limits
+    lambda r: f"Vehicle.{_pick(r, 'AngularVelocity.Yaw', 'AngularVelocity.Roll', 'AngularVelocity.Pitch')} > {_number(r, 220, 280)} deg/s "
+    f"and Vehicle.Exterior.LightIntensity < {_number(r, 10, 60)} %",
+)  # fmt: skip
