@@ -56,7 +56,7 @@ CASES: dict[str, tuple[Changes, Changes]] = {
     ),
     "stop_sign_on_vehicle": (
         {**SIGN, "Perception.StopSign.OnVehicle": [(20, 0.8), (23, 0.02)]},
-        {**SIGN, "Perception.StopSign.OnVehicle": [(20, 0.4), (23, 0.02)]},
+        {**SIGN, "Perception.StopSign.OnVehicle": [(20, 0.1), (23, 0.02)]},
     ),
     "stop_sign_at_green_light": (
         {**SIGN, STATE: [(20, "green"), (23, "none")]},
