@@ -120,13 +120,18 @@ class Transaction:
             )
         )
 
-    def forget_before(self, utc_ns: int) -> int:
-        """Prunes inbox and request ids older than `utc_ns`; returns how many."""
+    def forget_before(self, utc_ns: int, limit: int) -> int:
+        """Prunes at most `limit` inbox and as many request ids older than `utc_ns`; returns the larger number."""
         gone = 0
-        for name, column in (("inbox", "received_at_utc_ns"), ("requests", "at_utc_ns")):
+        for name, key, at in (
+            ("inbox", "event_id", "received_at_utc_ns"),
+            ("requests", "request_id", "at_utc_ns"),
+        ):
             table = self._tables[name]
-            old = sa.delete(table).where(table.c[column] < utc_ns).returning(table.c[column])
-            gone += len(self.session.execute(old).all())
+            old = self.session.scalars(sa.select(table.c[key]).where(table.c[at] < utc_ns).limit(limit)).all()
+            if old:
+                self.session.execute(sa.delete(table).where(table.c[key].in_(old)))
+            gone = max(gone, len(old))
         return gone
 
 

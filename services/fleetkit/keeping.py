@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy.orm import DeclarativeBase
@@ -17,10 +16,12 @@ from fleetkit.inbox import Effect, Inbox
 from fleetkit.kafka import KafkaPublisher
 from fleetkit.lifecycle import Runtime
 from fleetkit.outbox import OutboxRelay
+from fleetkit.pruning import Batch, prune
 from fleetkit.settings import ServiceSettings
 
 INBOX_KEPT_S = 90 * 86_400.0
-"""Longer than any topic that is read through an inbox keeps its messages, for ever ones aside."""
+"""Longer than any topic that is read through an inbox keeps its messages. Of topics that are kept for ever (datasets,
+runs, models) the effects themselves know what they have seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,9 @@ def spawn_keeping(
     clock: Clock,
     keeping: Keeping,
     effects: Mapping[str, Effect],
+    prunings: Mapping[str, Batch] | None = None,
 ) -> None:
-    """Starts the consumer, when there are topics to read, the relay and the pruning of old inbox ids."""
+    """Starts the consumer, when there are topics to read, the relay, and the pruning of old ids and `prunings`."""
     if effects:
         inbox = Inbox(runtime.service, keeping.database, keeping.publisher, clock, effects)
         loop = ConsumerLoop(runtime.service, _topics(effects), inbox.handle, settings, clock)
@@ -61,18 +63,14 @@ def spawn_keeping(
         runtime.spawn("consume", loop.run(runtime.stopping))
     relay = OutboxRelay(runtime.service, keeping.database, keeping.publisher)
     runtime.spawn("relay", relay.run(runtime.stopping))
-    runtime.spawn("prune", _prune(runtime.stopping, clock, keeping.database))
+    batches = {"inbox": forget_ids, **(prunings or {})}
+    runtime.spawn("prune", prune(runtime.stopping, runtime.service, keeping.database, clock, batches))
 
 
 def _topics(effects: Mapping[str, Effect]) -> Sequence[str]:
     return sorted(effects)
 
 
-async def _prune(stopping: asyncio.Event, clock: Clock, database: Database) -> None:
-    while not stopping.is_set():
-        before_ns = clock.now_utc_ns() - seconds_to_ns(INBOX_KEPT_S)
-        await database.run(partial(Transaction.forget_before, utc_ns=before_ns))
-        try:
-            await asyncio.wait_for(stopping.wait(), 3600)
-        except TimeoutError:
-            continue
+def forget_ids(tx: Transaction, now_utc_ns: int, limit: int) -> int:
+    """Ids of events and requests that will not come again."""
+    return tx.forget_before(now_utc_ns - seconds_to_ns(INBOX_KEPT_S), limit)

@@ -128,7 +128,7 @@ def run_service(service: str, settings_type: type[S], start: Callable[[Runtime, 
         print(f"{service}: wrong settings\n{error}", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_USAGE)
     configure_logs(service, settings.log_format, settings.log_level)
-    configure_tracing(service, settings.trace_file)
+    configure_tracing(service, settings.trace_file, settings.trace_file_bytes)
 
     async def main() -> int:
         return await Runtime(service, settings).run(lambda runtime: start(runtime, settings))

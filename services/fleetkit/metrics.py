@@ -36,6 +36,8 @@ STAGE_SECONDS = Histogram(
 )
 # Rows of the outbox that wait for the relay.
 OUTBOX_ROWS = Gauge("fleetloop_outbox_rows", "Events waiting to be published.", ["service"])
+# Rows that were let go because nobody needs them any more, by kind.
+PRUNED_ROWS = Counter("fleetloop_pruned_rows_total", "Rows let go after their retention.", ["service", "kind"])
 # RPCs by method and gRPC status.
 RPCS = Counter("fleetloop_rpcs_total", "RPCs served, by status.", ["service", "method", "code"])
 # Seconds that an RPC took; streams count from open to close.

@@ -51,6 +51,9 @@ class ServiceSettings(BaseSettings):
     log_format: str = Field("json", pattern="^(json|console)$", description="json or console.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level.")
     trace_file: Path | None = Field(None, description="File that spans are appended to as JSON lines.")
+    trace_file_bytes: int = Field(
+        64 * 2**20, gt=0, description="A trace file that has grown to so much is set aside; the one before it goes."
+    )
     stuck_after_s: float = Field(60.0, gt=0, description="Lag without a commit for so long fails liveness.")
 
 

@@ -25,10 +25,15 @@ _tracer = trace.get_tracer("fleetloop")
 
 
 class JsonLinesExporter(SpanExporter):
-    """Appends a line a span to a file: enough to follow a sample in the embedded run with no collector."""
+    """Appends a line a span to a file: enough to follow a sample in the embedded run with no collector.
 
-    def __init__(self, path: Path) -> None:
+    A file of `most_bytes` is set aside as `<name>.1.jsonl`, and takes the place of the one that was there.
+    """
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._most_bytes = most_bytes
         self._file = path.open("a", buffering=1)
 
     def export(self, spans: Iterable[ReadableSpan]) -> SpanExportResult:
@@ -48,17 +53,21 @@ class JsonLinesExporter(SpanExporter):
                 "attributes": dict(span.attributes or {}),
             }
             self._file.write(json.dumps(line) + "\n")
+        if self._file.tell() >= self._most_bytes:
+            self._file.close()
+            self._path.replace(self._path.with_suffix(f".1{self._path.suffix}"))
+            self._file = self._path.open("a", buffering=1)
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
         self._file.close()
 
 
-def configure_tracing(service: str, trace_file: Path | None) -> None:
+def configure_tracing(service: str, trace_file: Path | None, trace_file_bytes: int = 64 * 2**20) -> None:
     """Makes spans real. Without a file they still carry ids, so the chain is never broken."""
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     if trace_file is not None:
-        provider.add_span_processor(SimpleSpanProcessor(JsonLinesExporter(trace_file)))
+        provider.add_span_processor(SimpleSpanProcessor(JsonLinesExporter(trace_file, trace_file_bytes)))
     trace.set_tracer_provider(provider)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from fleet.label.v1 import label_pb2_grpc
@@ -32,7 +33,8 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
     schema = load_task_schema(settings.config_dir / "tasks.yaml")
     objects = Objects(settings.objects_url)
     keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
-    spawn_keeping(runtime, settings, clock, keeping, EFFECTS)
+    forget = partial(transactions.forget_ended, keep_s=settings.keep_ended_s)
+    spawn_keeping(runtime, settings, clock, keeping, EFFECTS, {"tasks": forget})
     runtime.spawn("settle", _settle(runtime.stopping, keeping.database, clock, settings))
     runtime.spawn(
         "hindsight",

@@ -203,6 +203,19 @@ def _count_ended(tx: Transaction, row: TaskRow) -> None:
         counted.tasks += 1
 
 
+def forget_ended(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:
+    """Lets go of at most `limit` tasks that ended longer than `keep_s` ago, with their votes; returns how many.
+
+    What was answered is in fleet.label.v1 and in the dataset, and how many ended is counted.
+    """
+    old = TaskRow.ended_at_utc_ns < now_utc_ns - seconds_to_ns(keep_s)
+    ids = tx.session.scalars(sa.select(TaskRow.task_id).where(old).limit(limit)).all()
+    for table in (VoteRow, LeaseRow, TaskRow):
+        if ids:
+            tx.session.execute(sa.delete(table).where(table.task_id.in_(ids)))
+    return len(ids)
+
+
 def undo(tx: Transaction, task_id: str, author: str, lease_s: float, now_utc_ns: int) -> tuple[TaskRow, LeaseRow]:
     """Takes the author's answer back and leases the task to the same author again.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fleet.route.v1 import route_pb2_grpc
@@ -32,7 +33,11 @@ async def start(runtime: Runtime, settings: LabelRouterSettings) -> None:
         load_routing(settings.config_dir / "routing.yaml"), task_schema_version=f"{schema.name}-{schema.version}"
     )
     keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
-    spawn_keeping(runtime, settings, clock, keeping, {})
+    prunings = {
+        "firings": partial(transactions.forget_firings, keep_s=settings.keep_firings_s, routing=routing),
+        "early_clips": partial(transactions.forget_early_clips, keep_s=settings.keep_early_clips_s),
+    }
+    spawn_keeping(runtime, settings, clock, keeping, {}, prunings)
     app = build_router(settings, routing, keeping.database, keeping.publisher, clock)
     runtime.spawn("faust", run_app(app, runtime, settings, clock))
 

@@ -9,6 +9,7 @@ from fleetkit.database import Database, Transaction
 from label_router.codec import DECISIONS
 from label_router.model import Progress
 from label_router.store import FiringRow
+from label_router.transactions import count_firings
 
 SERVICE_NAME = "fleet.route.v1.RouteService"
 ALLOWED = {
@@ -39,17 +40,13 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
     async def CountFirings(
         self, request: route_pb2.CountFiringsRequest, context: object
     ) -> route_pb2.CountFiringsResponse:
-        def read(tx: Transaction) -> list[route_pb2.FiringCount]:
-            columns = (FiringRow.trigger, FiringRow.progress, FiringRow.reason)
-            rows = tx.session.execute(sa.select(*columns, sa.func.count()).group_by(*columns).order_by(*columns))
-            return [
-                route_pb2.FiringCount(
-                    trigger=trigger, decision=DECISIONS[Progress(progress)], reason=reason, firings=count
-                )
-                for trigger, progress, reason, count in rows
-            ]
-
-        return route_pb2.CountFiringsResponse(counts=await self._database.read(read))
+        counts = [
+            route_pb2.FiringCount(
+                trigger=trigger, decision=DECISIONS[Progress(progress)], reason=reason, firings=count
+            )
+            for trigger, progress, reason, count in await self._database.read(count_firings)
+        ]
+        return route_pb2.CountFiringsResponse(counts=counts)
 
 
 def _firing(row: FiringRow) -> route_pb2.RoutedFiring:

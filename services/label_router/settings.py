@@ -15,6 +15,16 @@ class LabelRouterSettings(ServiceSettings):
     """What the router is told beside what every service is."""
 
     tick_s: float = Field(1.0, gt=0, description="Seconds between looks for clips to ask for again.")
+    keep_firings_s: float = Field(
+        90 * 86_400.0,
+        gt=8 * 86_400.0,
+        description="A firing that was routed or dropped is let go after so long; longer than its topic is kept.",
+    )
+    keep_early_clips_s: float = Field(
+        14 * 86_400.0,
+        gt=8 * 86_400.0,
+        description="A clip whose firing never came is let go after so long; longer than firings are kept in Kafka.",
+    )
 
 
 class _Strict(BaseModel):

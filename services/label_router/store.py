@@ -54,10 +54,20 @@ class FiringRow(Base):
     )
 
 
+class ForgottenCountRow(Base):
+    """How many firings were let go, so that counts are of all firings."""
+
+    __tablename__ = "forgotten_counts"
+    trigger: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    progress: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    reason: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    firings: Mapped[int] = mapped_column(sa.BigInteger)
+
+
 class EarlyClipRow(Base):
     """A clip whose firing has not been read yet: the two topics have no order between them."""
 
     __tablename__ = "early_clips"
     firing_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     message: Mapped[bytes] = mapped_column(sa.LargeBinary)
-    at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)

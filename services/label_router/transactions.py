@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import sqlalchemy as sa
 
 from fleet.clip.v1 import clip_pb2
@@ -9,12 +11,13 @@ from fleet.trigger.v1 import trigger_pb2
 from fleetkit.clock import seconds_to_ns
 from fleetkit.database import Transaction
 from fleetkit.metrics import STAGE_SECONDS
+from fleetkit.pruning import forget_rows
 from fleetkit.tracing import current_traceparent, span
 from label_router.codec import firing_of, label_task, send_clip
 from label_router.core import MOST_DOUBLINGS, ask_again, cell_of, triage, wait_ns
 from label_router.metrics import DECISIONS, WAITING_CLIPS
 from label_router.model import Drop, Dropped, Firing, Known, Progress, Routing, Wanted
-from label_router.store import EarlyClipRow, FiringRow
+from label_router.store import EarlyClipRow, FiringRow, ForgottenCountRow
 
 SERVICE = "label-router"
 _DAY_NS = 86_400 * 1_000_000_000
@@ -142,6 +145,51 @@ def _route(
         tx.publish(event)
     DECISIONS.labels(row.trigger, row.progress, "").inc()
     STAGE_SECONDS.labels(SERVICE, "clip").observe(max(0, now_utc_ns - fired.detected_at_utc_ns) / 1e9)
+
+
+def forget_firings(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float, routing: Routing) -> int:
+    """Lets go of at most `limit` firings that were decided longer than `keep_s` ago, and counts them.
+
+    Never of one that still stands for its place, or whose clip may come: those are looked up.
+    """
+    keep_ns = seconds_to_ns(max(keep_s, routing.cell_window_s + routing.clip_expires_s))
+    now_onset = sa.or_(FiringRow.onset_utc_ns < now_utc_ns - keep_ns, FiringRow.progress == Progress.DROPPED.value)
+    rows = tx.session.execute(
+        sa.select(FiringRow.firing_id, FiringRow.trigger, FiringRow.progress, FiringRow.reason)
+        .where(
+            FiringRow.decided_at_utc_ns < now_utc_ns - keep_ns,
+            FiringRow.progress != Progress.CLIP_WANTED.value,
+            now_onset,
+        )
+        .limit(limit)
+    ).all()
+    for (trigger, progress, reason), count in Counter(row[1:] for row in rows).items():
+        counted = tx.session.get(ForgottenCountRow, (trigger, progress, reason))
+        if counted is None:
+            tx.session.add(ForgottenCountRow(trigger=trigger, progress=progress, reason=reason, firings=count))
+        else:
+            counted.firings += count
+    if rows:
+        tx.session.execute(sa.delete(FiringRow).where(FiringRow.firing_id.in_([row[0] for row in rows])))
+    return len(rows)
+
+
+def forget_early_clips(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:
+    """Lets go of clips whose firing never came."""
+    return forget_rows(tx, EarlyClipRow.firing_id, limit, EarlyClipRow.at_utc_ns < now_utc_ns - seconds_to_ns(keep_s))
+
+
+def count_firings(tx: Transaction) -> list[tuple[str, str, str, int]]:
+    """(trigger, progress, reason, firings) of all firings there ever were."""
+    columns = (FiringRow.trigger, FiringRow.progress, FiringRow.reason)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for trigger, progress, reason, count in tx.session.execute(
+        sa.select(*columns, sa.func.count()).group_by(*columns)
+    ):
+        counts[trigger, progress, reason] += count
+    for gone in tx.session.scalars(sa.select(ForgottenCountRow)):
+        counts[gone.trigger, gone.progress, gone.reason] += gone.firings
+    return [(*key, count) for key, count in sorted(counts.items())]
 
 
 def chase_clips(tx: Transaction, routing: Routing, now_utc_ns: int, limit: int = 500) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from fleet.rollout.v1 import rollout_pb2_grpc
@@ -12,6 +13,7 @@ from fleetkit.lifecycle import Runtime, run_service
 from fleetkit.objects import Objects
 from fleetkit.rpc import RpcServer, open_service_channel
 from fleetkit.signing import load_key
+from rollout_controller import transactions
 from rollout_controller.conductor import Conductor
 from rollout_controller.peers import MonitorWitness, OrchestratorCosigner
 from rollout_controller.publishing import Publisher
@@ -43,7 +45,8 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
         clock,
     )
     publisher.install_trust()
-    spawn_keeping(runtime, settings, clock, keeping, effects(fleet_id, plan, clock))
+    forget = partial(transactions.forget_changes, keep_s=settings.keep_changes_s)
+    spawn_keeping(runtime, settings, clock, keeping, effects(fleet_id, plan, clock), {"changes": forget})
     conductor = Conductor(database, publisher, MonitorWitness(monitor), plan, fleet_id, clock)
     runtime.spawn("conduct", conductor.run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(fleet_id, ALLOWED))

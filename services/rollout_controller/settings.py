@@ -17,6 +17,11 @@ class RolloutControllerSettings(ServiceSettings):
     training_orchestrator_address: str = Field(description="host:port of training_orchestrator, which co-signs.")
     signing_key: Path = Field(description="PEM file of the rollout's online key.")
     trust_dir: Path = Field(description="Folder with the offline-signed roots and targets of both repositories.")
+    keep_changes_s: float = Field(
+        365 * 86_400.0,
+        gt=0,
+        description="A change that its model's later ones have overtaken is told to watchers for so long.",
+    )
     tick_s: float = Field(2.0, gt=0, description="Seconds between looks at the evidence.")
 
 

@@ -322,6 +322,32 @@ def roll_back(
     return rollout
 
 
+_PUBLICATIONS_KEPT_NS = 30 * 86_400 * 10**9
+
+
+def forget_changes(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:
+    """Lets go of `limit` changes older than `keep_s`, never of a model's latest, and of publications long done.
+
+    The newest change is some model's latest, so that the sequence never begins anew.
+    """
+    old = sa.select(PublicationRow.number).where(
+        PublicationRow.done,
+        PublicationRow.signed_at_utc_ns < now_utc_ns - _PUBLICATIONS_KEPT_NS,
+        PublicationRow.number < sa.select(sa.func.max(PublicationRow.number)).scalar_subquery(),
+    )
+    numbers = tx.session.scalars(old.limit(limit)).all()
+    tx.session.execute(sa.delete(PublicationRow).where(PublicationRow.number.in_(numbers)))
+    overtaken = ~sa.exists().where(ModelRow.latest_sequence == ChangeRow.sequence)
+    oldest = sa.select(ChangeRow).where(overtaken).order_by(ChangeRow.sequence).limit(limit)
+    gone = [
+        row.sequence
+        for row in tx.session.scalars(oldest)
+        if rollout_pb2.ModelChanged.FromString(row.message).changed_at_utc_ns < now_utc_ns - seconds_to_ns(keep_s)
+    ]
+    tx.session.execute(sa.delete(ChangeRow).where(ChangeRow.sequence.in_(gone)))
+    return len(gone)
+
+
 def models(tx: Transaction, page: Page = FIRST_PAGE) -> tuple[list[rollout_pb2.ModelChanged], str]:
     """A page of the latest change of each model, the newest change first, and the token of the next page."""
     query = (

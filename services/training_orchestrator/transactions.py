@@ -25,7 +25,9 @@ _ON_ITS_WAY = (rollout_pb2.MODEL_STAGE_SHADOWING, rollout_pb2.MODEL_STAGE_CANARY
 
 
 def note_version(tx: Transaction, committed: dataset_pb2.DatasetCommitted) -> None:
-    """A dataset has a new version."""
+    """A dataset has a new version. One that is known is passed over: its topic is kept longer than inbox ids."""
+    if newest_version(tx, committed.dataset, committed.version) is not None:
+        return
     tx.session.add(
         VersionRow(
             dataset=committed.dataset,

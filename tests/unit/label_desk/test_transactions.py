@@ -12,7 +12,7 @@ from fleetkit.rpc import RpcError
 from label_desk import transactions
 from label_desk.model import Outcome, Source, Vote
 from label_desk.rpc import progress
-from label_desk.store import Base, OutboxRow
+from label_desk.store import Base, OutboxRow, TaskRow, VoteRow
 
 S = 10**9
 
@@ -187,3 +187,23 @@ def test_what_waits_to_settle_is_noticed(database: Database) -> None:
     assert database.read_now(lambda tx: transactions.has_to_settle(tx, due))
     database.run_now(lambda tx: transactions.settle(tx, due, 0.9))
     assert not database.read_now(lambda tx: transactions.has_to_settle(tx, due))
+
+
+def test_ended_tasks_are_let_go_and_stay_counted(database: Database) -> None:
+    for task_id in ("t1", "t2", "open"):
+        database.run_now(lambda tx, t=task_id: transactions.create_task(tx, created(t, hindsight=t != "open")))  # type: ignore[misc]
+    vote = Vote("hindsight/1", Source.HINDSIGHT, {"stop_sign": "held"}, 0.97, 11)
+    for task_id, now in (("t1", 100 * S), ("t2", 200 * S)):
+        database.run_now(lambda tx, t=task_id, n=now: transactions.take_automatic(tx, t, vote, n, 0.9))  # type: ignore[misc]
+    assert lease(database, "ann", now=200 * S) is not None
+    forget = lambda tx: transactions.forget_ended(tx, 151 * S, 10, keep_s=50)  # noqa: E731
+    assert database.run_now(forget) == 1
+    assert database.run_now(forget) == 0
+    left = database.read_now(lambda tx: sorted(tx.session.scalars(sa.select(TaskRow.task_id))))
+    assert left == ["open", "t2"]
+    assert database.read_now(lambda tx: list(tx.session.scalars(sa.select(VoteRow.task_id)))) == ["t2"]
+    (project,) = database.read_now(lambda tx: progress(tx, 200 * S)).projects
+    assert (project.open, dict(project.ended), project.leased) == (1, {"agreed": 2}, 1)
+    assert database.run_now(lambda tx: transactions.forget_ended(tx, 10**6 * S, 10, keep_s=50)) == 1, (
+        "never an open one"
+    )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -15,7 +16,14 @@ from fleetdomain.topics import COMMAND, LABEL_TASK
 from fleetkit.database import Database
 from label_router.model import Drop, Progress, Route, Routing
 from label_router.store import Base, FiringRow, OutboxRow
-from label_router.transactions import chase_clips, take_clip, take_firing
+from label_router.transactions import (
+    chase_clips,
+    count_firings,
+    forget_early_clips,
+    forget_firings,
+    take_clip,
+    take_firing,
+)
 
 S = 10**9
 NOW = 1_700_000_000 * S
@@ -121,3 +129,39 @@ def test_a_budget_counts_clips_that_are_on_their_way(database: Database) -> None
         Progress.DROPPED.value,
     ]
     assert len(published(database, COMMAND)) == 3
+
+
+def test_decided_firings_are_let_go_and_stay_counted(database: Database) -> None:
+    keep_s = 20_000.0  # longer than the window of a place and the life of a clip's command
+    for name in ("routed", "dropped", "waits"):
+        database.run_now(lambda tx, n=name: take_firing(tx, fired(n), ROUTING, NOW))  # type: ignore[misc]
+    database.run_now(lambda tx: take_clip(tx, clip("routed"), ROUTING, NOW))
+    database.run_now(lambda tx: tx.session.get_one(FiringRow, "dropped").__setattr__("progress", "dropped"))
+    before = database.read_now(count_firings)
+    forget = partial(forget_firings, keep_s=keep_s, routing=ROUTING)
+    assert database.run_now(lambda tx: forget(tx, NOW + 20_000 * S, 10)) == 0
+    assert database.run_now(lambda tx: forget(tx, NOW + 20_001 * S, 1)) == 1
+    assert database.run_now(lambda tx: forget(tx, NOW + 20_001 * S, 10)) == 1
+    left = database.read_now(lambda tx: list(tx.session.scalars(sa.select(FiringRow.firing_id))))
+    assert left == ["waits"], "its clip may come yet"
+    assert database.read_now(count_firings) == before
+    database.run_now(lambda tx: take_firing(tx, fired("later"), ROUTING, NOW))
+    assert sum(row[-1] for row in database.read_now(count_firings)) == 4
+
+
+def test_a_firing_that_still_stands_for_its_place_is_kept_however_short_the_retention(database: Database) -> None:
+    database.run_now(lambda tx: take_firing(tx, fired("f"), ROUTING, NOW))
+    database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW))
+    stands_s = ROUTING.cell_window_s + ROUTING.clip_expires_s
+    forget = partial(forget_firings, keep_s=1.0, routing=ROUTING)
+    assert database.run_now(lambda tx: forget(tx, NOW + round(stands_s) * S, 10)) == 0
+    assert database.run_now(lambda tx: forget(tx, NOW + round(stands_s) * S + 1, 10)) == 1
+
+
+def test_clips_whose_firing_never_came_are_let_go(database: Database) -> None:
+    for name, at in (("old", NOW), ("young", NOW + 60 * S)):
+        database.run_now(lambda tx, n=name, t=at: take_clip(tx, clip(n), ROUTING, t))  # type: ignore[misc]
+    assert database.run_now(lambda tx: forget_early_clips(tx, NOW + 101 * S, 10, keep_s=100)) == 1
+    assert database.run_now(lambda tx: forget_early_clips(tx, NOW + 101 * S, 10, keep_s=100)) == 0
+    database.run_now(lambda tx: take_firing(tx, fired("young"), ROUTING, NOW + 61 * S))
+    assert progress(database, "young") == Progress.ROUTED.value

@@ -13,7 +13,7 @@ from fleetkit.paging import Page, page_of
 from fleetkit.rpc import RpcError
 from rollout_controller import transactions
 from rollout_controller.model import Cohort, Move, RolloutPlan, Stage
-from rollout_controller.store import Base, ModelRow, OutboxRow, RolloutRow, VehicleRow
+from rollout_controller.store import Base, ModelRow, OutboxRow, PublicationRow, RolloutRow, VehicleRow
 from rollout_controller.transactions import Attestation
 
 S = 10**9
@@ -261,3 +261,32 @@ def test_each_model_is_listed_by_its_latest_change_a_page_at_a_time(fleet: Fleet
     assert listed[1].stage == rollout_pb2.MODEL_STAGE_ROLLED_BACK
     page = page_of(2, more)
     assert [m.model_digest[0] for m in fleet.database.read_now(lambda tx: transactions.models(tx, page))[0]] == ["a"]
+
+
+def test_overtaken_changes_are_let_go_and_the_sequence_goes_on(fleet: Fleet) -> None:
+    fleet.pass_model(FIRST, 1)
+    fleet.begin(2)
+    fleet.pass_model(SECOND, 100)
+    fleet.begin(101)
+    forget = lambda tx: transactions.forget_changes(tx, 150 * S, 10, keep_s=100)  # noqa: E731
+    assert fleet.database.run_now(forget) == 1
+    assert fleet.after(0) == [2, 3, 4], "registered went; what is some model's latest, or young, stays"
+    assert fleet.database.run_now(lambda tx: transactions.forget_changes(tx, 10**6 * S, 10, keep_s=100)) == 1
+    assert fleet.after(0) == [2, 4]
+    fleet.move(Stage.ROLLED_BACK, 0, 10**6)
+    assert fleet.after(0) == [2, 4, 5]
+
+
+def test_of_publications_the_newest_and_those_not_done_stay(fleet: Fleet) -> None:
+    def publish(tx: Transaction) -> None:
+        for number, done in ((1, True), (2, False), (3, True)):
+            tx.session.add(
+                PublicationRow(
+                    number=number, signed_at_utc_ns=1, digests="[]", cosigner="", cosignature=b"", done=done
+                )
+            )
+
+    fleet.database.run_now(publish)
+    fleet.database.run_now(lambda tx: transactions.forget_changes(tx, 10**9 * S, 10, keep_s=1))
+    numbers = fleet.database.read_now(lambda tx: sorted(tx.session.scalars(sa.select(PublicationRow.number))))
+    assert numbers == [2, 3]

@@ -122,3 +122,10 @@ def test_samples_are_counted_from_the_last_run_that_gave_a_candidate(database: D
     known = database.run_now(lambda tx: transactions.run_of(tx, rejected))
     assert known is not None and known.verdict == training_pb2.VERDICT_REJECTED
     assert database.run_now(lambda tx: transactions.run_of(tx, "none")) is None
+
+
+def test_a_version_that_is_known_is_noted_once(database: Database) -> None:
+    grow(database, "v2", 1100)
+    grow(database, "v1", 1000)  # read again from the topic's beginning
+    newest = database.run_now(lambda tx: transactions.newest_version(tx, "town"))
+    assert newest is not None and newest.version == "v2"
