@@ -71,6 +71,12 @@ def test_the_library_compiles_and_every_kind_and_task_has_its_triggers() -> None
     assert not set(LIBRARY) & set(RUNNING)
 
 
+def test_the_guide_lists_them_all() -> None:
+    guide = (ROOT / "docs" / "triggers.md").read_text()
+    assert [name for name in LIBRARY if f"| `{name}` |" not in guide] == []
+    assert f"lists the {len(LIBRARY)} that are shipped" in guide
+
+
 @pytest.mark.parametrize("name", LIBRARY)
 def test_a_trigger_says_what_it_hunts_and_what_it_may_cost(name: str) -> None:
     trigger = LIBRARY[name]
