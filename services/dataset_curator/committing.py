@@ -43,6 +43,10 @@ MOST_IDS_IN_EVENT = 10_000
 """An event has a size that a topic takes; the diff has all."""
 
 
+class KnownSampleError(ValueError):
+    """An import gives an id that the dataset has to other pictures. The text names it and says what to do."""
+
+
 class Committer:
     """The one writer of a fleet's datasets."""
 
@@ -133,8 +137,9 @@ class Committer:
     async def import_samples(
         self, dataset: str, samples: Sequence[Sample], reason: str, frozen: bool, request_id: str
     ) -> dataset_pb2.DatasetCommitted:
-        """Commits an already labelled set. What is there already, to the pixel, is refused.
+        """Commits an already labelled set. What is there already, or in a test set, to the pixel, is refused.
 
+        Raises KnownSampleError, and imports nothing, when an id of the dataset is given to other pictures.
         It goes on when the caller is cancelled. A request that was carried out meanwhile gets the same version.
         """
         work = asyncio.ensure_future(self._import(dataset, samples, reason, frozen, request_id))
@@ -150,11 +155,21 @@ class Committer:
             answer = await self._database.read(lambda tx: tx.response_of(request_id, "ImportDataset"))
             if answer is not None:
                 return dataset_pb2.ImportDatasetResponse.FromString(answer).committed
-            known = await asyncio.to_thread(self._tables.digests, dataset)
+            by_id = await asyncio.to_thread(self._tables.digests_by_id, dataset)
+            known = set(by_id.values())
+            others = [name for name in await self._database.read(transactions.frozen_datasets) if name != dataset]
+            test = set() if frozen else {d for n in others for d in await asyncio.to_thread(self._tables.digests, n)}
             kept: dict[str, Sample] = {}
             refused: dict[str, Refusal] = {}
             for sample in samples:
-                if sample.content_sha256 in known or sample.content_sha256 in kept:
+                if by_id.get(sample.sample_id, sample.content_sha256) != sample.content_sha256:
+                    raise KnownSampleError(
+                        f"sample_id {sample.sample_id}: {dataset} has it already, with other pictures; "
+                        "an id is for good: give this sample another"
+                    )
+                if sample.content_sha256 in test:
+                    refused[sample.sample_id] = Refusal.IN_TEST_SET
+                elif sample.content_sha256 in known or sample.content_sha256 in kept:
                     refused[sample.sample_id] = Refusal.EXACT_DUPLICATE
                 else:
                     kept[sample.content_sha256] = sample

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 
 from dataset_curator import transactions
-from dataset_curator.committing import Committer
+from dataset_curator.committing import Committer, KnownSampleError
 from dataset_curator.ports import Trunk
 from dataset_curator.preparing import imported_sample
 from dataset_curator.tables import DatasetTables
@@ -80,9 +80,12 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
             raise invalid("source_address", str(error)) from error
         if not samples:
             raise invalid("source_address", "the set has no samples")
-        committed = await self._committer.import_samples(
-            request.dataset, samples, request.reason, request.frozen, key
-        )
+        try:
+            committed = await self._committer.import_samples(
+                request.dataset, samples, request.reason, request.frozen, key
+            )
+        except KnownSampleError as error:
+            raise invalid("source_address", str(error)) from error
         return dataset_pb2.ImportDatasetResponse(committed=committed)
 
     async def ListVersions(

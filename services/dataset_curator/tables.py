@@ -112,6 +112,14 @@ class DatasetTables:
             return set()
         return set(table.to_table(columns=["content_sha256"])["content_sha256"].to_pylist())
 
+    def digests_by_id(self, dataset: str) -> dict[str, str]:
+        """Sample id -> content digest of all rows."""
+        table = self.open(dataset)
+        if table is None:
+            return {}
+        rows = table.to_table(columns=["sample_id", "content_sha256"])
+        return dict(zip(rows["sample_id"].to_pylist(), rows["content_sha256"].to_pylist(), strict=True))
+
     def neighbours(self, dataset: str, sample: Sample, frozen: bool, count: int = 3) -> list[Neighbour]:
         """The rows most like `sample` by the same trunk's embedding; exact search until an index is made."""
         table = self.open(dataset)

@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataset_curator import transactions
-from dataset_curator.committing import Committer
+from dataset_curator.committing import Committer, KnownSampleError
 from dataset_curator.core import CommitPolicy, LikenessBounds, content_digest
 from dataset_curator.model import Sample
 from dataset_curator.settings import Curation
@@ -136,3 +137,21 @@ async def test_the_diff_has_all_samples_also_where_the_event_has_not(
     assert list(committed.added_sample_ids) == ["s1"]
     rows = pq.read_table(io.BytesIO(objects.get(committed.diff_address))).to_pylist()
     assert sorted(row["sample_id"] for row in rows) == ["s1", "s2", "s3"]
+
+
+async def test_an_import_that_gives_a_known_id_to_other_pictures_is_refused_whole(
+    committer: Committer, tables: BreakingTables
+) -> None:
+    await import_(committer, "once", [1, 2])
+    other = replace(sample(7), sample_id="s2")
+    with pytest.raises(KnownSampleError, match="sample_id s2: town has it already, with other pictures"):
+        await committer.import_samples("town", [sample(5), other], "", False, "twice")
+    assert sorted(tables.digests_by_id("town")) == ["s1", "s2"]
+    again = await import_(committer, "thrice", [2, 5])  # the same pictures under the same id are but a repeat
+    assert (again.added, dict(again.refused)) == (1, {"exact_duplicate": 1})
+
+
+async def test_an_import_takes_nothing_in_that_a_test_set_has(committer: Committer) -> None:
+    await committer.import_samples("exam", [sample(1)], "", True, "exam")
+    committed = await import_(committer, "once", [1, 2])
+    assert (committed.added, dict(committed.refused)) == (1, {"in_test_set": 1})
