@@ -28,7 +28,7 @@ from fleetloop.commands.options import FOLDER, AsJson, Folder
 from fleetloop.commands.trigger_files import read_triggers
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout
-from fleetloop.running import recorded_run
+from fleetloop.running import RunningFleet
 from fleetloop.shipped import config_folder
 from triggerlang.definition import from_definition
 from triggerlang.trigger import Trigger
@@ -108,8 +108,9 @@ def active_triggers(folder: Path, named: list[Path] | None) -> tuple[Mapping[tup
     """By campaign and name, and where they are from: files that are named, else what runs, else what is shipped."""
     if named:
         return _of_files(named), ", ".join(map(str, named))
-    state = recorded_run(RunLayout.at(folder))
-    if state is None or not state.supervised:
+    try:
+        RunningFleet.open(folder)
+    except UserError:
         return _of_files(None), "those shipped, since nothing is up"
     with channel_to(folder, "campaign_keeper") as channel:
         stub = campaign_pb2_grpc.CampaignServiceStub(channel)
