@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, fields
+from typing import Any
 
 from fleet.health.v1 import health_pb2
 from fleet.monitor.v1 import monitor_pb2
@@ -54,26 +56,42 @@ def to_bytes(record: VehicleRecord) -> bytes:
             "boot": record.boot,
             "sequence": record.sequence,
             "earlier": dict(record.earlier),
-            "latest": asdict(record.latest) if record.latest else None,
+            "latest": astuple(record.latest) if record.latest else None,
             "reported_until_utc_ns": record.reported_until_utc_ns,
             "seen_at_utc_ns": record.seen_at_utc_ns,
-            "windows": [[asdict(where), asdict(sums)] for where, sums in record.windows.items()],
+            "windows": [[_values(where), _values(sums)] for where, sums in record.windows.items()],
         }
     )
     return zlib.compress(text.encode(), 1)
 
 
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (Where, Sums)}
+
+
+def _values(row: Where | Sums) -> list[object]:
+    """A row's values in the order of its fields: dataclasses' own astuple copies each of them deeply."""
+    return [getattr(row, name) for name in _FIELDS[type(row)]]
+
+
+def _where(raw: Mapping[str, Any] | Sequence[Any]) -> Where:
+    return Where(**raw) if isinstance(raw, Mapping) else Where(*raw)
+
+
+def _sums(raw: Mapping[str, Any] | Sequence[Any]) -> Sums:
+    return Sums(**raw) if isinstance(raw, Mapping) else Sums(*raw)
+
+
 def from_bytes(raw: bytes) -> VehicleRecord:
-    """What to_bytes wrote, also before it packed."""
+    """What to_bytes wrote, also when it still named each value, and before it packed."""
     content = json.loads(raw if raw.startswith(b"{") else zlib.decompress(raw))
     return VehicleRecord(
         boot=content["boot"],
         sequence=content["sequence"],
         earlier=content["earlier"],
-        latest=Where(**content["latest"]) if content["latest"] else None,
+        latest=_where(content["latest"]) if content["latest"] else None,
         reported_until_utc_ns=content["reported_until_utc_ns"],
         seen_at_utc_ns=content["seen_at_utc_ns"],
-        windows={Where(**where): Sums(**sums) for where, sums in content["windows"]},
+        windows={_where(where): _sums(sums) for where, sums in content["windows"]},
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from fleet_monitor.model import Report, Sums, VehicleRecord, Where
 
+DAY_S = 86_400.0
 EARLIER_BOOTS = 8
 """Boots before the present one whose reports may still come late."""
 
@@ -17,8 +18,11 @@ def window_start(utc_ns: int, window_s: float) -> int:
     return utc_ns // width_ns * width_ns
 
 
-def add(record: VehicleRecord, report: Report, keep_s: float) -> VehicleRecord:
+def add(record: VehicleRecord, report: Report, keep_s: float, fine_s: float = DAY_S) -> VehicleRecord:
     """The record with the report in it; the same record when the report was counted before.
+
+    Windows older than `fine_s` are added up by days, and let go after `keep_s`: the record is written whole at every
+    report, and a month of narrow windows would be thousands.
 
     Reports of a boot come in sequence, since a vehicle's messages share a partition. One with a sequence that
     was passed is a repeat.
@@ -38,10 +42,16 @@ def add(record: VehicleRecord, report: Report, keep_s: float) -> VehicleRecord:
         earlier.pop(boot, None)
     else:
         earlier[report.boot] = report.sequence
-    horizon_ns = max(report.end_utc_ns, record.reported_until_utc_ns) - round(keep_s * 1e9)
-    windows = {where: sums for where, sums in record.windows.items() if where.window_start_utc_ns >= horizon_ns}
-    if report.where.window_start_utc_ns >= horizon_ns:
-        windows[report.where] = windows.get(report.where, Sums()) + report.sums
+    newest_ns = max(report.end_utc_ns, record.reported_until_utc_ns)
+    horizon_ns, fine_ns = newest_ns - round(keep_s * 1e9), newest_ns - round(fine_s * 1e9)
+    windows: dict[Where, Sums] = {}
+    for where, sums in (*record.windows.items(), (report.where, report.sums)):
+        ends_ns = where.window_start_utc_ns
+        if where.window_start_utc_ns < fine_ns:
+            where = replace(where, window_start_utc_ns=window_start(where.window_start_utc_ns, DAY_S))
+            ends_ns = where.window_start_utc_ns + round(DAY_S * 1e9)
+        if ends_ns >= horizon_ns:
+            windows[where] = windows[where] + sums if where in windows else sums
     return replace(
         record,
         boot=boot,

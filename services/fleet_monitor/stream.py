@@ -85,7 +85,9 @@ def build_monitor(
             raise UnreadableMessageError("vehicle_id: must be the message's key, and boot_id must be set")
         with span(f"{SERVICE} {record.topic}", parent=traceparent_of(record.headers)):
             before = records.get(record.key)
-            after = add(before, report_of(message, settings.window_s, clock.now_utc_ns()), settings.keep_s)
+            after = add(
+                before, report_of(message, settings.window_s, clock.now_utc_ns()), settings.keep_s, settings.fine_s
+            )
             if after is before:
                 return "repeat"
             await records.put(record.key, after)

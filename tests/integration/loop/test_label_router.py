@@ -73,17 +73,21 @@ async def test_a_firing_asks_for_its_clip_and_the_clip_becomes_one_question(topi
 async def tasks_of(
     topics: Topics, fired: list[Event], at_least: int | None = None
 ) -> list[label_pb2.LabelTaskCreated]:
-    """The label tasks of some firings, read by the samples that they must have."""
+    """The label tasks of some firings, read by the samples that they must have.
+
+    By event id: a relay that dies between publishing and noting it publishes again, under the same id.
+    """
     wanted = {event.event_id for event in fired}
     deadline = time.monotonic() + 40
     while True:
-        found = []
+        found = {}
         for event in fired:
             sha = causal_id("clip", event.event_id) * 2
             onset = trigger_pb2.TriggerFired.FromString(event.payload).onset_utc_ns
             sample = causal_id("sample", sha, onset, "stop_sign")
-            found += await topics.read(LABEL_TASK, sample, 1, within_s=3, settle_s=0.25)
-        tasks = [label_pb2.LabelTaskCreated.FromString(message.value) for message in found]
+            for message in await topics.read(LABEL_TASK, sample, 1, within_s=3, settle_s=0.25):
+                found[dict(message.headers)["ce_id"]] = message.value
+        tasks = [label_pb2.LabelTaskCreated.FromString(value) for value in found.values()]
         assert {task.provenance.firing_id for task in tasks} <= wanted
         if len(tasks) >= len(fired) or time.monotonic() > deadline:
             return tasks

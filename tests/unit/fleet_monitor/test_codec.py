@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +43,14 @@ def test_a_record_from_before_packing_is_read() -> None:
     text = zlib.decompress(to_bytes(record))
     assert json.loads(text)["boot"] == "b1"
     assert from_bytes(text) == record
+
+
+def test_a_record_that_names_each_value_is_read() -> None:
+    where, sums = Where("m", "s", "r", 1, 600), Sums(1.5, 2, faults={"clip_gone": 3})
+    old = {
+        "boot": "b1", "sequence": 3, "earlier": {"b0": 7}, "latest": asdict(where), "reported_until_utc_ns": 5,
+        "seen_at_utc_ns": 6, "windows": [[asdict(where), asdict(sums)]],
+    }  # fmt: skip
+    record = VehicleRecord("b1", 3, {"b0": 7}, where, 5, 6, {where: sums})
+    assert from_bytes(zlib.compress(json.dumps(old).encode())) == record
+    assert from_bytes(to_bytes(record)) == record

@@ -78,3 +78,30 @@ def test_a_record_survives_the_changelog() -> None:
         record = add(record, report(sequence), 1e9)
     record = add(record, report(0, boot="b2", minute=50), 1e9)
     assert from_bytes(to_bytes(record)) == record
+
+
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.sampled_from(["r", "q"])), min_size=1, max_size=60))
+def test_adding_old_windows_up_by_days_loses_nothing_within_what_is_kept(reports: list[tuple[int, str]]) -> None:
+    record = VehicleRecord()
+    for sequence, (minute, rollout) in enumerate(reports):
+        record = add(record, report(sequence, minute=minute, rollout=rollout), keep_s=1e9, fine_s=3600)
+    assert total(record).reports == len(reports)
+    for rollout in ("r", "q"):
+        wanted = sum(name == rollout for _, name in reports)
+        found = compare([("car", record)], Selection(rollout_id=rollout))
+        assert sum(sums.interventions for sums, _ in found.values()) == wanted
+    newest_ns = record.reported_until_utc_ns
+    for where in record.windows:
+        width_s = 600 if where.window_start_utc_ns >= newest_ns - 3600 * S else 86_400
+        assert where.window_start_utc_ns % (width_s * S) == 0
+
+
+def test_a_vehicle_that_drives_around_the_clock_has_few_windows_and_all_that_is_kept() -> None:
+    record = VehicleRecord()
+    month_s = 30 * 86_400.0
+    for number in range(0, 40 * 1440, 10):
+        record = add(record, report(number), keep_s=month_s)
+    assert len(record.windows) <= 145 + 31
+    oldest_s = (record.reported_until_utc_ns - min(w.window_start_utc_ns for w in record.windows)) / S
+    assert month_s - 86_400 < oldest_s <= month_s + 86_400
+    assert total(record).reports >= 30 * 144
