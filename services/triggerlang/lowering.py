@@ -112,6 +112,10 @@ class Lowered:
     queries: int
     floats: int
     codes: int
+    float_made: Ints
+    """(floats,) the instruction that makes each float register."""
+    code_made: Ints
+    """(codes,) likewise."""
     triggers: Ints
     """(triggers, 2) the code register that decides, and its query."""
     detail_first: Ints
@@ -148,8 +152,11 @@ class _Lowering:
         self.signals = tuple(catalogue[path] for path in columns)
         self.code: list[list[int]] = []
         self.unions: dict[frozenset[str], int] = {}
-        self.constants: dict[tuple[float, bool], int] = {}
+        # the codes stand first: a condition that has one code throughout is one of them
+        self.constants: dict[tuple[float, bool], int] = {(0.0, True): 0, (1.0, True): 1, (2.0, True): 2}
         self.floats = self.codes = 0
+        self.float_made: list[int] = []
+        self.code_made: list[int] = []
         self.query_count = 1
         """Query 0 is the instants that details are wanted at."""
         self.made = _Made({}, {})
@@ -187,6 +194,8 @@ class _Lowering:
             queries=self.query_count,
             floats=self.floats,
             codes=self.codes,
+            float_made=np.array(self.float_made, np.int64),
+            code_made=np.array(self.code_made, np.int64),
             triggers=np.array(decisions, np.int64).reshape(-1, 2),
             detail_first=np.array(detail_first, np.int64),
             named=tuple(named),
@@ -233,10 +242,12 @@ class _Lowering:
         return self._code_register() if node.kind == BOOL else self._float_register()
 
     def _float_register(self) -> int:
+        self.float_made.append(len(self.code))
         self.floats += 1
         return self.floats - 1
 
     def _code_register(self) -> int:
+        self.code_made.append(len(self.code))
         self.codes += 1
         return self.codes - 1
 

@@ -93,7 +93,7 @@ class Machine:
         self._queries = np.zeros((lowered.queries, 7), np.int64)
         self._floats = np.zeros(lowered.floats + 1, np.int64)
         self._codes = np.zeros(lowered.codes + 1, np.int64)
-        self._timelines = np.zeros((sources + unions + 2, 9), np.int64)
+        self._timelines = np.zeros((sources + unions + 2, 10), np.int64)
         self._cadences = np.zeros((sources + unions + 2, 4), np.int64)
         self._memo = np.zeros((MEMO + 1, 5), np.int64)
         self._unions_made = [np.zeros((unions + 2, sources + 4), np.int64) for _ in range(2)]
@@ -102,6 +102,11 @@ class Machine:
         self._groups = np.zeros((len(lowered.group_first), 10), np.int64)
         self._field_at, self._listed_at = (np.zeros(len(lowered.columns) + 1, np.int64) for _ in range(2))
         self._top = np.zeros(8, np.int64)
+        self._source_bounds = np.zeros((sources + 1, 4), np.float64)
+        self._field_bounds = np.zeros((len(lowered.columns) + 1, 4), np.float64)
+        self._float_bounds = np.zeros((lowered.floats + 1, 3), np.float64)
+        self._code_bounds = np.zeros(lowered.codes + 1, np.int64)
+        self._needed = np.zeros(len(lowered.code) + 1, np.int8)
         self._make_pools()
 
     def _make_pools(self) -> None:
@@ -140,13 +145,15 @@ class Machine:
                 batches.data, batches.pieces, np.ascontiguousarray(batches.start_ns),
                 np.ascontiguousarray(batches.utc_ns), append_ms, np.ascontiguousarray(batches.frame_at),
                 places, first, end_ns, forget_ns, alone, blob, np.cumsum(sizes) - sizes, sizes,
-                low.kinds, low.plain, low.group_first, low.reach_ns, low.code, low.main, low.unions, low.union_first,
+                low.kinds, low.plain, low.group_first, low.reach_ns, low.code, low.main, low.float_made, low.code_made,
+                low.unions, low.union_first,
                 low.constants, low.triggers, low.detail_first, self._named_first, self._named, self._evidence_first,
                 self._evidence, rules.always, rules.fenced, rules.interval_ns, rules.from_ns, rules.until_ns,
                 rules.memory_s, edges[0], edges[1], self._queries, self._floats, self._codes, self._ints,
                 self._numbers, self._conditions, self._positions, self._sums, self._page, self._fixed, self._fixed,
                 self._timelines, self._cadences, self._memo, *self._unions_made, self._parts, self._source_tl,
                 self._source_at, self._known_at, self._groups, self._field_at, self._listed_at, self._top,
+                self._source_bounds, self._field_bounds, self._float_bounds, self._code_bounds, self._needed,
                 self._candidates, self._details, self._packed, packed_at, counts, need,
             )  # fmt: skip
             if status == 0:

@@ -11,6 +11,16 @@ from __future__ import annotations
 import numpy as np
 
 from triggerlang.kernels import kernel
+from triggerlang.kernels.bounds import (
+    VARIES,
+    arithmetic,
+    compared,
+    covered,
+    joined,
+    longest_gap,
+    of_codes,
+    of_numbers,
+)
 from triggerlang.kernels.ingest import (
     upper_bound,
 )
@@ -27,7 +37,7 @@ from triggerlang.kernels.rolling import (
 )
 
 # places in the tables of one vehicle
-TL_AT, TL_LEN, TL_NEW, TL_KEEP, TL_RAW, TL_COLUMN, TL_TAIL, TL_ROWS, TL_CADENCE = range(9)
+TL_AT, TL_LEN, TL_NEW, TL_KEEP, TL_RAW, TL_COLUMN, TL_TAIL, TL_ROWS, TL_CADENCE, TL_GAP = range(10)
 CAD_AT, CAD_LEN, CAD_ID, CAD_COLUMN = range(4)
 Q_AT, Q_LEN, Q_SHIFT, Q_ID, Q_GROUP, Q_TIMELINE, Q_CADENCE = range(7)
 G_LISTS, G_FIRST, G_IDS, G_ENTRIES, G_TIMES, G_BEGINS, G_TRACKS, G_OWNER, G_ORDER, G_ID = range(10)
@@ -136,6 +146,7 @@ def timeline_of(
         top[NEXT_ID] += 1
     tl[j, TL_AT], tl[j, TL_LEN], tl[j, TL_NEW], tl[j, TL_KEEP], tl[j, TL_RAW] = at, n - at, first_new, keep, raw
     tl[j, TL_COLUMN], tl[j, TL_TAIL], tl[j, TL_ROWS], tl[j, TL_CADENCE] = column, tail_id, tail_rows, cadence
+    tl[j, TL_GAP] = -1
     return j
 
 
@@ -286,6 +297,7 @@ def full_of_union(sources, source_tl, tl, cad, top, T, unions_full, parts, first
         tl[result, TL_AT], tl[result, TL_LEN], tl[result, TL_KEEP], tl[result, TL_RAW] = at, n, -1, n
         tl[result, TL_NEW] = upper_bound(T, at, at + n, first_start - 1) - at
         tl[result, TL_COLUMN], tl[result, TL_TAIL], tl[result, TL_ROWS], tl[result, TL_CADENCE] = -1, -2, -2, -1
+        tl[result, TL_GAP] = -1
         top[TOP_T] += n
     remember(unions_full, parts, count, result)
     return result
@@ -384,11 +396,29 @@ def roll_numbers(op, values, times, ends, shift, span, low, high, out, S, P, p):
 
 
 @kernel
-def execute(
-    code, begin, end, constants, unions, union_first, union_new, union_full, source_tl, plain, source_at,
-    known_at, tl, cad, groups, field_at, queries, floats, codes, T, F, C, P, S, page, memo, top, parts, first_start,
+def timeline_covers(j, query, span, tl, T):
+    """Whether each of a query's instants has a point of a timeline less than a span before it."""
+    n = query[Q_LEN]
+    if j < 0 or query[Q_GROUP] >= 0 or tl[j, TL_LEN] == 0:
+        return False
+    if n == 0:
+        return True
+    begin, length = tl[j, TL_AT], tl[j, TL_LEN]
+    if tl[j, TL_GAP] < 0:
+        tl[j, TL_GAP] = longest_gap(T[begin : begin + length])
+    first, last = T[query[Q_AT]], T[query[Q_AT] + n - 1]
+    return covered(T[begin], T[begin + length - 1], tl[j, TL_GAP], first, last, query[Q_SHIFT], span)
+
+
+@kernel
+def foresee(
+    code, begin, end, constants, unions, union_first, union_new, union_full, source_tl, plain, source_at, source_bounds,
+    tl, cad, groups, field_at, field_bounds, queries, float_bounds, code_bounds, T, F, C, page, top, parts, first_start,
 ):  # fmt: skip
-    """Runs instructions of one vehicle."""
+    """Finds the queries' instants, and what the values at them cannot exceed; no value is computed.
+
+    Returns 0, or the length of a query that is longer than a page of constants.
+    """
     for pc in range(begin, end):
         op, result, a, b = code[pc, 0], code[pc, 1], code[pc, 2], code[pc, 3]
         what, span = code[pc, 5], code[pc, 6]
@@ -403,24 +433,161 @@ def execute(
             if op == 3:
                 g = groups[what]
                 q[Q_AT], q[Q_LEN], q[Q_ID], q[Q_GROUP] = g[G_TIMES], g[G_ENTRIES], g[G_ID], what
-                continue
-            members = unions[union_first[what] : union_first[what + 1]]
-            if op == 0:
-                c = new_of_union(members, source_tl, tl, cad, top, T, union_new, parts)
-                q[Q_CADENCE] = c
-                if c < 0:
-                    q[Q_AT], q[Q_LEN], q[Q_ID] = 0, 0, -1
-                else:
-                    q[Q_AT], q[Q_LEN], q[Q_ID] = cad[c, CAD_AT], cad[c, CAD_LEN], cad[c, CAD_ID]
             else:
-                j = full_of_union(members, source_tl, tl, cad, top, T, union_full, parts, first_start)
-                q[Q_TIMELINE] = j
-                if j < 0:
-                    q[Q_AT], q[Q_LEN], q[Q_ID] = 0, 0, -1
+                members = unions[union_first[what] : union_first[what + 1]]
+                if op == 0:
+                    c = new_of_union(members, source_tl, tl, cad, top, T, union_new, parts)
+                    q[Q_CADENCE] = c
+                    if c < 0:
+                        q[Q_AT], q[Q_LEN], q[Q_ID] = 0, 0, -1
+                    else:
+                        q[Q_AT], q[Q_LEN], q[Q_ID] = cad[c, CAD_AT], cad[c, CAD_LEN], cad[c, CAD_ID]
                 else:
-                    # full timelines' ids are apart from those of new instants
-                    q[Q_AT], q[Q_LEN], q[Q_ID] = tl[j, TL_AT], tl[j, TL_LEN], -2 - j
+                    j = full_of_union(members, source_tl, tl, cad, top, T, union_full, parts, first_start)
+                    q[Q_TIMELINE] = j
+                    if j < 0:
+                        q[Q_AT], q[Q_LEN], q[Q_ID] = 0, 0, -1
+                    else:
+                        # full timelines' ids are apart from those of new instants
+                        q[Q_AT], q[Q_LEN], q[Q_ID] = tl[j, TL_AT], tl[j, TL_LEN], -2 - j
+            if q[Q_LEN] > page:
+                return q[Q_LEN]
             continue
+        q = queries[code[pc, 4]]
+        if op >= 30 and op < 50:
+            arithmetic(op, float_bounds[a], float_bounds[b if b >= 0 else a], float_bounds[result])
+        elif op >= 50 and op < 53:
+            code_bounds[result] = compared(op, float_bounds[a], float_bounds[b])
+        elif op == 53:
+            known = float_bounds[a, 2]
+            code_bounds[result] = 2 if known > 0.0 else 0 if known < 0.0 else VARIES
+        elif op >= 54 and op < 70:
+            code_bounds[result] = joined(op, code_bounds[a], code_bounds[b if b >= 0 else a])
+        elif op == 10:
+            x = float_bounds[result]
+            x[0] = x[1] = constants[what]
+            x[2] = 1.0
+        elif op == 11:
+            code_bounds[result] = np.int64(constants[what])
+        elif op == 12:
+            float_bounds[result] = float_bounds[a]
+        elif op == 13:
+            code_bounds[result] = code_bounds[a]
+        elif op == 14 or op == 16:
+            x = float_bounds[result]
+            j = source_tl[what]
+            if j < 0:
+                x[0], x[1], x[2] = -np.inf, np.inf, -1.0
+                continue
+            own = source_bounds[what]
+            if own[3] == 0.0:
+                own[3] = 1.0
+                of_numbers(F[source_at[what] : source_at[what] + tl[j, TL_LEN]], own)
+            x[0], x[1], x[2] = own[0], own[1], own[2]
+            at_own = q[Q_SHIFT] == 0 and q[Q_GROUP] < 0 and own_place(tl, j, q) >= 0
+            if x[2] > 0.0 and not at_own and not timeline_covers(j, q, span, tl, T):
+                x[2] = 0.0
+        elif op == 15:
+            j = source_tl[what]
+            if j < 0:
+                code_bounds[result] = 1
+                continue
+            own = source_bounds[what]
+            if own[3] == 0.0:
+                own[3] = 1.0
+                of_codes(C[source_at[what] : source_at[what] + tl[j, TL_LEN]], own)
+            code_bounds[result] = np.int64(own[0])
+            at_own = q[Q_SHIFT] == 0 and q[Q_GROUP] < 0 and own_place(tl, j, q) >= 0
+            if not at_own and not timeline_covers(j, q, span, tl, T):
+                code_bounds[result] = VARIES
+        elif op == 17 or op == 18:
+            column, n = code[pc, 7], groups[what, G_ENTRIES]
+            own = field_bounds[column]
+            if own[3] == 0.0:
+                own[3] = 1.0
+                if op == 17:
+                    of_numbers(F[field_at[column] : field_at[column] + n], own)
+                else:
+                    of_codes(C[field_at[column] : field_at[column] + n], own)
+            if op == 17:
+                x = float_bounds[result]
+                x[0], x[1], x[2] = own[0], own[1], own[2] if q[Q_SHIFT] == 0 else 0.0
+            else:
+                code_bounds[result] = np.int64(own[0]) if q[Q_SHIFT] == 0 else VARIES
+        elif op == 19 or op == 20:
+            j = source_tl[plain + what]
+            never = code_bounds[a] == 0 or groups[what, G_ENTRIES] == 0
+            known = timeline_covers(j, q, span, tl, T)
+            if op == 19:
+                code_bounds[result] = 1 if j < 0 else 0 if never and known else VARIES
+            else:
+                x = float_bounds[result]
+                x[0], x[1] = 0.0, 0.0 if never else np.float64(groups[what, G_ENTRIES])
+                x[2] = -1.0 if j < 0 else 1.0 if known else 0.0
+        else:
+            domain = queries[b]
+            known = what < 0 and timeline_covers(domain[Q_TIMELINE], q, span, tl, T)
+            if op >= 80:
+                inner = code_bounds[a]
+                if op == 82:
+                    x = float_bounds[result]
+                    x[0], x[1] = 0.0, 0.0 if inner == 0 or inner == 1 else np.float64(domain[Q_LEN])
+                    x[2] = 1.0 if known else 0.0
+                else:
+                    code_bounds[result] = inner if inner == 1 or known else VARIES
+                continue
+            x, y = float_bounds[result], float_bounds[a]
+            x[0], x[1] = y[0], y[1]
+            x[2] = y[2] if y[2] < 0.0 or known else 0.0
+            if op == 72:
+                # a mean is a sum, divided: it may leave the values' range by its rounding
+                slack = 1e-6 * max(abs(y[0]), abs(y[1]))
+                x[0], x[1] = y[0] - slack, y[1] + slack
+            elif op == 74:
+                x[0], x[1], x[2] = -np.inf, np.inf, min(x[2], 0.0)
+    return 0
+
+
+@kernel
+def want(code, pc, needed, float_made, code_made, code_bounds, codes, page):
+    """Marks what an instruction reads, unless it was computed before or its bounds say all."""
+    op, a, b = code[pc, 0], code[pc, 2], code[pc, 3]
+    reads_floats = op == 12 or (op >= 30 and op <= 53) or (op >= 70 and op < 80)
+    reads_codes = op == 13 or (op >= 54 and op < 70) or op >= 80 or op == 19 or op == 20
+    if reads_floats:
+        made = float_made[a]
+        needed[made] = max(needed[made], 1)
+        if op >= 30 and op <= 53 and b >= 0:
+            made = float_made[b]
+            needed[made] = max(needed[made], 1)
+    elif reads_codes:
+        want_code(a, needed, code_made, code_bounds, codes, page)
+        if op >= 54 and op < 70 and b >= 0:
+            want_code(b, needed, code_made, code_bounds, codes, page)
+
+
+@kernel
+def want_code(register, needed, code_made, code_bounds, codes, page):
+    """Marks what makes a condition's register, or points it to the page of its one code."""
+    if code_bounds[register] >= 0:
+        codes[register] = code_bounds[register] * page
+    else:
+        made = code_made[register]
+        needed[made] = max(needed[made], 1)
+
+
+@kernel
+def execute(
+    code, begin, end, needed, source_tl, plain, source_at, known_at, tl, groups, field_at, queries, floats, codes, T, F,
+    C, P, S, page, memo, top,
+):  # fmt: skip
+    """Runs those instructions of one vehicle that are marked 1 in ``needed``, and marks them 2."""
+    for pc in range(begin, end):
+        if needed[pc] != 1:
+            continue
+        needed[pc] = 2
+        op, result, a, b = code[pc, 0], code[pc, 1], code[pc, 2], code[pc, 3]
+        what, span = code[pc, 5], code[pc, 6]
         q = queries[code[pc, 4]]
         n, shift = q[Q_LEN], q[Q_SHIFT]
         if op >= 30 and op < 50:
@@ -442,12 +609,8 @@ def execute(
             other = codes[b] if b >= 0 else codes[a]
             condition(op, C[codes[a] : codes[a] + n], C[other : other + n], C[at : at + n])
         elif op == 10:
-            if n > page:
-                return n
             floats[result] = what * page
         elif op == 11:
-            if n > page:
-                return n
             codes[result] = what * page
         elif op == 12 or op == 13:
             # the last n of a full timeline's values
@@ -631,4 +794,3 @@ def execute(
                     out = F[to + first_out : to + last_out]
                     ends = wanted[first_out:last_out]
                     roll_numbers(op, inner_f, span_times, ends, shift, span, lows, highs, out, S, P, scratch)
-    return 0

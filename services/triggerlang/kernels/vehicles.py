@@ -46,7 +46,10 @@ from triggerlang.kernels.machine import (
     TOP_P,
     TOP_T,
     execute,
+    foresee,
     timeline_of,
+    want,
+    want_code,
 )
 
 CANDIDATE_SEGMENT, CANDIDATE_BATCH, CANDIDATE_TRIGGER, CANDIDATE_NS, CANDIDATE_DETAIL = range(5)
@@ -468,12 +471,12 @@ def onsets(
 def run(
     data, pieces, start_ns, utc_ns, append_ms, frame_at,
     batches, segment_first, end_ns, forget_ns, late, blob, blob_at, blob_len,
-    kinds, plain, group_first, reach_ns, code, main, unions, union_first, constants,
+    kinds, plain, group_first, reach_ns, code, main, float_made, code_made, unions, union_first, constants,
     triggers, detail_first, named_first, named, evidence_first, evidence,
     always, fenced, interval_ns, from_ns, until_ns, memory_s,
     false_s, false_append_s, queries, floats, codes, T, F, C, P, S, page, fixed_f, fixed_c, tl, cad, memo,
     union_new, union_full, parts, source_tl, source_at, known_at, groups, field_at, listed_at, top,
-    candidates, details, packed, packed_at, counts, need,
+    source_bounds, field_bounds, float_bounds, code_bounds, needed, candidates, details, packed, packed_at, counts, need,
 ):  # fmt: skip
     """Runs the program over vehicles. Returns 0, or which room was too small (``need`` says how much).
 
@@ -532,17 +535,41 @@ def run(
             need[1] = 2 * longest + 2
             return FULL_POOLS
         first_start = start_ns[batches[low]]
-        status = execute(
+        source_bounds[:, 3] = field_bounds[:, 3] = 0.0
+        needed[:] = 0
+        status = foresee(
             code, 0, main, constants, unions, union_first, union_new, union_full, source_tl, plain, source_at,
-            known_at, tl, cad, groups, field_at, queries, floats, codes, T, F, C, P, S, page, memo, top, parts,
-            first_start,
+            source_bounds, tl, cad, groups, field_at, field_bounds, queries, float_bounds, code_bounds, T, F, C, page,
+            top, parts, first_start,
         )  # fmt: skip
         if status > 0:
             need[0] = status
             return FULL_PAGE
         for trigger in range(len(triggers)):
+            if code_bounds[triggers[trigger, 0]] != 0:
+                want_code(triggers[trigger, 0], needed, code_made, code_bounds, codes, page)
+        for pc in range(main - 1, -1, -1):
+            if needed[pc] == 1:
+                want(code, pc, needed, float_made, code_made, code_bounds, codes, page)
+        execute(
+            code, 0, main, needed, source_tl, plain, source_at, known_at, tl, groups, field_at, queries, floats, codes,
+            T, F, C, P, S, page, memo, top,
+        )  # fmt: skip
+        for trigger in range(len(triggers)):
             query = queries[triggers[trigger, 1]]
             n = query[Q_LEN]
+            one = code_bounds[triggers[trigger, 0]]
+            if n == 0 or one == 1:
+                continue
+            if one == 0:
+                if not always[trigger]:
+                    t = T[query[Q_AT] + n - 1]
+                    k = high - 1
+                    while k > low and start_ns[batches[k]] > t:
+                        k -= 1
+                    false_s[segment, trigger] = t // 1_000_000_000
+                    false_append_s[segment, trigger] = append_ms[batches[k]] // 1000
+                continue
             at = codes[triggers[trigger, 0]]
             scratch = top[TOP_T]
             found = T[scratch : scratch + n]
@@ -555,6 +582,9 @@ def run(
             )  # fmt: skip
             if number == 0:
                 continue
+            if number > page:
+                need[0] = number
+                return FULL_PAGE
             top[TOP_T] += number
             names = named_first[trigger + 1] - named_first[trigger]
             values = evidence_first[trigger + 1] - evidence_first[trigger]
@@ -572,14 +602,37 @@ def run(
                 row = candidates[found_count + i]
                 row[0], row[1], row[2], row[3] = segment, found_batch[i], trigger, found[i]
                 row[4] = detail_count + i * (names + values)
-            status = execute(
-                code, detail_first[trigger], detail_first[trigger + 1], constants, unions, union_first, union_new,
-                union_full, source_tl, plain, source_at, known_at, tl, cad, groups, field_at, queries, floats, codes,
-                T, F, C, P, S, page, memo, top, parts, first_start,
+            detail, detail_end = detail_first[trigger], detail_first[trigger + 1]
+            status = foresee(
+                code, detail, detail_end, constants, unions, union_first, union_new, union_full, source_tl, plain,
+                source_at, source_bounds, tl, cad, groups, field_at, field_bounds, queries, float_bounds, code_bounds,
+                T, F, C, page, top, parts, first_start,
             )  # fmt: skip
             if status > 0:
                 need[0] = status
                 return FULL_PAGE
+            for v in range(names):
+                want_code(named[named_first[trigger] + v], needed, code_made, code_bounds, codes, page)
+            for v in range(values):
+                is_code, register = evidence[evidence_first[trigger] + v]
+                if is_code:
+                    want_code(register, needed, code_made, code_bounds, codes, page)
+                else:
+                    needed[float_made[register]] = max(needed[float_made[register]], 1)
+            for pc in range(detail_end - 1, detail - 1, -1):
+                if needed[pc] == 1:
+                    want(code, pc, needed, float_made, code_made, code_bounds, codes, page)
+            for pc in range(main - 1, -1, -1):
+                if needed[pc] == 1:
+                    want(code, pc, needed, float_made, code_made, code_bounds, codes, page)
+            execute(
+                code, 0, main, needed, source_tl, plain, source_at, known_at, tl, groups, field_at, queries, floats,
+                codes, T, F, C, P, S, page, memo, top,
+            )  # fmt: skip
+            execute(
+                code, detail, detail_end, needed, source_tl, plain, source_at, known_at, tl, groups, field_at, queries,
+                floats, codes, T, F, C, P, S, page, memo, top,
+            )  # fmt: skip
             for i in range(number):
                 to = detail_count + i * (names + values)
                 for v in range(names):
