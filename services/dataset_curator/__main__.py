@@ -33,13 +33,12 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     trunk = await asyncio.to_thread(load_trunk)
     tables = DatasetTables(settings.tables_url or f"{settings.objects_url}/{settings.fleet_id}/datasets")
     keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
-    committer = Committer(
-        keeping.database, tables, Objects(settings.objects_url), schema, trunk, curation, settings.fleet_id, clock
-    )
+    objects = Objects(settings.objects_url)
+    committer = Committer(keeping.database, tables, objects, schema, trunk, curation, settings.fleet_id, clock)
     spawn_keeping(runtime, settings, clock, keeping, effects(clock))
     runtime.spawn("commit", committer.run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
-    service = DatasetService(keeping.database, tables, committer, schema, trunk, clock)
+    service = DatasetService(keeping.database, tables, committer, objects, schema, trunk, clock)
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(service, server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 
 import grpc
 
@@ -15,10 +14,11 @@ from dataset_curator.preparing import imported_sample
 from dataset_curator.tables import DatasetTables
 from fleet.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 from fleetdomain.clips import ClipError
-from fleetdomain.labelled_set import LabelledSetError, read_labelled_set
+from fleetdomain.labelled_set import LabelledSetError, read_set_at
 from fleetdomain.tasks import TaskSchema, TaskSchemaError
 from fleetkit.clock import Clock
 from fleetkit.database import Database
+from fleetkit.objects import Objects
 from fleetkit.rpc import RpcError, caller, invalid
 
 SERVICE_NAME = "fleet.dataset.v1.DatasetService"
@@ -38,11 +38,13 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         database: Database,
         tables: DatasetTables,
         committer: Committer,
+        objects: Objects,
         schema: TaskSchema,
         trunk: Trunk,
         clock: Clock,
     ) -> None:
         self._database = database
+        self._objects = objects
         self._tables = tables
         self._committer = committer
         self._schema = schema
@@ -73,7 +75,7 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
             samples = await asyncio.to_thread(
                 lambda: [
                     imported_sample(row, self._schema, self._trunk, now_ns)
-                    for row in read_labelled_set(Path(request.source_address))
+                    for row in read_set_at(request.source_address, self._objects)
                 ]
             )
         except (ClipError, LabelledSetError, TaskSchemaError) as error:

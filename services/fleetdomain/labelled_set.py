@@ -1,4 +1,6 @@
-"""An already labelled set: a folder with one file, samples.parquet, that anybody can write.
+"""An already labelled set: a folder, or a prefix in the object store, with one file that anybody can write.
+
+The file is called samples.parquet.
 
 Why it exists: a loop starts from labels that were there before it, and is judged by a set that never changes. Both
 come in by the same simple form, whoever made them.
@@ -21,6 +23,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fleetdomain.tasks import HeadValue
+from fleetkit.objects import ObjectMissingError, Objects
 
 FILE = "samples.parquet"
 _SCHEMA = pa.schema(
@@ -108,6 +112,21 @@ def read_labelled_set(folder: Path) -> Iterator[LabelledRow]:
                 seen.add(row.sample_id)
                 yield row
                 number += 1
+
+
+def read_set_at(address: str, objects: Objects) -> Iterator[LabelledRow]:
+    """Like `read_labelled_set`, of a folder (an absolute path) or of a prefix in the object store (any other)."""
+    if Path(address).is_absolute():
+        yield from read_labelled_set(Path(address))
+        return
+    with TemporaryDirectory() as folder:
+        try:
+            objects.fetch(f"{address.strip('/')}/{FILE}", Path(folder) / FILE)
+        except ObjectMissingError as error:
+            raise LabelledSetError(
+                Path(address) / FILE, None, "file", f"is not in the object store: {error}"
+            ) from error
+        yield from read_labelled_set(Path(folder))
 
 
 def _to_columns(row: LabelledRow) -> dict[str, Any]:

@@ -52,6 +52,16 @@ class Objects:
         except (NotFoundError, FileNotFoundError) as error:
             raise ObjectMissingError(f"no object at {address} in {self.url}") from error
 
+    def fetch(self, address: str, target: Path) -> None:
+        """Writes the object to a file, piece by piece. Raises ObjectMissingError with the address."""
+        try:
+            pieces = obstore.get(self._store, address).stream()
+        except (NotFoundError, FileNotFoundError) as error:
+            raise ObjectMissingError(f"no object at {address} in {self.url}") from error
+        with target.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+
     def exists(self, address: str) -> bool:
         """True when an object lies there."""
         try:

@@ -24,23 +24,27 @@ Dataset = Annotated[str, typer.Argument(help="Dataset.")]
 @app.command("import")
 def import_(
     dataset: Dataset,
-    source: Annotated[Path, typer.Argument(help="Folder with a labelled set.")],
+    source: Annotated[str, typer.Argument(help="Folder with a labelled set.")],
     reason: Annotated[str, typer.Option(help="Kept with the version.")] = "imported",
     frozen: Annotated[bool, typer.Option("--frozen", help="A test set: never trained on.")] = False,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="It is no folder but an address in the fleet's object store.")
+    ] = False,
     folder: Folder = FOLDER,
 ) -> None:
     """Commit an already labelled set as the next version of a dataset."""
-    committed = import_labelled(folder, dataset, source, reason, frozen)
+    committed = import_labelled(folder, dataset, source if stored else Path(source), reason, frozen)
     refused = ", ".join(f"{count} {why}" for why, count in sorted(committed.refused.items())) or "none"
     print(f"{dataset} {committed.version}: {committed.samples} samples, {committed.added} new; refused: {refused}")
 
 
 def import_labelled(
-    folder: Path, dataset: str, source: Path, reason: str, frozen: bool
+    folder: Path, dataset: str, source: Path | str, reason: str, frozen: bool
 ) -> dataset_pb2.DatasetCommitted:
-    """Asks the curator to import a folder; the version that came of it."""
+    """Asks the curator to import a folder, or an address in the object store; the version that came of it."""
+    address = source.strip("/") if isinstance(source, str) else str(source.resolve())
     request = dataset_pb2.ImportDatasetRequest(
-        request_id=request_id(), dataset=dataset, source_address=str(source.resolve()), reason=reason, frozen=frozen
+        request_id=request_id(), dataset=dataset, source_address=address, reason=reason, frozen=frozen
     )
     with channel_to(folder, SERVICE) as channel:
         stub = dataset_pb2_grpc.DatasetServiceStub(channel)

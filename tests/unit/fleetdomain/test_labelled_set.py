@@ -8,7 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fleetdomain.labelled_set import FILE, LabelledRow, LabelledSetError, read_labelled_set, write_labelled_set
+from fleetdomain.labelled_set import (
+    FILE,
+    LabelledRow,
+    LabelledSetError,
+    read_labelled_set,
+    read_set_at,
+    write_labelled_set,
+)
+from fleetkit.objects import Objects
 
 
 def rows(count: int) -> list[LabelledRow]:
@@ -70,3 +78,13 @@ def test_a_folder_without_the_file_and_a_file_that_is_none_are_named(tmp_path: P
     (tmp_path / FILE).write_text("no parquet")
     with pytest.raises(LabelledSetError, match="not readable"):
         list(read_labelled_set(tmp_path))
+
+
+def test_a_set_is_read_from_a_folder_or_from_the_object_store(tmp_path: Path) -> None:
+    objects = Objects((tmp_path / "objects").as_uri())
+    write_labelled_set(tmp_path / "set", rows(3))
+    objects.put_once("demo/labelled/test/" + FILE, tmp_path / "set" / FILE)
+    for address in (str(tmp_path / "set"), "demo/labelled/test", "demo/labelled/test/"):
+        assert [row.sample_id for row in read_set_at(address, objects)] == ["s0", "s1", "s2"]
+    with pytest.raises(LabelledSetError, match="is not in the object store"):
+        list(read_set_at("demo/labelled/other", objects))
