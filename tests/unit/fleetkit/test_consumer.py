@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError
 from prometheus_client import REGISTRY
 
 from fleetkit.consumer import ConsumerLoop
@@ -111,3 +112,50 @@ async def test_alerts_see_a_consumer_that_never_committed_and_its_first_dead_let
     assert last == clock.utc_ns / 1e9
     dead = {"service": "new", "topic": TP.topic}
     assert REGISTRY.get_sample_value("fleetloop_dead_letters_total", dead) == 0
+
+
+async def test_what_was_not_handled_is_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    partition = Partition(messages=7, at_once=3)
+
+    async def handle(records: Sequence[Record]) -> None:
+        if records[0].offset == 3:
+            raise ConnectionError("the database is gone")
+
+    loop = loop_over(partition, handle, ManualClock(), monkeypatch, "broken")
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(loop.run(asyncio.Event()), 5)
+    assert partition.commits == [3]
+
+
+@pytest.mark.parametrize("error", [CommitFailedError("x"), IllegalStateError("x")])
+async def test_partitions_that_went_to_another_are_no_reason_to_die(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    partition, stopping = Partition(messages=4, at_once=2), asyncio.Event()
+    seen: list[int] = []
+
+    async def lost(offsets: Mapping[TopicPartition, int]) -> None:
+        if offsets[TP] == 2:
+            raise error
+        partition.commits.append(offsets[TP])
+
+    async def handle(records: Sequence[Record]) -> None:
+        seen.extend(record.offset for record in records)
+        if records[-1].offset == 3:
+            stopping.set()
+
+    monkeypatch.setattr(partition, "commit", lost)
+    loop = loop_over(partition, handle, ManualClock(), monkeypatch, "rebalanced")
+    await asyncio.wait_for(loop.run(stopping), 5)
+    assert (seen, partition.commits) == ([0, 1, 2, 3], [4])
+    assert loop.ready.is_set()
+
+
+async def test_what_is_in_hand_when_the_process_stops_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    partition, stopping = Partition(messages=6, at_once=2), asyncio.Event()
+
+    async def handle(records: Sequence[Record]) -> None:
+        stopping.set()
+
+    await loop_over(partition, handle, ManualClock(), monkeypatch, "stopping").run(stopping)
+    assert partition.commits == [2], "and nothing more is taken"
