@@ -181,7 +181,7 @@ def test_a_worker_without_partitions_is_not_ready(watched: tuple[App, StreamWatc
 
 def test_an_app_has_the_settings_that_were_found_to_be_safe(tmp_path: Path) -> None:
     settings = ServiceSettings(kafka_bootstrap_servers="one:1,two:2", state_dir=tmp_path)
-    config = build_app("test-app", settings).conf
+    config: Any = build_app("test-app", settings).conf
     assert config.id == "test-app"
     assert [str(url) for url in config.broker] == ["aiokafka://one:1", "aiokafka://two:2"]
     assert config.processing_guarantee is ProcessingGuarantee.AT_LEAST_ONCE
