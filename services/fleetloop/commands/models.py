@@ -95,6 +95,8 @@ def rollouts(folder: Folder = FOLDER) -> None:
         counts = (str(len(each.vehicles)), str(each.attested))
         table.add_row(each.rollout_id, each.model_digest[:12], state, stage, *counts, "\n".join(each.reasons))
     Console().print(table if found else "No rollout yet.")
+    if found and found[0].silent_vehicles:
+        print(f"{found[0].silent_vehicles} vehicles have been silent for long and are waited for no more")
 
 
 def stage_text(change: rollout_pb2.ModelChanged) -> str:
