@@ -44,7 +44,8 @@ async def start(runtime: Runtime, settings: LabelRouterSettings) -> None:
     async def chase() -> None:
         while not runtime.stopping.is_set():
             now_ns = clock.now_utc_ns()
-            await keeping.database.run(lambda tx: transactions.chase_clips(tx, routing, now_ns))  # noqa: B023
+            if await keeping.database.read(lambda tx: transactions.has_to_chase(tx, routing, now_ns)):  # noqa: B023
+                await keeping.database.run(lambda tx: transactions.chase_clips(tx, routing, now_ns))  # noqa: B023
             with suppress(TimeoutError):
                 await asyncio.wait_for(runtime.stopping.wait(), settings.tick_s)
 

@@ -192,20 +192,29 @@ def count_firings(tx: Transaction) -> list[tuple[str, str, str, int]]:
     return [(*key, count) for key, count in sorted(counts.items())]
 
 
+def _due(routing: Routing, now_utc_ns: int) -> sa.ColumnElement[bool]:
+    due = [FiringRow.expires_at_utc_ns <= now_utc_ns]
+    for attempts in range(MOST_DOUBLINGS + 1):
+        so_many = FiringRow.attempts == attempts if attempts < MOST_DOUBLINGS else FiringRow.attempts >= attempts
+        due.append(so_many & (FiringRow.last_asked_utc_ns <= now_utc_ns - wait_ns(attempts, routing.repeat_s)))
+    return (FiringRow.progress == Progress.CLIP_WANTED.value) & sa.or_(*due)
+
+
+def has_to_chase(tx: Transaction, routing: Routing, now_utc_ns: int) -> bool:
+    """True when a clip is to be asked for again or given up. Sets the gauge of those that are waited for."""
+    wanted = FiringRow.progress == Progress.CLIP_WANTED.value
+    WAITING_CLIPS.set(tx.session.scalar(sa.select(sa.func.count()).select_from(FiringRow).where(wanted)) or 0)
+    return bool(tx.session.scalar(sa.select(sa.exists().where(_due(routing, now_utc_ns)))))
+
+
 def chase_clips(tx: Transaction, routing: Routing, now_utc_ns: int, limit: int = 500) -> tuple[int, int]:
     """Asks again for clips that have not come and gives up those that expired; returns how many of each.
 
     At most `limit` a call, the longest unasked first, and only those with which something is to be done: clips that
     are asked for seldom would otherwise stand in front of those that are due.
     """
-    wanted = FiringRow.progress == Progress.CLIP_WANTED.value
-    WAITING_CLIPS.set(tx.session.scalar(sa.select(sa.func.count()).select_from(FiringRow).where(wanted)) or 0)
-    due = [FiringRow.expires_at_utc_ns <= now_utc_ns]
-    for attempts in range(MOST_DOUBLINGS + 1):
-        so_many = FiringRow.attempts == attempts if attempts < MOST_DOUBLINGS else FiringRow.attempts >= attempts
-        due.append(so_many & (FiringRow.last_asked_utc_ns <= now_utc_ns - wait_ns(attempts, routing.repeat_s)))
     waiting = tx.session.scalars(
-        sa.select(FiringRow).where(wanted, sa.or_(*due)).order_by(FiringRow.last_asked_utc_ns).limit(limit)
+        sa.select(FiringRow).where(_due(routing, now_utc_ns)).order_by(FiringRow.last_asked_utc_ns).limit(limit)
     ).all()
     asked = given_up = 0
     for row in waiting:

@@ -21,6 +21,7 @@ from label_router.transactions import (
     count_firings,
     forget_early_clips,
     forget_firings,
+    has_to_chase,
     take_clip,
     take_firing,
 )
@@ -90,7 +91,9 @@ def test_clips_that_are_asked_for_seldom_do_not_keep_new_ones_waiting(database: 
             row.attempts, row.last_asked_utc_ns = 6, NOW - 60 * S
 
     database.run_now(age)
+    assert not database.read_now(lambda tx: has_to_chase(tx, ROUTING, NOW + 9 * S))
     assert database.run_now(lambda tx: chase_clips(tx, ROUTING, NOW + 9 * S, limit=2)) == (0, 0)
+    assert database.read_now(lambda tx: has_to_chase(tx, ROUTING, NOW + 11 * S))
     assert database.run_now(lambda tx: chase_clips(tx, ROUTING, NOW + 11 * S, limit=2)) == (1, 0)
     assert REGISTRY.get_sample_value("fleetloop_route_clips_waiting") == 3
     again = command_pb2.VehicleCommand.FromString(published(database, COMMAND)[-1])
