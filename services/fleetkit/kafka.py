@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
@@ -112,20 +113,19 @@ class KafkaPublisher:
         future: asyncio.Future[Any] = await self._producer.send(
             event.topic, key=event.key.encode(), value=event.payload, headers=to_headers(event, self._service)
         )
+        future.add_done_callback(partial(self._count, event.topic))
         return future
+
+    def _count(self, topic: str, sent: asyncio.Future[Any]) -> None:
+        if not sent.cancelled() and sent.exception() is None:
+            PRODUCED.labels(self._service, topic).inc()
 
     async def publish(self, events: Iterable[Event]) -> None:
         """Sends all and waits for every acknowledgement: `send` alone returns before delivery."""
-        futures = []
-        topics = []
-        for event in events:
-            futures.append(await self.enqueue(event))
-            topics.append(event.topic)
-        results = await asyncio.gather(*futures, return_exceptions=True)
-        for topic, result in zip(topics, results, strict=True):
+        futures = [await self.enqueue(event) for event in events]
+        for result in await asyncio.gather(*futures, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
-            PRODUCED.labels(self._service, topic).inc()
 
     async def send_raw(
         self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
