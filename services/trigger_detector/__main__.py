@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 from fleet.detect.v1 import detect_pb2_grpc
 from fleetdomain.signals import load_catalogue
 from fleetkit.clock import SystemClock
 from fleetkit.identity import AllowList
 from fleetkit.kafka import KafkaPublisher
 from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.rpc import RpcServer
+from fleetkit.rpc import RpcServer, open_service_channel
+from trigger_detector.reporting import report
 from trigger_detector.rpc import ALLOWED, SERVICE_NAME, DetectorService
 from trigger_detector.settings import TriggerDetectorSettings
 from trigger_detector.stream import SERVICE, DetectorStream
@@ -20,10 +24,16 @@ async def start(runtime: Runtime, settings: TriggerDetectorSettings) -> None:
     publisher = KafkaPublisher(SERVICE, settings)
     await publisher.start()
     runtime.on_stop(publisher.stop)
-    stream = DetectorStream(settings, catalogue, publisher, SystemClock())
+    clock = SystemClock()
+    stream = DetectorStream(settings, catalogue, publisher, clock)
     runtime.http.add_liveness("consumer", stream.problem)
     runtime.http.add_readiness("consumer", lambda: None if stream.ready.is_set() else "no partitions yet")
     runtime.spawn("detect", stream.run(runtime.stopping))
+    if settings.campaign_keeper_address:
+        keeper = open_service_channel(settings.campaign_keeper_address, settings)
+        runtime.on_stop(lambda: keeper.close())
+        reporter = f"{settings.instance_id or os.getpid()}@{socket.gethostname()}"
+        runtime.spawn("report", report(runtime.stopping, stream, keeper, reporter, clock))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
     detect_pb2_grpc.add_DetectorServiceServicer_to_server(DetectorService(stream), server.server)
     await server.start([SERVICE_NAME])

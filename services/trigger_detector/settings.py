@@ -20,6 +20,9 @@ class TriggerDetectorSettings(ServiceSettings):
         description="Batches that begin this long before their vehicle's newest instant are not evaluated.",
     )
     detector_poll_records: int = Field(500, ge=1, description="Most batches that are evaluated in one pass.")
+    campaign_keeper_address: str = Field(
+        "", description="host:port of campaign_keeper, which is told what is in force; empty: nobody is."
+    )
 
     def limits(self) -> Limits:
         """The core's part of them."""

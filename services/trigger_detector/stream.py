@@ -48,6 +48,7 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
         self._clock = clock
         self.book = CampaignBook()
         self.plan: Plan = make_plan([], catalogue, settings.limits())[0]
+        self.refused: dict[str, str] = {}
         self.partitions: dict[TopicPartition, Partition] = {}
         self._unprepared: set[TopicPartition] = set()
         self._lag = 0
@@ -147,6 +148,7 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
         plan, problems = make_plan(self.book.in_force(), self._catalogue, self._settings.limits())
         for problem in problems:
             log.error("trigger_refused", campaign=problem.campaign, trigger=problem.trigger, problem=problem.message)
+        self.refused = {problem.trigger: problem.message for problem in problems}
         metrics.REFUSED_TRIGGERS.set(len(problems))
         metrics.TRIGGERS.set(len(plan.actives))
         if plan.actives == self.plan.actives:
@@ -263,6 +265,10 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
             self._last_gauges_ns = now_ns
             metrics.VEHICLES.set(self.vehicles())
             metrics.STATE_BYTES.set(self.state_bytes())
+
+    def assigned(self) -> list[int]:
+        """Partitions that this process reads."""
+        return sorted(tp.partition for tp in list(self.partitions))
 
     def vehicles(self) -> int:
         """Vehicles and boots with state."""
