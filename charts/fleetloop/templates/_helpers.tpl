@@ -72,6 +72,7 @@ secret: {secretName: {{ .Values.kafka.caSecret }}, items: [{key: ca.crt, path: c
 - {name: FLEETLOOP_TLS_KEY, value: /tls/tls.key}
 - {name: FLEETLOOP_RENEWAL_WITHIN_S, value: {{ $root.Values.tls.renewalWithinSeconds | quote }}}
 - {name: FLEETLOOP_STATE_DIR, value: /state}
+- {name: XDG_CACHE_HOME, value: /state/cache}
 - {name: FLEETLOOP_CONFIG_DIR, value: /config}
 - {name: FLEETLOOP_OBJECTS_URL, value: {{ $root.Values.objectsUrl | quote }}}
 - {name: FLEETLOOP_LOG_FORMAT, value: {{ $root.Values.logs.format }}}
