@@ -1,7 +1,8 @@
 """What a vehicle's values cannot exceed, found before anything is computed: most triggers are false throughout most
 batches, and then their bounds already say so.
 
-A number's register has a least and a greatest value, and whether it is known at every instant of its query; a
+A number's register has a least and a greatest value, and whether it is known at every instant of its query (1), at
+none (-1), or that is not found out (0); a
 condition's register has its one code, or -1 where the code may vary. Bounds are taken in the order in which the values
 would be, and rounding keeps that order, so they hold for what would be computed, not only for what is meant. Where a
 bound is not easily had, it is infinite.
@@ -63,49 +64,51 @@ def covered(first, last, gap, query_first, query_last, shift, span):
 
 
 @kernel
-def arithmetic(op, a, b, out):
-    """Bounds of one operation on numbers; rows are (least, greatest, known)."""
-    known = a[2]
+def arithmetic(op, table, a, b, result):
+    """Bounds of one operation on numbers. Rows of ``table`` are registers: (least, greatest, known)."""
+    a0, a1, known = table[a, 0], table[a, 1], table[a, 2]
+    b0, b1 = table[b, 0], table[b, 1]
+    low, high = -np.inf, np.inf
     if op == 30:
-        out[0], out[1] = -a[1], -a[0]
+        low, high = -a1, -a0
     elif op == 31:
-        out[1] = max(abs(a[0]), abs(a[1]))
-        out[0] = 0.0 if a[0] <= 0.0 <= a[1] else min(abs(a[0]), abs(a[1]))
+        high = max(abs(a0), abs(a1))
+        low = 0.0 if a0 <= 0.0 <= a1 else min(abs(a0), abs(a1))
     else:
-        known = min(a[2], b[2])
+        known = min(known, table[b, 2])
         if op == 32:
-            out[0], out[1] = a[0] + b[0], a[1] + b[1]
+            low, high = a0 + b0, a1 + b1
         elif op == 33:
-            out[0], out[1] = a[0] - b[1], a[1] - b[0]
+            low, high = a0 - b1, a1 - b0
         elif op == 34:
-            p, q, r, s = a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1]
-            out[0], out[1] = min(min(p, q), min(r, s)), max(max(p, q), max(r, s))
-            if p != p or q != q or r != r or s != s:
-                out[0], out[1] = -np.inf, np.inf
+            p, q, r, s = a0 * b0, a0 * b1, a1 * b0, a1 * b1
+            if p == p and q == q and r == r and s == s:
+                low, high = min(min(p, q), min(r, s)), max(max(p, q), max(r, s))
         elif op == 36:
-            out[0], out[1] = min(a[0], b[0]), min(a[1], b[1])
+            low, high = min(a0, b0), min(a1, b1)
         elif op == 37:
-            out[0], out[1] = max(a[0], b[0]), max(a[1], b[1])
-        else:
-            out[0], out[1], known = -np.inf, np.inf, 0.0
-    if out[0] != out[0] or out[1] != out[1] or out[0] == -np.inf or out[1] == np.inf:
+            low, high = max(a0, b0), max(a1, b1)
+    if not (low > -np.inf and high < np.inf):
         # infinities may cancel to NaN, which is unknown
-        out[0], out[1], known = -np.inf, np.inf, 0.0
-    out[2] = known
+        low, high, known = -np.inf, np.inf, min(known, 0.0)
+    table[result, 0], table[result, 1], table[result, 2] = low, high, known
 
 
 @kernel
-def compared(op, a, b):
-    """The one code of a comparison between bounds, or ``VARIES``."""
-    if a[2] == 0.0 or b[2] == 0.0:
+def compared(op, table, a, b):
+    """The one code of a comparison between two registers' bounds, or ``VARIES``."""
+    if table[a, 2] < 0.0 or table[b, 2] < 0.0:
+        return 1
+    if table[a, 2] == 0.0 or table[b, 2] == 0.0:
         return VARIES
+    a0, a1, b0, b1 = table[a, 0], table[a, 1], table[b, 0], table[b, 1]
     if op == 50:
-        return 2 if a[1] < b[0] else 0 if a[0] >= b[1] else VARIES
+        return 2 if a1 < b0 else 0 if a0 >= b1 else VARIES
     if op == 51:
-        return 2 if a[1] <= b[0] else 0 if a[0] > b[1] else VARIES
-    if a[1] < b[0] or a[0] > b[1]:
+        return 2 if a1 <= b0 else 0 if a0 > b1 else VARIES
+    if a1 < b0 or a0 > b1:
         return 0
-    return 2 if a[0] == a[1] and b[0] == b[1] and a[0] == b[0] else VARIES
+    return 2 if a0 == a1 and b0 == b1 and a0 == b0 else VARIES
 
 
 @kernel

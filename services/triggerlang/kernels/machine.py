@@ -396,18 +396,29 @@ def roll_numbers(op, values, times, ends, shift, span, low, high, out, S, P, p):
 
 
 @kernel
-def timeline_covers(j, query, span, tl, T):
+def timeline_covers(j, queries, query, span, tl, T):
     """Whether each of a query's instants has a point of a timeline less than a span before it."""
-    n = query[Q_LEN]
-    if j < 0 or query[Q_GROUP] >= 0 or tl[j, TL_LEN] == 0:
+    n = queries[query, Q_LEN]
+    if j < 0 or queries[query, Q_GROUP] >= 0 or tl[j, TL_LEN] == 0:
         return False
     if n == 0:
         return True
-    begin, length = tl[j, TL_AT], tl[j, TL_LEN]
+    begin, length, at = tl[j, TL_AT], tl[j, TL_LEN], queries[query, Q_AT]
     if tl[j, TL_GAP] < 0:
         tl[j, TL_GAP] = longest_gap(T[begin : begin + length])
-    first, last = T[query[Q_AT]], T[query[Q_AT] + n - 1]
-    return covered(T[begin], T[begin + length - 1], tl[j, TL_GAP], first, last, query[Q_SHIFT], span)
+    return covered(
+        T[begin], T[begin + length - 1], tl[j, TL_GAP], T[at], T[at + n - 1], queries[query, Q_SHIFT], span
+    )
+
+
+@kernel
+def value_covers(j, queries, query, span, tl, T):
+    """Whether a signal has a value at each of a query's instants: its own, or one that is not too old."""
+    if queries[query, Q_SHIFT] == 0 and queries[query, Q_GROUP] < 0:
+        cadence = queries[query, Q_CADENCE]
+        if queries[query, Q_TIMELINE] == j or (cadence >= 0 and cadence == tl[j, TL_CADENCE]):
+            return True
+    return timeline_covers(j, queries, query, span, tl, T)
 
 
 @kernel
@@ -453,98 +464,92 @@ def foresee(
             if q[Q_LEN] > page:
                 return q[Q_LEN]
             continue
-        q = queries[code[pc, 4]]
+        query = code[pc, 4]
         if op >= 30 and op < 50:
-            arithmetic(op, float_bounds[a], float_bounds[b if b >= 0 else a], float_bounds[result])
+            arithmetic(op, float_bounds, a, b if b >= 0 else a, result)
         elif op >= 50 and op < 53:
-            code_bounds[result] = compared(op, float_bounds[a], float_bounds[b])
+            code_bounds[result] = compared(op, float_bounds, a, b)
         elif op == 53:
             known = float_bounds[a, 2]
             code_bounds[result] = 2 if known > 0.0 else 0 if known < 0.0 else VARIES
         elif op >= 54 and op < 70:
             code_bounds[result] = joined(op, code_bounds[a], code_bounds[b if b >= 0 else a])
         elif op == 10:
-            x = float_bounds[result]
-            x[0] = x[1] = constants[what]
-            x[2] = 1.0
+            float_bounds[result, 0] = float_bounds[result, 1] = constants[what]
+            float_bounds[result, 2] = 1.0
         elif op == 11:
             code_bounds[result] = np.int64(constants[what])
         elif op == 12:
-            float_bounds[result] = float_bounds[a]
+            for i in range(3):
+                float_bounds[result, i] = float_bounds[a, i]
         elif op == 13:
             code_bounds[result] = code_bounds[a]
         elif op == 14 or op == 16:
-            x = float_bounds[result]
             j = source_tl[what]
             if j < 0:
-                x[0], x[1], x[2] = -np.inf, np.inf, -1.0
+                float_bounds[result, 0], float_bounds[result, 1], float_bounds[result, 2] = -np.inf, np.inf, -1.0
                 continue
-            own = source_bounds[what]
-            if own[3] == 0.0:
-                own[3] = 1.0
-                of_numbers(F[source_at[what] : source_at[what] + tl[j, TL_LEN]], own)
-            x[0], x[1], x[2] = own[0], own[1], own[2]
-            at_own = q[Q_SHIFT] == 0 and q[Q_GROUP] < 0 and own_place(tl, j, q) >= 0
-            if x[2] > 0.0 and not at_own and not timeline_covers(j, q, span, tl, T):
-                x[2] = 0.0
+            if source_bounds[what, 3] == 0.0:
+                source_bounds[what, 3] = 1.0
+                of_numbers(F[source_at[what] : source_at[what] + tl[j, TL_LEN]], source_bounds[what])
+            for i in range(3):
+                float_bounds[result, i] = source_bounds[what, i]
+            if float_bounds[result, 2] > 0.0 and not value_covers(j, queries, query, span, tl, T):
+                float_bounds[result, 2] = 0.0
         elif op == 15:
             j = source_tl[what]
             if j < 0:
                 code_bounds[result] = 1
                 continue
-            own = source_bounds[what]
-            if own[3] == 0.0:
-                own[3] = 1.0
-                of_codes(C[source_at[what] : source_at[what] + tl[j, TL_LEN]], own)
-            code_bounds[result] = np.int64(own[0])
-            at_own = q[Q_SHIFT] == 0 and q[Q_GROUP] < 0 and own_place(tl, j, q) >= 0
-            if not at_own and not timeline_covers(j, q, span, tl, T):
+            if source_bounds[what, 3] == 0.0:
+                source_bounds[what, 3] = 1.0
+                of_codes(C[source_at[what] : source_at[what] + tl[j, TL_LEN]], source_bounds[what])
+            code_bounds[result] = np.int64(source_bounds[what, 0])
+            if code_bounds[result] >= 0 and not value_covers(j, queries, query, span, tl, T):
                 code_bounds[result] = VARIES
         elif op == 17 or op == 18:
             column, n = code[pc, 7], groups[what, G_ENTRIES]
-            own = field_bounds[column]
-            if own[3] == 0.0:
-                own[3] = 1.0
+            if field_bounds[column, 3] == 0.0:
+                field_bounds[column, 3] = 1.0
                 if op == 17:
-                    of_numbers(F[field_at[column] : field_at[column] + n], own)
+                    of_numbers(F[field_at[column] : field_at[column] + n], field_bounds[column])
                 else:
-                    of_codes(C[field_at[column] : field_at[column] + n], own)
+                    of_codes(C[field_at[column] : field_at[column] + n], field_bounds[column])
+            own_time = queries[query, Q_SHIFT] == 0
             if op == 17:
-                x = float_bounds[result]
-                x[0], x[1], x[2] = own[0], own[1], own[2] if q[Q_SHIFT] == 0 else 0.0
+                float_bounds[result, 0], float_bounds[result, 1] = field_bounds[column, 0], field_bounds[column, 1]
+                float_bounds[result, 2] = field_bounds[column, 2] if own_time else 0.0
             else:
-                code_bounds[result] = np.int64(own[0]) if q[Q_SHIFT] == 0 else VARIES
+                code_bounds[result] = np.int64(field_bounds[column, 0]) if own_time else VARIES
         elif op == 19 or op == 20:
             j = source_tl[plain + what]
             never = code_bounds[a] == 0 or groups[what, G_ENTRIES] == 0
-            known = timeline_covers(j, q, span, tl, T)
+            known = timeline_covers(j, queries, query, span, tl, T)
             if op == 19:
                 code_bounds[result] = 1 if j < 0 else 0 if never and known else VARIES
             else:
-                x = float_bounds[result]
-                x[0], x[1] = 0.0, 0.0 if never else np.float64(groups[what, G_ENTRIES])
-                x[2] = -1.0 if j < 0 else 1.0 if known else 0.0
+                float_bounds[result, 0] = 0.0
+                float_bounds[result, 1] = 0.0 if never else np.float64(groups[what, G_ENTRIES])
+                float_bounds[result, 2] = -1.0 if j < 0 else 1.0 if known else 0.0
         else:
-            domain = queries[b]
-            known = what < 0 and timeline_covers(domain[Q_TIMELINE], q, span, tl, T)
+            known = what < 0 and timeline_covers(queries[b, Q_TIMELINE], queries, query, span, tl, T)
             if op >= 80:
                 inner = code_bounds[a]
                 if op == 82:
-                    x = float_bounds[result]
-                    x[0], x[1] = 0.0, 0.0 if inner == 0 or inner == 1 else np.float64(domain[Q_LEN])
-                    x[2] = 1.0 if known else 0.0
+                    float_bounds[result, 0] = 0.0
+                    float_bounds[result, 1] = 0.0 if inner == 0 or inner == 1 else np.float64(queries[b, Q_LEN])
+                    float_bounds[result, 2] = 1.0 if known else 0.0
                 else:
                     code_bounds[result] = inner if inner == 1 or known else VARIES
                 continue
-            x, y = float_bounds[result], float_bounds[a]
-            x[0], x[1] = y[0], y[1]
-            x[2] = y[2] if y[2] < 0.0 or known else 0.0
-            if op == 72:
-                # a mean is a sum, divided: it may leave the values' range by its rounding
-                slack = 1e-6 * max(abs(y[0]), abs(y[1]))
-                x[0], x[1] = y[0] - slack, y[1] + slack
-            elif op == 74:
-                x[0], x[1], x[2] = -np.inf, np.inf, min(x[2], 0.0)
+            least, most, inner_known = float_bounds[a, 0], float_bounds[a, 1], float_bounds[a, 2]
+            # a mean is a sum, divided: it may leave the values' range by its rounding
+            slack = 1e-6 * max(abs(least), abs(most)) if op == 72 else 0.0
+            float_bounds[result, 0], float_bounds[result, 1] = least - slack, most + slack
+            float_bounds[result, 2] = inner_known if inner_known < 0.0 or known else 0.0
+            if op == 74:
+                float_bounds[result, 0], float_bounds[result, 1] = -np.inf, np.inf
+                float_bounds[result, 2] = min(inner_known, 0.0)
     return 0
 
 

@@ -1,0 +1,27 @@
+"""``python -m triggerlang.kernels.warm`` compiles the loops ahead of their first use, which takes about a minute."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fleetdomain.signals import parse_catalogue
+from triggerlang.lowering import lower
+from triggerlang.machine import Machine, Rules, Segment
+from triggerlang.program import Condition, compile_program
+from triggerlang.reading import Reader
+
+
+def main() -> None:
+    """Runs everything once over nothing, with the types that it will be run with."""
+    catalogue = parse_catalogue("signals: {X: {type: float32}}")
+    lowered = lower(compile_program([Condition("warm", "X > 1", {})], catalogue, 1.0), catalogue)
+    none = np.zeros(1, np.int64)
+    rules = Rules(np.zeros(1, np.bool_), np.zeros(1, np.bool_), none + 1, none, none, 1)
+    batches = Reader(lowered, catalogue).read([])
+    edges = np.full((2, 0, 1), -1, np.int32)
+    segments: list[Segment] = []
+    Machine(lowered, rules).run(batches, np.zeros(0, np.int64), segments, edges)
+
+
+if __name__ == "__main__":
+    main()
