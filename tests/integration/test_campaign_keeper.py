@@ -35,9 +35,9 @@ NOW_NS = time.time_ns()
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
-    """The keeper and the router, up and ready: what is written here is no work for a desk."""
+    """The keeper, the router and a detector, up and ready: what is written here is no work for a desk."""
     folder = tmp_path_factory.mktemp("keeper")
-    services = ["campaign_keeper", "label_router"]
+    services = ["campaign_keeper", "label_router", "trigger_detector"]
     with embedded_run(folder, now=datetime.now(UTC), services=services, ready_within_s=120) as running:
         yield running
 
@@ -62,6 +62,20 @@ async def patiently(call: Callable[[], Awaitable[T]], within_s: float = 60) -> T
                 raise
             assert time.monotonic() < deadline, error.details()
             await asyncio.sleep(0.3)
+
+
+def kill(run: EmbeddedRun, within_s: float = 60) -> None:
+    """SIGKILLs the keeper once it is up again after the last time."""
+    deadline = time.monotonic() + within_s
+    while True:
+        run.supervisor.wait_ready(within_s)
+        try:
+            run.supervisor.kill("campaign_keeper", signal.SIGKILL)
+        except ProcessLookupError:  # the supervisor had not yet noticed the last kill
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        else:
+            return
 
 
 def events_of(campaign: str, trigger: str) -> list[Event]:
@@ -129,8 +143,7 @@ async def test_sigkills_and_disorder_leave_an_exact_ledger(topics: Topics, run: 
         for place, index in enumerate(order.tolist()):
             await topics.write(events[index], times=1 + int(chance.random() < 0.3))
             if place % 50 == 30:
-                await asyncio.to_thread(run.supervisor.wait_ready, 60)
-                run.supervisor.kill("campaign_keeper", signal.SIGKILL)
+                await asyncio.to_thread(kill, run)
 
         async def earned() -> campaign_pb2.TriggerEarnings:
             ask = campaign_pb2.GetLedgerRequest(campaign=campaign)
@@ -161,6 +174,56 @@ async def test_sigkills_and_disorder_leave_an_exact_ledger(topics: Topics, run: 
     last = campaign_pb2.Campaign.FromString(revisions[2].value)
     assert [t.name for t in last.triggers] == [f"other_{name}"]
     assert [f.reason for f in last.finished] == [f"{trigger} v1 has its {QUOTA} labels"]
+
+
+async def test_what_a_detector_really_evaluates_is_known_and_follows_what_people_do(run: EmbeddedRun) -> None:
+    name = uuid4().hex[:8]
+    person = run.fleet.credentials("engineer", datetime.now(UTC))
+    address = run.fleet.address("campaign_keeper")
+    async with open_channel(address, person.ca, person.cert, person.key) as channel:
+        stub = campaign_pb2_grpc.CampaignServiceStub(channel)
+
+        async def apply(version: int) -> None:
+            definition = campaign_pb2.TriggerDefinition(
+                name=f"watched_{name}",
+                version=version,
+                expression=f"Vehicle.Speed > {100 + version} km/h",
+                mode=campaign_pb2.TRIGGER_MODE_RISING_EDGE,
+                min_interval_s=10,
+                sampling_fraction=1,
+            )
+            wanted = campaign_pb2.Campaign(campaign=f"watch-{name}", triggers=[definition])
+            request = campaign_pb2.ApplyCampaignRequest(request_id=uuid4().hex, campaign=wanted)
+            await patiently(lambda: stub.ApplyCampaign(request, timeout=5))
+
+        async def in_force() -> list[dict[str, int]]:
+            """Versions of the campaign's triggers, by process."""
+            answer = await patiently(lambda: stub.GetInForce(campaign_pb2.GetInForceRequest(), timeout=5))
+            return [
+                {
+                    key: value
+                    for c in p.report.campaigns
+                    if c.campaign == f"watch-{name}"
+                    for key, value in c.triggers.items()
+                }
+                for p in answer.processes
+            ]
+
+        async def until(wanted: list[dict[str, int]]) -> None:
+            deadline = time.monotonic() + 60
+            while (found := await in_force()) != wanted:
+                assert time.monotonic() < deadline, found
+                await asyncio.sleep(0.3)
+
+        for version in (1, 2):
+            await apply(version)
+            await until([{f"watched_{name}": version}])
+        run.supervisor.kill("trigger_detector", signal.SIGKILL)
+        held = campaign_pb2.SetCampaignStateRequest(
+            request_id=uuid4().hex, campaign=f"watch-{name}", state=campaign_pb2.CAMPAIGN_STATE_SUSPENDED
+        )
+        await patiently(lambda: stub.SetCampaignState(held, timeout=5))
+        await until([{}])
 
 
 async def test_a_service_may_look_and_not_touch(run: EmbeddedRun) -> None:
