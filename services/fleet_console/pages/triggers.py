@@ -27,15 +27,14 @@ def add_triggers_page(ledger: Ledger, fleet_id: str, refresh_s: float) -> None:
     """Registers `/triggers`."""
 
     @ui.page("/triggers", title="Triggers · fleetloop")
-    async def triggers_page() -> None:
+    def triggers_page() -> None:
         with frame("/triggers", fleet_id):
             panels = _Panels()
 
         async def show() -> None:
             panels.update(await ledger.look())
 
-        await show()
-        ui.timer(refresh_s, show)
+        ui.timer(refresh_s, show)  # at once as well: a page must not wait for a keeper that is away
 
 
 class _Panels:
@@ -43,7 +42,7 @@ class _Panels:
 
     def __init__(self) -> None:
         heading("Triggers", 1)
-        self._notice = ui.label().classes("notice").props("role=status")
+        self._notice = ui.label("Asking the keeper.").classes("notice").props("role=status")
         with ui.element("section").classes("panel"):
             heading("Campaigns")
             self._force = ui.label().classes("quiet")
