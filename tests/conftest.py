@@ -6,9 +6,9 @@ import os
 from collections.abc import Generator
 
 import pytest
-from tests.databases import database_url, postgres
+from tests.databases import database_url, postgres, postgres_if_installed
 
-__all__ = ["database_url", "postgres"]
+__all__ = ["database_url", "postgres", "postgres_if_installed"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,11 +37,20 @@ def _user() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres(postgres_if_installed: str | None) -> str:
     """SQLAlchemy URL of a server that is this run's alone."""
+    if postgres_if_installed is None:
+        pytest.skip("Postgres' programs are not installed: apt-get install postgresql (initdb, pg_ctl)")
+    return postgres_if_installed
+
+
+@pytest.fixture(scope="session")
+def postgres_if_installed() -> Iterator[str | None]:
+    """The same, or None where Postgres' programs are missing."""
     initdb, server = _program("initdb"), _program("pg_ctl")
     if initdb is None or server is None:
-        pytest.skip("Postgres' programs are not installed: apt-get install postgresql (initdb, pg_ctl)")
+        yield None
+        return
     user = _user()
     with tempfile.TemporaryDirectory(prefix="fleetloop-postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -63,6 +72,17 @@ def postgres() -> Iterator[str]:
             yield f"postgresql+psycopg://tests@/postgres?host={folder}"
         finally:
             run(server, "-D", data, "-m", "immediate", "-w", "stop")
+
+
+def new_database(url: str, name: str) -> str:
+    """URL of an empty database of its own on the server: components share none."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text(f'create database "{name}"'))
+    finally:
+        engine.dispose()
+    return url.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

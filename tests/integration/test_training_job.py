@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import yaml
 from tests.unit.perception.nets import RECIPE
 from tests.unit.perception.test_job import folder_with
@@ -26,7 +27,7 @@ from perception.job import main
 from training_orchestrator.jobs import TorchrunJobs
 
 
-def until(what: str, ask: Callable[[], object], within_s: float = 90.0) -> None:
+def until(what: str, ask: Callable[[], object], within_s: float = 240.0) -> None:
     deadline = time.monotonic() + within_s
     while not ask():
         assert time.monotonic() < deadline, f"{what} did not happen within {within_s:.0f} s"
@@ -47,6 +48,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.timeout(600)
 def test_a_job_killed_under_torchrun_goes_on_and_exports_the_same_bytes(tmp_path: Path) -> None:
     alone = folder_with(tmp_path)
     longer = RECIPE.model_copy(update={"steps": 240})

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 import yaml
+from tests.databases import new_database
 from tests.integration.loop.small_training import write_small_training
 from tests.integration.loop.topics import Topics
 
@@ -23,12 +24,13 @@ SERVICES = [
     "training_orchestrator",
     "rollout_controller",
 ]
+ON_POSTGRES = ["label_desk", "dataset_curator", "training_orchestrator"]
 PLAN = {"shadow_percent": 50, "shadow_frames": 100, "canary_percents": [50], "canary_km": 10}
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
-    """The services, up and ready."""
+def run(tmp_path_factory: pytest.TempPathFactory, postgres_if_installed: str | None) -> Iterator[EmbeddedRun]:
+    """The services, up and ready; three of them on Postgres where it is installed, the others on SQLite."""
     folder = tmp_path_factory.mktemp("loop")
     config = folder / "config"
     shutil.copytree(config_folder(), config)
@@ -38,6 +40,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
     plan = yaml.safe_load((config / "rollout.yaml").read_text())
     (config / "rollout.yaml").write_text(yaml.safe_dump(plan | PLAN))
     more = {"label_desk": {"FLEETLOOP_UNDO_WINDOW_S": "0.5"}, "rollout_controller": {"FLEETLOOP_TICK_S": "0.5"}}
+    if postgres_if_installed is not None:
+        for service in ON_POSTGRES:
+            url = new_database(postgres_if_installed, f"loop_{service}")
+            more.setdefault(service, {})["FLEETLOOP_DATABASE_URL"] = url
     with embedded_run(
         folder, now=datetime.now(UTC), services=SERVICES, config_dir=config, more_env=more, ready_within_s=120
     ) as running:

@@ -106,14 +106,14 @@ class Story:
                 return None
             return run.run_id if any(line["stage"] == "train" for line in self.progress(run.run_id)) else None
 
-        return await until("training", ask, 90)
+        return await until("training", ask, 180)
 
     async def examined(self, run_id: str) -> training_pb2.RunChanged:
         async def ask() -> training_pb2.RunChanged | None:
             run = await self.latest_run()
             return run if run and run.state >= training_pb2.RUN_STATE_EVALUATED else None
 
-        run = await until("an examined run", ask, 120)
+        run = await until("an examined run", ask, 240)
         assert run.run_id == run_id
         log = (self.job(run_id) / "job.log").read_text()[-2000:]
         assert run.verdict == training_pb2.VERDICT_PASSED, (list(run.reasons), log)
@@ -149,7 +149,7 @@ def intent(run: EmbeddedRun) -> tuple[int, str, bool] | None:
     return None if row is None else (row[0], row[1], bool(row[2]))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_killed_orchestrators_jobs_and_rollouts_make_each_model_once_and_send_no_vehicle_back(
     story: Story, tmp_path: Path
 ) -> None:
