@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from campaign_keeper import upkeep
 from campaign_keeper.drops import RouterDrops
 from campaign_keeper.examination import examiner
-from campaign_keeper.ledger import restore_metrics
+from campaign_keeper.ledger import forget_early, forget_firings, restore_metrics
 from campaign_keeper.rpc import ALLOWED, SERVICE_NAME, CampaignService
 from campaign_keeper.settings import CampaignKeeperSettings
 from campaign_keeper.store import Base
@@ -35,14 +36,16 @@ async def start(runtime: Runtime, settings: CampaignKeeperSettings) -> None:
     )
     keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
     await keeping.database.run(restore_metrics)
-    spawn_keeping(runtime, settings, clock, keeping, effects(clock))
+    prunings = {
+        "firings": partial(forget_firings, keep_s=settings.keep_firings_s),
+        "early": partial(forget_early, keep_s=settings.keep_firings_s),
+    }
+    spawn_keeping(runtime, settings, clock, keeping, effects(clock), prunings)
     router = None
     if settings.label_router_address:
         router = open_service_channel(settings.label_router_address, settings)
         runtime.on_stop(lambda: router.close())
     drops = RouterDrops(router)
-    pruning = upkeep.prune(runtime.stopping, keeping.database, clock, settings.firings_kept_s)
-    runtime.spawn("forget", pruning)
     runtime.spawn("show", upkeep.show(runtime.stopping, keeping.database, drops))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
     service = CampaignService(keeping.database, clock, examine, drops)

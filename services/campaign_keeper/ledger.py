@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from campaign_keeper.metrics import EARNINGS
 from campaign_keeper.model import Count
-from campaign_keeper.store import EarlyRow, EarningRow, FiringRow, add_to
+from campaign_keeper.store import CommitRow, EarlyRow, EarningRow, FiringRow, add_to
 from fleet.campaign.v1 import campaign_pb2
 from fleet.common.v1 import provenance_pb2
+from fleetkit.clock import seconds_to_ns
 from fleetkit.database import Transaction
-
-_PRUNED_AT_ONCE = 5000
+from fleetkit.pruning import forget_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,22 @@ def count_for_trigger(tx: Transaction, trigger: str, version: int, count: Count,
     _count(tx, campaign or "", trigger, version, count, amount)
 
 
-def forget_firings(tx: Transaction, before_utc_ns: int) -> int:
-    """Drops firings, and counts that wait for one, from before an instant, some at a time; returns how many."""
-    gone = 0
-    for table, key in ((FiringRow, FiringRow.firing_id), (EarlyRow, EarlyRow.firing_id)):
-        old = sa.select(key).where(table.at_utc_ns < before_utc_ns).limit(_PRUNED_AT_ONCE)
-        gone += len(tx.session.execute(sa.delete(table).where(key.in_(old)).returning(key)).all())
-    return gone
+def first_count(tx: Transaction, commit_id: str) -> bool:
+    """Notes a dataset version; False when it was counted. Its topic is kept for ever, inbox ids are not."""
+    if tx.session.get(CommitRow, commit_id) is not None:
+        return False
+    tx.session.add(CommitRow(event_id=commit_id))
+    return True
+
+
+def forget_firings(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:
+    """Drops at most `limit` firings from before `keep_s` seconds ago; returns how many."""
+    return forget_rows(tx, FiringRow.firing_id, limit, FiringRow.at_utc_ns < now_utc_ns - seconds_to_ns(keep_s))
+
+
+def forget_early(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:
+    """Drops counts that waited so long for a firing that none will come; returns how many."""
+    return forget_rows(tx, EarlyRow.firing_id, limit, EarlyRow.at_utc_ns < now_utc_ns - seconds_to_ns(keep_s))
 
 
 def restore_metrics(tx: Transaction) -> None:

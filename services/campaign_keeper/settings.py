@@ -16,7 +16,7 @@ class CampaignKeeperSettings(ServiceSettings):
         gt=0,
         description="Longest window of a trigger: a quarter of the detector's FLEETLOOP_DETECTOR_HORIZON_S.",
     )
-    firings_kept_s: float = Field(
+    keep_firings_s: float = Field(
         14 * 86_400.0,
         gt=0,
         description="A firing is remembered for so long, to count its clip; clips expire after a day.",

@@ -64,6 +64,13 @@ class EarlyRow(Base):
     at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
 
 
+class CommitRow(Base):
+    """A dataset version whose samples were counted. There are few, and their topic is kept for ever."""
+
+    __tablename__ = "commits"
+    event_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+
+
 class ResumptionRow(Base):
     """A trigger version that a person started again: its quota counts from the labels that it had then."""
 

@@ -54,6 +54,8 @@ def effects(clock: Clock) -> Mapping[str, Effect]:
     def take_dataset(tx: Transaction, record: Record) -> None:
         """A dataset version kept samples. Counted by trigger version: the diff names each sample."""
         committed = parse(dataset_pb2.DatasetCommitted, record)
+        if not ledger.first_count(tx, committed.event_id):
+            return
         for row in committed.by_trigger:
             if row.trigger:
                 ledger.count_for_trigger(tx, row.trigger, row.version, Count.KEPT, row.samples)

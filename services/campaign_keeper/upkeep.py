@@ -1,31 +1,18 @@
-"""What the keeper does by the clock: forgets firings that are done with, and shows in metrics what others count."""
+"""What the keeper does by the clock: shows in metrics what no event of its own sets."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import partial
 
-from campaign_keeper import ledger, transactions
+from campaign_keeper import transactions
 from campaign_keeper.codec import STATES, state_of
 from campaign_keeper.metrics import CAMPAIGN_TRIGGERS, DROPPED
 from campaign_keeper.ports import Drops
 from fleet.campaign.v1 import campaign_pb2
-from fleetkit.clock import Clock, seconds_to_ns
 from fleetkit.database import Database
 
 _METRICS_EVERY_S = 15.0
-_PRUNE_EVERY_S = 600.0
-_BETWEEN_S = 0.05
-"""While there is more to forget: others want the database too."""
-
-
-async def prune(stopping: asyncio.Event, database: Database, clock: Clock, kept_s: float) -> None:
-    """Forgets old firings again and again, a bounded number in each transaction."""
-    while not stopping.is_set():
-        before_ns = clock.now_utc_ns() - seconds_to_ns(kept_s)
-        gone = await database.run(partial(ledger.forget_firings, before_utc_ns=before_ns))
-        await _rest(stopping, _BETWEEN_S if gone else _PRUNE_EVERY_S)
 
 
 async def show(stopping: asyncio.Event, database: Database, drops: Drops) -> None:

@@ -224,8 +224,9 @@ def test_what_names_its_trigger_needs_no_firing_and_the_rest_is_forgotten_in_tim
         ledger.note_firing(tx, "f1", "c", "fast", 3, 10)
         ledger.note_firing(tx, "f2", "c", "fast", 3, 30)
         ledger.count_for_firing(tx, "never", Count.CLIPS, 10)
-        assert ledger.forget_firings(tx, 20) == 2
-        assert ledger.forget_firings(tx, 20) == 0
+        for forget in (ledger.forget_firings, ledger.forget_early):
+            assert forget(tx, 20 + 5 * 10**9, 500, keep_s=5) == 1
+            assert forget(tx, 20 + 5 * 10**9, 500, keep_s=5) == 0
         ledger.count_for_origin(tx, origin, Count.TASKS, 40)
         ledger.count_for_trigger(tx, "fast", 3, Count.KEPT, 5)
         assert ledger.count_for_firing(tx, "f2", Count.CLIPS, 40) is not None

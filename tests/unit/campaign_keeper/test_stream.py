@@ -1,0 +1,36 @@
+"""Events that outlive the inbox's memory still count once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from campaign_keeper import ledger
+from campaign_keeper.store import Base
+from campaign_keeper.stream import effects
+from fleet.dataset.v1 import dataset_pb2
+from fleetdomain.topics import DATASET
+from fleetkit.clock import SystemClock
+from fleetkit.database import Database
+from fleetkit.kafka import Record
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, Base)
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+def test_a_dataset_version_that_is_read_again_long_after_counts_once(database: Database) -> None:
+    committed = dataset_pb2.DatasetCommitted(
+        event_id="c1", dataset="d", by_trigger=[dataset_pb2.TriggerCount(trigger="fast", version=1, samples=7)]
+    )
+    record = Record(DATASET, 0, 0, b"d", committed.SerializeToString(), [], 0)
+    take = effects(SystemClock())[DATASET]
+    for _ in range(2):
+        database.run_now(lambda tx: take(tx, record))
+    (entry,) = database.run_now(ledger.ledger)
+    assert (entry.trigger, entry.kept) == ("fast", 7)
