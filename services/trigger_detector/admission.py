@@ -6,36 +6,43 @@ several at once is only allowed where it provably gives the same, and that is de
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
 from dataclasses import dataclass, field
-
-import numpy as np
-import numpy.typing as npt
 
 from trigger_detector.model import Limits
 from trigger_detector.plan import Plan
 
 
+_WORDS = 4
+"""Numbers of a batch in ``VehicleState.seen``: sequence, end in monotonic ns, append ms, 1 where it was admitted."""
+
+
 @dataclass(slots=True)
 class VehicleState:
-    """All that is remembered of one vehicle and boot."""
+    """All that is remembered of one vehicle and boot. A fleet has many, so it is small."""
 
-    seen: deque[tuple[int, int, int]] = field(default_factory=deque)
-    """(sequence, end in monotonic ns, append ms) of the batches that were in the log, whatever became of them."""
-    points: deque[tuple[int, int]] = field(default_factory=deque)
-    """(end in monotonic ns, append ms) of the batches whose points are remembered."""
+    seen: array[int] = field(default_factory=lambda: array("q"))
+    """The batches that were in the log, whatever became of them, ``_WORDS`` numbers each."""
+    forget_until_ns: int = -1
+    """Points up to here have left the memory by the broker's clock, and are yet to be forgotten."""
     memory: bytes = b""
-    """Remembered points, as the machine packs them."""
-    edges: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((2, 0), np.int32))
-    """(2, triggers): event second and the broker's second at which each condition was last false; -1: not since
-    it was last true.
-    """
-    slots: dict[int, dict[int, int]] = field(default_factory=dict)
+    """Remembered points and edges, as the machine packs them."""
+    slots: dict[int, dict[int, int]] | None = None
     """Trigger to slot to append ms: slots in which it has fired."""
 
     def nbytes(self) -> int:
-        """Bytes of what is remembered; the containers around it come on top."""
-        return len(self.memory) + self.edges.nbytes
+        """Bytes of what is remembered; the objects around it come on top."""
+        return len(self.memory) + len(self.seen) * self.seen.itemsize
+
+    def newest_append_ms(self) -> int:
+        """The broker's time of the last batch, -1 for none."""
+        return self.seen[-2] if self.seen else -1
+
+    def taken(self, trigger: int) -> dict[int, int]:
+        """The slots in which a trigger has fired."""
+        if self.slots is None:
+            self.slots = {}
+        return self.slots.setdefault(trigger, {})
 
 
 @dataclass(slots=True)
@@ -60,37 +67,32 @@ def admit(state: VehicleState, sequence: int, start_ns: int, end_ns: int, append
     """Judges a batch by what was in the log within the memory before it, and notes that it was there."""
     seen = state.seen
     oldest_ms = append_ms - limits.memory_ms
-    while seen and seen[0][2] < oldest_ms:
-        seen.popleft()
-    newest_ns, known = -1, False
-    for old_sequence, old_end_ns, _ in seen:
-        if old_sequence == sequence:
-            known = True
-        if old_end_ns > newest_ns:
-            newest_ns = old_end_ns
-    first = not seen
-    seen.append((sequence, end_ns, append_ms))
-    if known:
-        return DUPLICATE
-    if first or start_ns > newest_ns:
-        return ADMITTED
-    return TOO_LATE if newest_ns - start_ns > limits.lateness_s * 1e9 else LATE
+    while seen and seen[2] < oldest_ms:
+        if seen[3]:
+            state.forget_until_ns = seen[1]
+        del seen[:_WORDS]
+    newest_ns = max(seen[1::_WORDS], default=-1)
+    if sequence in seen[::_WORDS]:
+        verdict = DUPLICATE
+    elif start_ns > newest_ns:
+        verdict = ADMITTED
+    elif newest_ns - start_ns > limits.lateness_s * 1e9:
+        verdict = TOO_LATE
+    else:
+        verdict = LATE
+    seen.extend((sequence, end_ns, append_ms, verdict == ADMITTED))
+    return verdict
 
 
 def place_in_run(
-    state: VehicleState, current: Run | None, place: int, start_ns: int, end_ns: int, append_ms: int, plan: Plan
+    state: VehicleState, current: Run | None, place: int, start_ns: int, end_ns: int, plan: Plan
 ) -> Run | None:
     """Adds an admitted batch to the vehicle's current run; returns a new run where it must not be added to
     it.
 
     It must not when a point that it would see has left the memory by the broker's clock.
     """
-    oldest_ms = append_ms - plan.limits.memory_ms
-    forget_until_ns = -1
-    points = state.points
-    while points and points[0][1] < oldest_ms:
-        forget_until_ns = points.popleft()[0]
-    points.append((end_ns, append_ms))
+    forget_until_ns, state.forget_until_ns = state.forget_until_ns, -1
     if current is not None and forget_until_ns < start_ns - plan.deepest_ns:
         current.places.append(place)
         current.end_ns = end_ns

@@ -142,7 +142,6 @@ def _rounds(state: DetectorState, poll: Poll, plan: Plan) -> tuple[list[list[Run
             rounds.append([])
         rounds[number].append(run)
 
-    triggers = len(plan.actives)
     read = poll.batches
     columns = (read.key_size, read.sequence, read.start_ns, read.end_ns, poll.append_ms, read.frames)
     known = state.vehicles
@@ -152,7 +151,7 @@ def _rounds(state: DetectorState, poll: Poll, plan: Plan) -> tuple[list[list[Run
         key = poll.raws[place][:key_size]
         vehicle = known.get(key)
         if vehicle is None:
-            vehicle = known[key] = VehicleState(edges=np.full((2, triggers), -1, np.int32))
+            vehicle = known[key] = VehicleState()
         if append_ms > state.newest_append_ms:
             state.newest_append_ms = append_ms
         verdict = admit(vehicle, sequence, start_ns, end_ns, append_ms, plan.limits)
@@ -162,7 +161,7 @@ def _rounds(state: DetectorState, poll: Poll, plan: Plan) -> tuple[list[list[Run
             number, run = current.get(key, (-1, None))
             if run is not None and len(run.places) >= _LONGEST_RUN:
                 run = None
-            fresh = place_in_run(vehicle, run, place, start_ns, end_ns, append_ms, plan)
+            fresh = place_in_run(vehicle, run, place, start_ns, end_ns, plan)
             if fresh is not None:
                 append(fresh, number + 1)
                 current[key] = (number + 1, fresh)
@@ -176,14 +175,10 @@ def _rounds(state: DetectorState, poll: Poll, plan: Plan) -> tuple[list[list[Run
 def _evaluate(runs: Sequence[Run], poll: Poll, plan: Plan) -> list[_Candidate]:
     """All triggers over all runs of a round."""
     segments = [Segment(r.state.memory, r.places, r.end_ns, r.forget_until_ns, r.late) for r in runs]
-    edges = np.empty((2, len(runs), len(plan.actives)), np.int32)
-    for row, run in enumerate(runs):
-        edges[:, row] = -1 if run.late else run.state.edges
-    outcome = plan.machine.run(poll.batches, poll.append_ms, segments, edges)
-    for row, (run, memory) in enumerate(zip(runs, outcome.memories, strict=True)):
+    outcome = plan.machine.run(poll.batches, poll.append_ms, segments)
+    for run, memory in zip(runs, outcome.memories, strict=True):
         if not run.late:
             run.state.memory = memory
-            run.state.edges = edges[:, row].copy()
     return [_Candidate(m.batch, m.onset_ns, m.trigger, runs[m.segment].state, m) for m in outcome.moments]
 
 
@@ -205,7 +200,7 @@ def _fire(
     if trigger.geofence is not None and (where is None or not inside(trigger.geofence, *where)):
         return None
     slot = onset_ns // interval_ns(trigger)
-    taken = candidate.state.slots.setdefault(candidate.trigger, {})
+    taken = candidate.state.taken(candidate.trigger)
     append_ms, memory_ms = int(poll.append_ms[place]), round(plan.limits.memory_s() * 1000)
     for old in [s for s, at_ms in taken.items() if at_ms < append_ms - memory_ms]:
         del taken[old]
@@ -257,7 +252,7 @@ def _sweep(state: DetectorState, plan: Plan) -> None:
     gone = [
         key
         for key, vehicle in state.vehicles.items()
-        if not vehicle.seen or vehicle.seen[-1][2] < state.newest_append_ms - horizon_ms
+        if vehicle.newest_append_ms() < state.newest_append_ms - horizon_ms
     ]
     for key in gone:
         del state.vehicles[key]

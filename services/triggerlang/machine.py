@@ -13,8 +13,6 @@ from triggerlang.kernels.machine import MEMO
 from triggerlang.lowering import Ints, Lowered
 from triggerlang.reading import Batches
 
-Edges = npt.NDArray[np.int32]
-
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -38,6 +36,7 @@ class Segment:
     """One vehicle and boot: what is remembered, and the new batches, each of which starts after all before it."""
 
     memory: bytes
+    """What an earlier run left; empty where nothing is remembered."""
     batches: Sequence[int]
     """Places within ``Batches``."""
     end_ns: int
@@ -102,6 +101,7 @@ class Machine:
         self._groups = np.zeros((len(lowered.group_first), 10), np.int64)
         self._field_at, self._listed_at = (np.zeros(len(lowered.columns) + 1, np.int64) for _ in range(2))
         self._top = np.zeros(8, np.int64)
+        self._false_s, self._false_append_s = (np.zeros(len(lowered.triggers), np.int32) for _ in range(2))
         self._source_bounds = np.zeros((sources + 1, 4), np.float64)
         self._field_bounds = np.zeros((len(lowered.columns) + 1, 4), np.float64)
         self._float_bounds = np.zeros((lowered.floats + 1, 3), np.float64)
@@ -122,12 +122,8 @@ class Machine:
         self._conditions[:fixed] = np.repeat(constants, self._page).astype(np.int8)
         self._fixed = fixed
 
-    def run(self, batches: Batches, append_ms: Ints, segments: Sequence[Segment], edges: Edges) -> Outcome:
-        """Evaluates segments, and moves ``edges`` on in place: (2, segments, triggers) int32, the event second and
-        the broker's second at which each condition was last false, -1 for not since it was last true.
-
-        ``append_ms`` says of each batch when the broker had it.
-        """
+    def run(self, batches: Batches, append_ms: Ints, segments: Sequence[Segment]) -> Outcome:
+        """Evaluates segments. ``append_ms`` says of each batch when the broker had it."""
         memories = [b"" if s.alone else s.memory for s in segments]
         blob = np.frombuffer(b"".join(memories), np.uint8)
         sizes = np.array([len(m) for m in memories], np.int64)
@@ -139,7 +135,6 @@ class Machine:
         packed_at = np.zeros(len(segments) + 1, np.int64)
         counts, need = np.zeros(2, np.int64), np.zeros(2, np.int64)
         low, rules = self.lowered, self._rules
-        before = edges.copy()
         while True:
             status = vehicles.run(
                 batches.data, batches.pieces, np.ascontiguousarray(batches.start_ns),
@@ -149,7 +144,7 @@ class Machine:
                 low.unions, low.union_first,
                 low.constants, low.triggers, low.detail_first, self._named_first, self._named, self._evidence_first,
                 self._evidence, rules.always, rules.fenced, rules.interval_ns, rules.from_ns, rules.until_ns,
-                rules.memory_s, edges[0], edges[1], self._queries, self._floats, self._codes, self._ints,
+                rules.memory_s, self._false_s, self._false_append_s, self._queries, self._floats, self._codes, self._ints,
                 self._numbers, self._conditions, self._positions, self._sums, self._page, self._fixed, self._fixed,
                 self._timelines, self._cadences, self._memo, *self._unions_made, self._parts, self._source_tl,
                 self._source_at, self._known_at, self._groups, self._field_at, self._listed_at, self._top,
@@ -159,7 +154,6 @@ class Machine:
             if status == 0:
                 break
             self._make_room(status, need)
-            edges[:] = before
         data = memoryview(self._packed)
         memories = [bytes(data[a:b]) for a, b in zip(packed_at[:-1].tolist(), packed_at[1:].tolist(), strict=True)]
         return Outcome(tuple(self._moments(places, first, int(counts[0]))), tuple(memories))

@@ -1,7 +1,8 @@
 """From bytes to one vehicle's points: what is remembered of it and what is new, source by source.
 
-What a vehicle leaves behind is one run of bytes (``pack``), and is read back by ``Memory``'s layout:
-int32 words (stored timelines; the length of each; per source the timeline, how many of its last instants, and
+What a vehicle leaves behind is one run of bytes. First its edges, when each condition was last false (event second
+and the broker's second): the number of different pairs as int32, the pairs as int32, and for each trigger which one as
+uint8; with more than 255 pairs -1 and a pair for each trigger. Then its points: int32 words (stored timelines; the length of each; per source the timeline, how many of its last instants, and
 for a group how many entries), filled up to 8 bytes; the timelines' int64 instants; the plain signals' values
 in their own types; per group the lists' lengths as int32, the int64 ids, and the fields as float64, or as
 codes for conditions. Each array begins at a multiple of 8 bytes.
@@ -145,3 +146,51 @@ def sort_into_tracks(ids, list_first, lists, order, begins, owner, table):
         begin = end
     begins[tracks] = kept
     return tracks
+
+
+@kernel
+def read_edges(blob, at, length, triggers, false_s, false_append_s):
+    """Fills (triggers,) edges from what is remembered, -1 where nothing is; returns where the points begin."""
+    if length == 0:
+        for i in range(triggers):
+            false_s[i] = false_append_s[i] = -1
+        return at
+    pairs = blob[at : at + 4].view(np.int32)[0]
+    number = pairs if pairs >= 0 else triggers
+    table = blob[at + 4 : at + 4 + 8 * number].view(np.int32)
+    which = at + 4 + 8 * number
+    for i in range(triggers):
+        k = np.int64(blob[which + i]) if pairs >= 0 else i
+        false_s[i], false_append_s[i] = table[2 * k], table[2 * k + 1]
+    return at + filled(4 + 8 * number + (triggers if pairs >= 0 else 0))
+
+
+@kernel
+def write_edges(false_s, false_append_s, triggers, out, at):
+    """The reverse of ``read_edges``; room for 4 + 9 * triggers bytes is needed. Returns where the points begin."""
+    table = out[at + 4 : at + 4 + 8 * triggers].view(np.int32)
+    pairs = 0
+    for i in range(triggers):
+        known = False
+        for k in range(pairs):
+            if table[2 * k] == false_s[i] and table[2 * k + 1] == false_append_s[i]:
+                known = True
+                break
+        if not known:
+            if pairs == 255:
+                pairs = -1
+                break
+            table[2 * pairs], table[2 * pairs + 1] = false_s[i], false_append_s[i]
+            pairs += 1
+    out[at : at + 4].view(np.int32)[0] = pairs
+    if pairs < 0:
+        for i in range(triggers):
+            table[2 * i], table[2 * i + 1] = false_s[i], false_append_s[i]
+        return at + filled(4 + 8 * triggers)
+    which = at + 4 + 8 * pairs
+    for i in range(triggers):
+        for k in range(pairs):
+            if table[2 * k] == false_s[i] and table[2 * k + 1] == false_append_s[i]:
+                out[which + i] = k
+                break
+    return at + filled(4 + 8 * pairs + triggers)

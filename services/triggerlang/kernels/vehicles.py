@@ -10,9 +10,11 @@ from triggerlang.kernels import kernel
 from triggerlang.kernels.ingest import (
     filled,
     read_codes,
+    read_edges,
     read_numbers,
     sort_into_tracks,
     upper_bound,
+    write_edges,
     write_numbers,
 )
 from triggerlang.kernels.machine import (
@@ -481,7 +483,7 @@ def run(
     """Runs the program over vehicles. Returns 0, or which room was too small (``need`` says how much).
 
     Fills ``candidates`` and ``details`` (``counts`` says how many), ``packed`` with what each vehicle leaves
-    (``packed_at``: (segments + 1,)), and moves ``false_s`` on.
+    (``packed_at``: (segments + 1,)). ``false_s`` and ``false_append_s`` are (triggers,) scratch.
     """
     segments = len(segment_first) - 1
     found_count = detail_count = 0
@@ -511,8 +513,11 @@ def run(
         memo[MEMO, 1] = 0
         union_new[0, 0] = union_full[0, 0] = 0
         known_at[:] = -1
+        points_at = read_edges(
+            blob, blob_at[segment], blob_len[segment], len(triggers), false_s, false_append_s
+        )  # fmt: skip
         read_vehicle(
-            data, pieces, batches, low, high, start_ns, frame_at, blob, blob_at[segment], blob_len[segment],
+            data, pieces, batches, low, high, start_ns, frame_at, blob, points_at, blob_len[segment],
             forget_ns[segment], kinds, plain, group_first, source_tl, source_at, groups, field_at, listed_at, tl, cad,
             top, T, F, C, P,
         )  # fmt: skip
@@ -567,8 +572,8 @@ def run(
                     k = high - 1
                     while k > low and start_ns[batches[k]] > t:
                         k -= 1
-                    false_s[segment, trigger] = t // 1_000_000_000
-                    false_append_s[segment, trigger] = append_ms[batches[k]] // 1000
+                    false_s[trigger] = t // 1_000_000_000
+                    false_append_s[trigger] = append_ms[batches[k]] // 1000
                 continue
             at = codes[triggers[trigger, 0]]
             scratch = top[TOP_T]
@@ -577,8 +582,8 @@ def run(
             number = onsets(
                 C[at : at + n], T[query[Q_AT] : query[Q_AT] + n], always[trigger], fenced[trigger],
                 interval_ns[trigger], from_ns[trigger], until_ns[trigger], memory_s, batches, low, high, start_ns,
-                utc_ns, append_ms, false_s[segment, trigger : trigger + 1],
-                false_append_s[segment, trigger : trigger + 1], found, found_batch,
+                utc_ns, append_ms, false_s[trigger : trigger + 1],
+                false_append_s[trigger : trigger + 1], found, found_batch,
             )  # fmt: skip
             if number == 0:
                 continue
@@ -649,9 +654,13 @@ def run(
             detail_count += number * (names + values)
         packed_at[segment + 1] = packed_at[segment]
         if not late[segment]:
+            if packed_at[segment] + 9 * len(triggers) + 16 > len(packed):
+                need[0] = 2 * len(packed) + 9 * len(triggers)
+                return FULL_PACKED
+            points = write_edges(false_s, false_append_s, len(triggers), packed, packed_at[segment])
             stop = pack(
                 end_ns[segment], reach_ns, kinds, plain, group_first, source_tl, source_at, groups, listed_at, tl,
-                top, T, F, C, P, packed, packed_at[segment],
+                top, T, F, C, P, packed, points,
             )  # fmt: skip
             if stop < 0:
                 need[0] = 2 * len(packed)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fleetdomain.signals import parse_catalogue
 from triggerlang.lowering import lower
-from triggerlang.machine import Machine, Rules, Segment
+from triggerlang.machine import Machine, Rules
 from triggerlang.program import Condition, compile_program
 from triggerlang.reading import Reader
 
@@ -18,9 +18,7 @@ def main() -> None:
     none = np.zeros(1, np.int64)
     rules = Rules(np.zeros(1, np.bool_), np.zeros(1, np.bool_), none + 1, none, none, 1)
     batches = Reader(lowered, catalogue).read([])
-    edges = np.full((2, 0, 1), -1, np.int32)
-    segments: list[Segment] = []
-    Machine(lowered, rules).run(batches, np.zeros(0, np.int64), segments, edges)
+    Machine(lowered, rules).run(batches, np.zeros(0, np.int64), [])
 
 
 if __name__ == "__main__":

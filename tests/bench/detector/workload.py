@@ -1,19 +1,23 @@
 """What every contestant gets: the same telemetry and the same triggers.
 
-A batch is ten seconds of one vehicle: 100 frames at 10 Hz with 35 signals, accelerations at 20 Hz, what two models and a
-radar say at 2 and 5 Hz with ragged lists of tracks, and the position at 1 Hz; instants jitter as clocks do. Signals
-are calm, and now and then something happens in one. Triggers are drawn from the kinds that a data engine runs, each
+A batch is ten seconds of one vehicle: 100 frames at 10 Hz with 35 signals, accelerations at 20 Hz, what two models
+and a radar say at 2 and 5 Hz with ragged lists of tracks, and the position at 1 Hz; instants jitter as clocks do.
+Signals are calm, and now and then something happens in one. Triggers are drawn from the kinds that a data engine runs, each
 with its own thresholds and windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fleet.telemetry.v1 import telemetry_pb2
 from fleetdomain.frames import Column, FrameBatch
 from fleetdomain.signals import Signal, SignalCatalogue, load_catalogue
 from fleetdomain.telemetry_codec import encode_batch
@@ -43,6 +47,48 @@ def batches(vehicles: int, rounds: int, seed: int) -> Iterator[FrameBatch]:
     for number in range(rounds):
         for walk in walks:
             yield walk.batch(number)
+
+
+def renumbered(first: Sequence[tuple[str, bytes]], number: int) -> list[tuple[str, bytes]]:
+    """The same batches of (vehicle, bytes) as they would follow after so many repetitions of all of them."""
+    if number == 0:
+        return list(first)
+    each = Counter(vehicle for vehicle, _ in first)
+    found = []
+    for vehicle, raw in first:
+        message = telemetry_pb2.TelemetryBatch.FromString(raw)
+        ahead = number * each[vehicle]
+        message.sequence += ahead
+        message.start_monotonic_ns += ahead * BATCH_S * S
+        message.start_utc_ns += ahead * BATCH_S * S
+        found.append((vehicle, message.SerializeToString()))
+    return found
+
+
+def rows_of(batches: Iterable[FrameBatch]) -> list[tuple[str, bytes]]:
+    """The same telemetry as JSON, one message a frame: every signal's last value, every list's last tracks."""
+    found = []
+    for batch in batches:
+        times = batch.frame_offsets_ns
+        plain: dict[str, list[Any]] = {}
+        lists: dict[str, list[list[dict[str, Any]]]] = {}
+        for path, column in batch.columns.items():
+            own = times if column.offsets_ns is None else column.offsets_ns
+            places = np.maximum(np.searchsorted(own, times, side="right") - 1, 0)
+            if column.splits is None:
+                plain[path] = column.values[places].tolist()
+                continue
+            group, _, name = path.rpartition(".")
+            per_list = np.split(column.values, column.splits[1:-1])
+            rows = lists.setdefault(group, [[{} for _ in per_list[p]] for p in places])
+            for row, place in zip(rows, places, strict=True):
+                for entry, value in zip(row, per_list[place].tolist(), strict=True):
+                    entry[name] = value
+        for i, offset_ns in enumerate(times.tolist()):
+            row = {"vehicle": batch.vehicle_id, "t": (batch.start_monotonic_ns + offset_ns) / 1e9}
+            row |= {path: values[i] for path, values in plain.items()} | {g: rows[i] for g, rows in lists.items()}
+            found.append((batch.vehicle_id, json.dumps(row).encode()))
+    return found
 
 
 def raw_batches(vehicles: int, rounds: int, seed: int) -> list[bytes]:

@@ -23,7 +23,7 @@ MEMORY_S = 60.0
 
 
 def codes(expression: str, **columns: Column) -> list[int]:
-    """Codes of a condition (0 false, 1 unknown, 2 true) over one batch at 10 Hz; a column's name has __ for its dots."""
+    """Codes (0 false, 1 unknown, 2 true) of a condition over one batch at 10 Hz; a column's name has __ for its dots."""
     conditions = [Condition("t", expression, {}), Condition("f", f"not ({expression})", {})]
     program = compile_program(conditions, CATALOGUE, MEMORY_S)
     named = {name.replace("__", "."): column for name, column in columns.items()}
@@ -36,8 +36,7 @@ def codes(expression: str, **columns: Column) -> list[int]:
     none = np.zeros(2, np.int64)
     rules = Rules(np.ones(2, bool), np.zeros(2, bool), np.ones(2, np.int64), none, none, round(MEMORY_S))
     segment = Segment(b"", [0], int(batches.end_ns[0]))
-    edges = np.full((2, 1, 2), -1, np.int32)
-    found = Machine(lowered, rules).run(batches, np.zeros(1, np.int64), [segment], edges).moments
+    found = Machine(lowered, rules).run(batches, np.zeros(1, np.int64), [segment]).moments
     result = np.ones(rows, int)
     for moment in found:
         result[(moment.onset_ns - 10**9) // 100_000_000] = 2 if moment.trigger == 0 else 0
