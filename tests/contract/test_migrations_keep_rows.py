@@ -58,8 +58,8 @@ def test_the_rollout_knows_when_vehicles_were_heard_from_and_each_models_latest_
     change = "insert into changes values ({0}, 'm{1}', '')"
     vehicle = (
         "insert into vehicles (vehicle_id, version, signed_at_utc_ns, active, shadow, rollout_id, cohort, attested, "
-        "attested_boot, attested_sequence, attested_at_utc_ns) values ('v{0}', 1, {1}, '', '', '', 'control', '', '', "
-        "0, {2})"
+        "attested_boot, attested_sequence, attested_at_utc_ns) "
+        "values ('v{0}', 1, {1}, '', '', '', 'control', '', '', 0, {2})"
     )
     rows = [model.format(1), model.format(2), *(change.format(n, m) for n, m in ((1, 1), (2, 2), (3, 1)))]
     rows += [vehicle.format(1, 50, 70), vehicle.format(2, 60, 0)]
