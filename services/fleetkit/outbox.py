@@ -35,6 +35,7 @@ class OutboxRelay:
             if await self.relay_once() == 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._database.outbox_filled.wait(), self._poll_s)
+        await self._database.run(lambda tx: None)  # behind what was being written when the process was told to stop
         while await self.relay_once():
             pass
 
