@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
-setup: $(VENV)/.complete stubs ## make the virtual environment and everything in it
+setup: $(VENV)/.complete stubs $(VENV)/.kernels ## make the virtual environment and everything in it
 
 $(VENV)/.python: requirements/embedded.txt
 	@scripts/prerequisites $(PYTHON)
@@ -31,6 +31,11 @@ $(VENV)/.complete: $(VENV)/.python requirements/torch.txt
 
 stubs: $(VENV)/.python
 	@$(BIN)/python scripts/build_stubs.py
+
+$(VENV)/.kernels: $(VENV)/.python $(wildcard services/triggerlang/kernels/*.py) | stubs
+	@echo "compiling the detector's loops: about a minute, once"
+	@$(BIN)/python -m triggerlang.kernels.warm
+	@touch $@
 
 demo: setup ## bring everything up, drive a fleet, and turn the loop twice (ARGS=--label-myself to label)
 	@$(BIN)/fleetloop demo $(ARGS)

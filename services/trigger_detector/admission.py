@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from trigger_detector.model import Limits
 from trigger_detector.plan import Plan
 
-
 _WORDS = 4
 """Numbers of a batch in ``VehicleState.seen``: sequence, end in monotonic ns, append ms, 1 where it was admitted."""
 

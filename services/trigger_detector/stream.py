@@ -29,6 +29,7 @@ from trigger_detector.partition import Outcome, Partition, advance, event_of_fir
 from trigger_detector.plan import Plan, make_plan
 from trigger_detector.ports import Outlet
 from trigger_detector.settings import TriggerDetectorSettings
+from triggerlang.kernels.warm import warm
 
 SERVICE = "trigger-detector"
 _POLL_MS = 200
@@ -96,6 +97,8 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
             self._take_campaign(record, unreadable)
 
         campaigns = await read_to_end([CAMPAIGN], self._settings, take, f"{SERVICE}-campaigns")
+        fetching: asyncio.Task[dict[TopicPartition, Sequence[object]]] | None = None
+        await asyncio.to_thread(warm)  # before it joins: compiling takes longer than a member may be silent
         try:
             await self._bury(unreadable)
             self._replan()
@@ -103,22 +106,35 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
             self._consumer.subscribe([TELEMETRY], listener=self)
             while not stopping.is_set():
                 await self._follow(campaigns)
-                for tp in sorted(self._unprepared & self._consumer.assignment()):
+                polled = await (fetching or self._fetch())
+                fetching = None
+                unprepared = sorted(self._unprepared & self._consumer.assignment())
+                for tp in unprepared:
+                    polled.pop(tp, None)  # fetched before the seek, and after it again
                     try:
                         await self._prepare(tp)
                     except IllegalStateError:
                         log.info("partition_went_away", partition=tp.partition)
-                polled = await self._consumer.getmany(
-                    timeout_ms=_POLL_MS, max_records=self._settings.detector_poll_records
-                )
+                # the next ones are fetched and unpacked while these are evaluated in a thread
+                fetching = asyncio.create_task(self._fetch())
                 self._observe_lag()  # what is in hand counts as lag: hanging on it must not look like having no work
                 await self._handle(polled)
                 self._observe_lag()
                 if self._consumer.assignment() and not self._unprepared:
                     self.ready.set()
         finally:
+            if fetching is not None:
+                fetching.cancel()
+                await asyncio.gather(fetching, return_exceptions=True)
             await campaigns.stop()
             await self._consumer.stop()
+
+    async def _fetch(self) -> dict[TopicPartition, Sequence[object]]:
+        """The next records of the partitions that are assigned."""
+        polled: dict[TopicPartition, Sequence[object]] = await self._consumer.getmany(
+            timeout_ms=_POLL_MS, max_records=self._settings.detector_poll_records
+        )
+        return polled
 
     async def _follow(self, campaigns: AIOKafkaConsumer) -> None:
         """Takes what changed in the campaigns since."""

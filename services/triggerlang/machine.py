@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from triggerlang.kernels import vehicles
-from triggerlang.kernels.machine import MEMO
+from triggerlang.kernels.tables import FULL_CANDIDATES, FULL_DETAILS, FULL_PACKED, FULL_PAGE, MEMO
 from triggerlang.lowering import Ints, Lowered
 from triggerlang.reading import Batches
 
@@ -140,11 +140,13 @@ class Machine:
                 batches.data, batches.pieces, np.ascontiguousarray(batches.start_ns),
                 np.ascontiguousarray(batches.utc_ns), append_ms, np.ascontiguousarray(batches.frame_at),
                 places, first, end_ns, forget_ns, alone, blob, np.cumsum(sizes) - sizes, sizes,
-                low.kinds, low.plain, low.group_first, low.reach_ns, low.code, low.main, low.float_made, low.code_made,
+                low.kinds, low.plain, low.group_first, low.reach_ns, low.code, low.main, low.float_made,
+                low.code_made,
                 low.unions, low.union_first,
                 low.constants, low.triggers, low.detail_first, self._named_first, self._named, self._evidence_first,
                 self._evidence, rules.always, rules.fenced, rules.interval_ns, rules.from_ns, rules.until_ns,
-                rules.memory_s, self._false_s, self._false_append_s, self._queries, self._floats, self._codes, self._ints,
+                rules.memory_s, self._false_s, self._false_append_s, self._queries, self._floats, self._codes,
+                self._ints,
                 self._numbers, self._conditions, self._positions, self._sums, self._page, self._fixed, self._fixed,
                 self._timelines, self._cadences, self._memo, *self._unions_made, self._parts, self._source_tl,
                 self._source_at, self._known_at, self._groups, self._field_at, self._listed_at, self._top,
@@ -154,20 +156,20 @@ class Machine:
             if status == 0:
                 break
             self._make_room(status, need)
-        data = memoryview(self._packed)
+        data = self._packed.data
         memories = [bytes(data[a:b]) for a, b in zip(packed_at[:-1].tolist(), packed_at[1:].tolist(), strict=True)]
         return Outcome(tuple(self._moments(places, first, int(counts[0]))), tuple(memories))
 
     def _make_room(self, status: int, need: Ints) -> None:
         wanted = int(need[0])
-        if status == vehicles.FULL_CANDIDATES:
+        if status == FULL_CANDIDATES:
             self._candidates = np.zeros((wanted, 5), np.int64)
-        elif status == vehicles.FULL_DETAILS:
+        elif status == FULL_DETAILS:
             self._details = np.zeros(wanted, np.float64)
-        elif status == vehicles.FULL_PACKED:
+        elif status == FULL_PACKED:
             self._packed = np.zeros(wanted, np.uint8)
         else:
-            if status == vehicles.FULL_PAGE:
+            if status == FULL_PAGE:
                 self._page = 2 * wanted
             self._pool = max(self._pool, wanted)
             self._scratch = max(self._scratch, int(need[1]))

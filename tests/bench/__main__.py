@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
 RESULTS = Path(".fleetloop/bench")
 BENCHMARKS = {
-    "gateway": ("gateway_rate.py", "batches checked, stored and acknowledged over gRPC"),
-    "archive": ("archive_rate.py", "telemetry written to Parquet and read back"),
+    "gateway": ("gateway_rate", "batches checked, stored and acknowledged over gRPC"),
+    "detector": ("detector.bench", "triggers from topic to topic, beside peers and a consumer that only parses"),
+    "archive": ("archive_rate", "telemetry written to Parquet and read back"),
 }
 
 
@@ -28,12 +28,16 @@ def main(wanted: list[str]) -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name in wanted or BENCHMARKS:
-        file, text = BENCHMARKS[name]
+        module, text = BENCHMARKS[name]
         print(f"== {name}: {text}", flush=True)
-        done = subprocess.run([sys.executable, str(FOLDER / file)], stdout=subprocess.PIPE, text=True, check=False)
-        print(done.stdout)
-        (RESULTS / f"{name}.txt").write_text(done.stdout)
-        failed += done.returncode != 0
+        command = [sys.executable, "-m", f"tests.bench.{module}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+            lines = []
+            for line in running.stdout or ():
+                print(line, end="", flush=True)
+                lines.append(line)
+        (RESULTS / f"{name}.txt").write_text("".join(lines))
+        failed += running.returncode != 0
     return failed
 
 

@@ -1,6 +1,6 @@
 """How fast telemetry becomes archive files, and files become batches again: what bounds the archiver and a backtest.
 
-    python tests/bench/archive_rate.py [--batches 2000]
+    python -m tests.bench.archive_rate [--batches 2000]
 
 Batches are 100 frames of 20 float signals. One process, no Kafka. Prints one JSON line.
 """

@@ -1,6 +1,6 @@
 """How many batches a second the gateway validates, has acknowledged by Kafka, and acknowledges, over mTLS.
 
-    python tests/bench/gateway_rate.py [--vehicles 8] [--batches 20000] [--spans-per-s 50]
+    python -m tests.bench.gateway_rate [--vehicles 8] [--batches 20000] [--spans-per-s 50]
 
 Starts a broker and one gateway as processes; the client is this process. Prints one JSON line.
 """

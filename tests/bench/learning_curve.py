@@ -1,7 +1,7 @@
 """Does a turn of the loop teach the net its long tail? First run against turns, over several seeds.
 
-    python tests/bench/learning_curve.py run --seed 0 --out /tmp/learning
-    python tests/bench/learning_curve.py draw --out /tmp/learning --picture docs/results/learning.png
+    python -m tests.bench.learning_curve run --seed 0 --out /tmp/learning
+    python -m tests.bench.learning_curve draw --out /tmp/learning --picture docs/results/learning.png
 
 One seed: the first recipe on plain cases alone, then the turn recipe on those and `--labels` rare ones as the fleet
 brings them in (some kinds more often than others, false alarms among them, 5 % of the answers wrong), then once more

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numba
 from numba import njit
@@ -24,7 +25,7 @@ def _cache_dir() -> Path:
 
 
 if "NUMBA_CACHE_DIR" not in os.environ:
-    numba.config.CACHE_DIR = str(_cache_dir())
+    setattr(numba.config, "CACHE_DIR", str(_cache_dir()))  # noqa: B010 - not among its declared attributes
 
-kernel = njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+kernel: Any = njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 """Compiles a function; it must not touch Python objects, so that other threads run beside it."""

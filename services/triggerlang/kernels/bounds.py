@@ -2,10 +2,9 @@
 batches, and then their bounds already say so.
 
 A number's register has a least and a greatest value, and whether it is known at every instant of its query (1), at
-none (-1), or that is not found out (0); a
-condition's register has its one code, or -1 where the code may vary. Bounds are taken in the order in which the values
-would be, and rounding keeps that order, so they hold for what would be computed, not only for what is meant. Where a
-bound is not easily had, it is infinite.
+none (-1), or that is not found out (0); a condition's register has its one code, or -1 where the code may vary.
+Bounds are taken in the order in which the values would be, and rounding keeps that order, so they hold for what
+would be computed, not only for what is meant. Where a bound is not easily had, it is infinite.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """From bytes to one vehicle's points: what is remembered of it and what is new, source by source.
 
 What a vehicle leaves behind is one run of bytes. First its edges, when each condition was last false (event second
-and the broker's second): the number of different pairs as int32, the pairs as int32, and for each trigger which one as
-uint8; with more than 255 pairs -1 and a pair for each trigger. Then its points: int32 words (stored timelines; the length of each; per source the timeline, how many of its last instants, and
-for a group how many entries), filled up to 8 bytes; the timelines' int64 instants; the plain signals' values
-in their own types; per group the lists' lengths as int32, the int64 ids, and the fields as float64, or as
-codes for conditions. Each array begins at a multiple of 8 bytes.
+and the broker's second): the number of different pairs as int32, the pairs as int32, and for each trigger which one
+as uint8; with more than 255 pairs -1 and a pair for each trigger. Then its points: int32 words (stored timelines;
+the length of each; per source the timeline, how many of its last instants, and for a group how many entries),
+filled up to 8 bytes; the timelines' int64 instants; the plain signals' values in their own types; per group the
+lists' lengths as int32, the int64 ids, and the fields as float64, or as codes for conditions. Each array begins at
+a multiple of 8 bytes.
 """
 
 from __future__ import annotations

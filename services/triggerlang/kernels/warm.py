@@ -11,7 +11,7 @@ from triggerlang.program import Condition, compile_program
 from triggerlang.reading import Reader
 
 
-def main() -> None:
+def warm() -> None:
     """Runs everything once over nothing, with the types that it will be run with."""
     catalogue = parse_catalogue("signals: {X: {type: float32}}")
     lowered = lower(compile_program([Condition("warm", "X > 1", {})], catalogue, 1.0), catalogue)
@@ -22,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    warm()

@@ -1,7 +1,7 @@
 """What the detector remembers: per vehicle for a large fleet, and over a long time.
 
-A vehicle's windows are the points, values and instants in their own types, that the triggers look back at; instants that
-several signals share count once.
+A vehicle's windows are the points, values and instants in their own types, that the triggers look back at; instants
+that several signals share count once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def window_bytes(plan: Plan, batch: FrameBatch) -> int:
     )
     total = 0
     instants: dict[bytes, int] = {}
-    sources = [(p, (p,), reach) for p, reach in program.signals.items()]
+    sources: list[tuple[str, tuple[str, ...], int]] = [(p, (p,), reach) for p, reach in program.signals.items()]
     sources += [
         (f"{g}.Id", tuple(f"{g}.{n}" for n in ("Id", *names)), program.group_reach_ns[g])
         for g, names in program.groups.items()

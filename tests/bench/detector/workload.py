@@ -2,8 +2,8 @@
 
 A batch is ten seconds of one vehicle: 100 frames at 10 Hz with 35 signals, accelerations at 20 Hz, what two models
 and a radar say at 2 and 5 Hz with ragged lists of tracks, and the position at 1 Hz; instants jitter as clocks do.
-Signals are calm, and now and then something happens in one. Triggers are drawn from the kinds that a data engine runs, each
-with its own thresholds and windows.
+Signals are calm, and now and then something happens in one. Triggers are drawn from the kinds that a data engine
+runs, each with its own thresholds and windows.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ def rows_of(batches: Iterable[FrameBatch]) -> list[tuple[str, bytes]]:
             group, _, name = path.rpartition(".")
             per_list = np.split(column.values, column.splits[1:-1])
             rows = lists.setdefault(group, [[{} for _ in per_list[p]] for p in places])
-            for row, place in zip(rows, places, strict=True):
-                for entry, value in zip(row, per_list[place].tolist(), strict=True):
+            for entries, place in zip(rows, places, strict=True):
+                for entry, value in zip(entries, per_list[place].tolist(), strict=True):
                     entry[name] = value
         for i, offset_ns in enumerate(times.tolist()):
-            row = {"vehicle": batch.vehicle_id, "t": (batch.start_monotonic_ns + offset_ns) / 1e9}
-            row |= {path: values[i] for path, values in plain.items()} | {g: rows[i] for g, rows in lists.items()}
+            row: dict[str, Any] = {"vehicle": batch.vehicle_id, "t": (batch.start_monotonic_ns + offset_ns) / 1e9}
+            row |= {path: values[i] for path, values in plain.items()} | {g: tracks[i] for g, tracks in lists.items()}
             found.append((batch.vehicle_id, json.dumps(row).encode()))
     return found
 
@@ -192,6 +192,14 @@ def _score(rng: np.random.Generator) -> str:
                  "LeadVehicle.Present", "TrafficLight.StateScore")  # fmt: skip
 
 
+def _axis(rng: np.random.Generator) -> str:
+    return _pick(rng, "Longitudinal", "Lateral")
+
+
+def _feature(rng: np.random.Generator) -> str:
+    return _pick(rng, "stop_sign", "traffic_light")
+
+
 def _number(rng: np.random.Generator, least: float, most: float) -> str:
     return f"{rng.uniform(least, most):.3f}"
 
@@ -204,10 +212,10 @@ _KINDS = (
     lambda r: f"excursion(Perception.{_score(r)}, {_span(r)}) > {_number(r, 0.3, 0.6)} "
     f"and Vehicle.Speed > {_number(r, 5, 30)} km/h",
     # hard braking or steering
-    lambda r: f"min(Vehicle.Acceleration.{_pick(r, 'Longitudinal', 'Lateral')}, {_span(r)}) < -{_number(r, 60, 90)} m/s^2 "
+    lambda r: f"min(Vehicle.Acceleration.{_axis(r)}, {_span(r)}) < -{_number(r, 60, 90)} m/s^2 "
     f"and Vehicle.Chassis.Brake.PedalPosition > {_number(r, 50, 90)} %",
     # the map promises what the camera does not see
-    lambda r: f'Map.Feature == "{_pick(r, "stop_sign", "traffic_light")}" and Map.FeatureDistance < {_number(r, 5, 40)} m '
+    lambda r: f'Map.Feature == "{_feature(r)}" and Map.FeatureDistance < {_number(r, 5, 40)} m '
     f"and max(Perception.StopSign.IsSign, {_span(r)}) < {_number(r, 0.1, 0.3)}",
     # the car's plan is not what the driver does
     lambda r: f"abs(Autopilot.Plan.Acceleration - Vehicle.Acceleration.Longitudinal) > {_number(r, 60, 90)} m/s^2 "
@@ -221,13 +229,14 @@ _KINDS = (
     lambda r: f"mean(Perception.{_score(r)}, {_span(r)}) < {_number(r, 0.1, 0.3)} "
     f"and debounce(Vehicle.Speed > {_number(r, 20, 60)} km/h, {_span(r)})",
     # a track appears and vanishes
-    lambda r: f"count_tracks(Perception.Tracks, Score > {_number(r, 0.5, 0.9)} and Distance < {_number(r, 20, 60)} m) > 2",
+    lambda r: f"count_tracks(Perception.Tracks, Score > {_number(r, 0.5, 0.9)} "
+    f"and Distance < {_number(r, 20, 60)} m) > 2",
     # speed changes at a rate
     lambda r: f"abs(slope(Vehicle.Speed, {_pick(r, '1 s', '2 s', '3 s')})) > {_number(r, 20, 40)} m/s^2 "
     f"or delta(Vehicle.Chassis.SteeringWheel.Angle, {_span(r)}) > {_number(r, 160, 190)} deg",
     # a condition keeps coming back
     lambda r: f"count(Vehicle.{_pick(r, 'ADAS.ABS', 'ADAS.ESC')}.IsEngaged, 5 s) > {int(r.integers(20, 40))}",
     # plain limits
-    lambda r: f"Vehicle.{_pick(r, 'AngularVelocity.Yaw', 'AngularVelocity.Roll', 'AngularVelocity.Pitch')} > {_number(r, 220, 280)} deg/s "
+    lambda r: f"Vehicle.AngularVelocity.{_pick(r, 'Yaw', 'Roll', 'Pitch')} > {_number(r, 220, 280)} deg/s "
     f"and Vehicle.Exterior.LightIntensity < {_number(r, 10, 60)} %",
 )  # fmt: skip

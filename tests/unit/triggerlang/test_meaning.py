@@ -23,7 +23,7 @@ MEMORY_S = 60.0
 
 
 def codes(expression: str, **columns: Column) -> list[int]:
-    """Codes (0 false, 1 unknown, 2 true) of a condition over one batch at 10 Hz; a column's name has __ for its dots."""
+    """Codes (0 false, 1 unknown, 2 true) of a condition over one batch at 10 Hz; __ stands for a dot in a name."""
     conditions = [Condition("t", expression, {}), Condition("f", f"not ({expression})", {})]
     program = compile_program(conditions, CATALOGUE, MEMORY_S)
     named = {name.replace("__", "."): column for name, column in columns.items()}

@@ -1,6 +1,7 @@
 """The triggers as numpy over one column batch: what an engineer would write who is given the same batches.
 
-Runs in the peers' environment, on the expressions as a list (``nodes_of``). Signals are brought to the batch's frames,
+Runs in the peers' environment, on the expressions as a list (``nodes_of``). Signals are brought to the batch's
+frames,
 every subexpression is one array, windows are reductions over ranges; a window ends where its batch begins.
 """
 
@@ -44,7 +45,7 @@ def fired(nodes: list[list[Any]], triggers: list[int], raw: bytes) -> list[int]:
 
 
 def _signal(column: Any, times: Any) -> Any:
-    array = np.frombuffer(column.values, _DTYPES[column.type])
+    array: Any = np.frombuffer(column.values, _DTYPES[column.type])
     if column.offsets_ns:
         own = np.frombuffer(column.offsets_ns, np.int64)
         array = array[np.maximum(np.searchsorted(own, times, "right") - 1, 0)]

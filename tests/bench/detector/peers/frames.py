@@ -1,8 +1,8 @@
 """The triggers as Python over one frame at a time: what an engineer would write for a stream of rows.
 
 The source is generated from the typed expressions, each subexpression once a frame, windows as deques with running
-results, so that the peers' frameworks are measured with code that is as fast as rows in Python allow. A window is over
-frames; a signal that is slower than the frames holds its value.
+results, so that the peers' frameworks are measured with code that is as fast as rows in Python allow. A window is
+over frames; a signal that is slower than the frames holds its value.
 """
 
 from __future__ import annotations

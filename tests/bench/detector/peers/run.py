@@ -2,8 +2,8 @@
 
     python run.py NAME BOOTSTRAP TOPIC MESSAGES FOLDER
 
-FOLDER holds ``frames_code.py`` and ``nodes.json``. A message is one frame as JSON, or a column batch where NAME ends in
-``-columns``. The clock runs from the first message's arrival to the last one's decision.
+FOLDER holds ``frames_code.py`` and ``nodes.json``. A message is one frame as JSON, or a column batch where NAME
+ends in ``-columns``. The clock runs from the first message's arrival to the last one's decision.
 """
 
 from __future__ import annotations

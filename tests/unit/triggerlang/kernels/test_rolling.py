@@ -34,8 +34,8 @@ def rolled(name: str, times: Array, values: Array, span_ns: int) -> Array:
     sums = np.empty((10, n))
     first, second = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
     if name in ("min", "max"):
-        kernel = rolling.lesser if name == "min" else rolling.greater
-        kernel(values, times, times, 0, span_ns, low, high, out, sums[0], sums[1])
+        extreme: Any = rolling.lesser if name == "min" else rolling.greater
+        extreme(values, times, times, 0, span_ns, low, high, out, sums[0], sums[1])
     elif name == "mean":
         rolling.mean(values, times, times, 0, span_ns, low, high, out, sums[:2], sums[5:7])
     elif name == "first":
@@ -45,7 +45,7 @@ def rolled(name: str, times: Array, values: Array, span_ns: int) -> Array:
     return out
 
 
-PLAIN = {"min": np.min, "max": np.max, "mean": np.mean, "first": lambda known: known[0]}
+PLAIN: dict[str, Any] = {"min": np.min, "max": np.max, "mean": np.mean, "first": lambda known: known[0]}
 
 
 @pytest.mark.parametrize("span_ns", [S // 10, S, 20 * S])
