@@ -188,11 +188,11 @@ class Committer:
     def _plan(self, dataset: str, samples: Sequence[Sample], frozen: Sequence[str]) -> Plan:
         test_digests = {digest for name in frozen for digest in self._tables.digests(name)}
 
+        searches = [self._tables.neighbourhood(dataset, frozen=False)]
+        searches += [self._tables.neighbourhood(name, frozen=True) for name in frozen]
+
         def neighbours_of(sample: Sample) -> list[Neighbour]:
-            found = self._tables.neighbours(dataset, sample, frozen=False)
-            for name in frozen:
-                found += self._tables.neighbours(name, sample, frozen=True)
-            return found
+            return [neighbour for search in searches for neighbour in search(sample)]
 
         known = self._tables.digests(dataset)
         return plan_commit(samples, known, test_digests, neighbours_of, self._curation.bounds)

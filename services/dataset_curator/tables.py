@@ -7,7 +7,7 @@ look up whether the write happened.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,22 +120,30 @@ class DatasetTables:
         rows = table.to_table(columns=["sample_id", "content_sha256"])
         return dict(zip(rows["sample_id"].to_pylist(), rows["content_sha256"].to_pylist(), strict=True))
 
-    def neighbours(self, dataset: str, sample: Sample, frozen: bool, count: int = 3) -> list[Neighbour]:
-        """The rows most like `sample` by the same trunk's embedding; exact search until an index is made."""
+    def neighbourhood(self, dataset: str, frozen: bool, count: int = 3) -> Callable[[Sample], list[Neighbour]]:
+        """Finds the rows of the table as it is now that are most like a sample by the same trunk's embedding.
+
+        The table is opened once for all samples: in an object store each opening is several requests. The search is
+        exact until an index is made.
+        """
         table = self.open(dataset)
         if table is None or table.count_rows() == 0:
-            return []
-        found = table.to_table(
-            columns=["sample_id", "answers", "_distance"],
-            nearest={"column": "embedding", "q": sample.embedding, "k": count, "metric": "cosine"},
-            filter=f"trunk = '{sample.trunk}'",
-            prefilter=True,
-        )
-        answers = json.dumps(sample.answers, sort_keys=True)
-        return [
-            Neighbour(row["sample_id"], 1.0 - row["_distance"], row["answers"] == answers, frozen)
-            for row in found.to_pylist()
-        ]
+            return lambda sample: []
+
+        def neighbours_of(sample: Sample) -> list[Neighbour]:
+            found = table.to_table(
+                columns=["sample_id", "answers", "_distance"],
+                nearest={"column": "embedding", "q": sample.embedding, "k": count, "metric": "cosine"},
+                filter=f"trunk = '{sample.trunk}'",
+                prefilter=True,
+            )
+            answers = json.dumps(sample.answers, sort_keys=True)
+            return [
+                Neighbour(row["sample_id"], 1.0 - row["_distance"], row["answers"] == answers, frozen)
+                for row in found.to_pylist()
+            ]
+
+        return neighbours_of
 
     def rows(self, dataset: str, tag: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Rows of a version, some columns of them."""

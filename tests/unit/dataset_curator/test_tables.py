@@ -29,7 +29,7 @@ def test_before_its_first_version_a_dataset_is_empty_and_not_an_error(tables: Da
     assert tables.open("town") is None
     assert tables.has_commit("town", "c1") is None
     assert (tables.digests("town"), tables.digests_by_id("town")) == (set(), {})
-    assert tables.neighbours("town", sample(1), frozen=False) == []
+    assert tables.neighbourhood("town", frozen=False)(sample(1)) == []
     assert list(tables.rows("town", "v1", ["sample_id"])) == []
     with pytest.raises(RuntimeError, match="the table of town is gone from"):
         tables.tag("town", "v1", 1)
@@ -71,10 +71,10 @@ def test_neighbours_are_the_nearest_of_the_same_trunk_and_say_whether_they_agree
     far = replace(sample(2), embedding=_towards(5, 0.0), answers={"stop_sign": {"is_sign": 0}})
     foreign = replace(sample(3), embedding=_towards(0, 0.0), trunk="another/1")
     write(tables, "c1", near, far, foreign)
-    found = tables.neighbours("town", replace(sample(9), embedding=_towards(0, 0.0)), frozen=True)
+    found = tables.neighbourhood("town", frozen=True)(replace(sample(9), embedding=_towards(0, 0.0)))
     assert [(n.sample_id, n.same_answer, n.frozen) for n in found] == [("s1", True, True), ("s2", False, True)]
     assert found[0].similarity > 0.98 > 0.1 > found[1].similarity
-    assert len(tables.neighbours("town", near, frozen=False, count=1)) == 1
+    assert len(tables.neighbourhood("town", frozen=False, count=1)(near)) == 1
 
 
 def _towards(axis: int, aside: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
