@@ -14,8 +14,8 @@ BENCHMARKS = {
     "gateway": ("gateway_rate", "batches checked, stored and acknowledged over gRPC"),
     "detector": ("detector.bench", "triggers from topic to topic, beside peers and a consumer that only parses"),
     "archive": ("archive_rate", "telemetry written to Parquet and read back"),
-    "desk": ("desk_scale.py", "the desk's looks with 1,000 and 99,000 ended tasks"),
-    "monitor": ("monitor_record.py", "a report of a vehicle that drove around the clock for 30 days"),
+    "desk": ("desk_scale", "the desk's looks with 1,000 and 99,000 ended tasks"),
+    "monitor": ("monitor_record", "a report of a vehicle that drove around the clock for 30 days"),
 }
 
 
