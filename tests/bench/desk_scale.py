@@ -1,6 +1,6 @@
 """What the desk's work costs when it has seen many tasks: it should depend on what is open, not on what has been.
 
-    python tests/bench/desk_scale.py [--ended 99000] [--open 1000]
+    python -m tests.bench.desk_scale [--ended 99000] [--open 1000]
 
 A SQLite file with so many ended tasks (two votes each) and so many open ones, the most urgent half of which others
 hold. Prints one JSON line: milliseconds of one look of each kind (median of 20), with few ended tasks and with many,

@@ -1,6 +1,6 @@
 """What one more report costs the monitor for a vehicle that drove around the clock, old windows added up or not.
 
-    python tests/bench/monitor_record.py [--days 30]
+    python -m tests.bench.monitor_record [--days 30]
 
 The record of a vehicle is written whole at every report. Prints one JSON line: windows, bytes of the changelog
 record, and milliseconds to add a report and encode (median of 20).
