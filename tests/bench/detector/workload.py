@@ -35,7 +35,7 @@ _RATES_HZ = {
     "Map.": 2,
     "Radar.": 5,
 }
-_EVENT_SHARE = 0.02
+_EVENT_SHARE = 0.002
 """Share of batches and signals in which something happens."""
 _TRACKS = {"Perception.Tracks": 6, "Shadow.Tracks": 6, "Radar.Object": 4}
 
