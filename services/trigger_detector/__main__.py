@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 from fleet.detect.v1 import detect_pb2_grpc
 from fleetdomain.signals import load_catalogue
@@ -41,4 +42,7 @@ async def start(runtime: Runtime, settings: TriggerDetectorSettings) -> None:
 
 
 if __name__ == "__main__":
+    # The thread that evaluates needs the interpreter only for moments between two compiled loops. With the default of
+    # 5 ms it waits for the one that fetches longer than it computes.
+    sys.setswitchinterval(0.0005)
     run_service(SERVICE, TriggerDetectorSettings, start)

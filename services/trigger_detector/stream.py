@@ -37,6 +37,10 @@ _GAUGES_EVERY_S = 10.0
 log = get_logger(__name__)
 
 
+_Done = tuple[TopicPartition, Partition, Outcome, OffsetAndMetadata]
+"""What a partition's records led to, and what to commit when that is announced."""
+
+
 class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
     """One process's share of the telemetry. ``run`` until stopped; its failure is the process's."""
 
@@ -98,6 +102,7 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
 
         campaigns = await read_to_end([CAMPAIGN], self._settings, take, f"{SERVICE}-campaigns")
         fetching: asyncio.Task[dict[TopicPartition, Sequence[object]]] | None = None
+        settling: asyncio.Task[None] | None = None
         await asyncio.to_thread(warm)  # before it joins: compiling takes longer than a member may be silent
         try:
             await self._bury(unreadable)
@@ -115,17 +120,24 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
                         await self._prepare(tp)
                     except IllegalStateError:
                         log.info("partition_went_away", partition=tp.partition)
-                # the next ones are fetched and unpacked while these are evaluated in a thread
+                # The next ones are fetched, and what the ones before led to is announced, while these are evaluated.
                 fetching = asyncio.create_task(self._fetch())
                 self._observe_lag()  # what is in hand counts as lag: hanging on it must not look like having no work
-                await self._handle(polled)
+                done = await self._evaluate(polled)
+                if settling is not None:
+                    await settling
+                settling = asyncio.create_task(self._settle(done))
                 self._observe_lag()
                 if self._consumer.assignment() and not self._unprepared:
                     self.ready.set()
+            if settling is not None:
+                await settling
         finally:
             if fetching is not None:
                 fetching.cancel()
-                await asyncio.gather(fetching, return_exceptions=True)
+            if settling is not None:
+                settling.cancel()
+            await asyncio.gather(*(t for t in (fetching, settling) if t is not None), return_exceptions=True)
             await campaigns.stop()
             await self._consumer.stop()
 
@@ -214,34 +226,37 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
             return -1, None
         return found.offset, int(found.metadata) if found.metadata.isdigit() else None
 
-    async def _handle(self, polled: Mapping[TopicPartition, Sequence[object]]) -> None:
-        done: list[tuple[TopicPartition, Partition, Outcome]] = []
+    async def _evaluate(self, polled: Mapping[TopicPartition, Sequence[object]]) -> list[_Done]:
+        """What the records of each partition lead to, found in a thread."""
+        work: list[tuple[TopicPartition, Partition, Sequence[Record]]] = []
         for tp, messages in polled.items():
             partition = self.partitions.get(tp)
             if partition is None or tp in self._unprepared or not messages:
                 continue  # fetched before the seek
             records = _records(messages)
             self._observe_age(records[-1])
-            outcome = await asyncio.to_thread(advance, partition, records, self.plan, self._catalogue)
-            done.append((tp, partition, outcome))
+            work.append((tp, partition, records))
+        plan, catalogue = self.plan, self._catalogue
+
+        def evaluate() -> list[_Done]:
+            return [(tp, p, advance(p, records, plan, catalogue), _end_of(p)) for tp, p, records in work]
+
+        return await asyncio.to_thread(evaluate) if work else []
+
+    async def _settle(self, done: Sequence[_Done]) -> None:
+        """Announces firings, then commits: in this order, so that none is lost."""
         if not done:
             return
-        found = [f for _, _, outcome in done for f in outcome.firings]
+        found = [f for _, _, outcome, _ in done for f in outcome.firings]
         if found:
             await self._outlet.publish(event_of_firing(firing, trace, self._clock) for firing, trace in found)
         for firing, _ in found:
             trigger = firing.trigger
             metrics.FIRINGS.labels(firing.campaign, trigger.name, str(trigger.version)).inc()
         self.firings += len(found)
-        for _, _, outcome in done:
+        for _, _, outcome, _ in done:
             await self._bury(outcome.unreadable)
-        await self._commit(
-            {
-                tp: OffsetAndMetadata(partition.next_offset, str(partition.newest_append_ms))
-                for tp, partition, outcome in done
-                if outcome.live
-            }
-        )
+        await self._commit({tp: end for tp, _, outcome, end in done if outcome.live and tp in self.partitions})
         self._last_progress_ns = self._clock.monotonic_ns()
 
     async def _bury(self, unreadable: Iterable[tuple[Record, UnreadableMessageError]]) -> None:
@@ -293,6 +308,11 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
     def state_bytes(self) -> int:
         """Bytes of that state's arrays."""
         return sum(p.state.nbytes() for p in self.partitions.values())
+
+
+def _end_of(partition: Partition) -> OffsetAndMetadata:
+    """What is committed once all of a partition up to here is settled."""
+    return OffsetAndMetadata(partition.next_offset, str(partition.newest_append_ms))
 
 
 def _records(messages: Sequence[object]) -> list[Record]:
