@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -37,6 +42,7 @@ from fleetloop.embedded import EmbeddedRun, embedded_run
 
 PLAN = DemoPlan(vehicles=6, agent_processes=1, plain_samples=900, test_samples=240, labellers=2, wrong_answers=0.0)
 ENOUGH_SAMPLES = 15
+EXAMPLES = Path(__file__).parents[2] / "examples"
 T = TypeVar("T")
 
 
@@ -59,6 +65,8 @@ class Loop:
     spans: list[dict[str, Any]]
     models: list[rollout_pb2.ModelChanged]
     attested: int
+    folder: Path
+    """Of the run, which is still up."""
 
 
 def until(what: str, ask: Callable[[], T | None], within_s: float) -> T:
@@ -128,7 +136,7 @@ def _turn_once(run: EmbeddedRun, folder: Path, config: Path) -> Loop:
         watch.close()
     traces = "".join(path.read_text() for path in (folder / "traces").glob("*.jsonl"))
     spans = [json.loads(line) for line in traces.splitlines()]
-    return Loop(versions[run_changed.dataset_version], messages, spans, models, rollouts[0].attested)
+    return Loop(versions[run_changed.dataset_version], messages, spans, models, rollouts[0].attested, folder)
 
 
 def _labellers(run: EmbeddedRun, folder: Path, fleet: TownFleet) -> Helper:
@@ -209,3 +217,40 @@ def test_nothing_was_buried_and_every_event_has_an_id(loop: Loop) -> None:
         assert all(message.event_id for message in messages), topic
     campaign = campaign_pb2.Campaign.FromString(loop.messages[names.CAMPAIGN][0].value)
     assert campaign.state == campaign_pb2.CAMPAIGN_STATE_RUNNING
+
+
+def _example(name: str, loop: Loop, tmp_path: Path, ends: str) -> str:
+    """What an example prints beside the run, up to the line that has ``ends`` in it, or within 8 s."""
+    home = tmp_path / ".fleetloop"
+    if not home.exists():
+        home.symlink_to(loop.folder)
+    command = [sys.executable, "-u", str(EXAMPLES / f"{name}.py")]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    printed = []
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        silence = threading.Timer(60 if ends else 8, running.send_signal, (signal.SIGINT,))
+        silence.start()
+        for line in running.stdout:
+            printed.append(line)
+            if ends and ends in line:
+                time.sleep(0.5)  # what it does after the line
+                running.send_signal(signal.SIGINT)
+                break
+        silence.cancel()
+    return "".join(printed)
+
+
+@pytest.mark.timeout(900)
+def test_the_example_producer_hears_what_became_of_its_batches(loop: Loop, tmp_path: Path) -> None:
+    printed = _example("producer", loop, tmp_path, "batch 9").splitlines()
+    assert printed == [f"batch {n}: stored; dropped as unknown: Vehicle.Wish" for n in range(10)]
+
+
+@pytest.mark.timeout(900)
+def test_the_example_subscriber_hears_of_the_model_once(loop: Loop, tmp_path: Path) -> None:
+    (model,) = loop.models
+    first = _example("subscriber", loop, tmp_path, "is released")
+    assert f"{model.model_version} is released" in first
+    assert (tmp_path / "models.seen").exists()
+    assert _example("subscriber", loop, tmp_path, "") == ""
