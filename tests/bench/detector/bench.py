@@ -328,7 +328,8 @@ async def main(batch_count: int, with_peers: bool) -> None:
             further = rounds
             for name, rate in (("carried_load", carried), ("half_load", carried / 2)):
                 repeats = int(rate * 15) // len(first) + 1
-                more = [m for n in range(further, further + repeats) for m in renumbered(first, n)][: int(rate * 15)]
+                numbers = range(further, further + repeats)
+                more = [m for n in numbers for m in renumbered(first, n)][: int(rate * 15)]
                 further += repeats
                 timed = await latency(fleet, 221, rate, more, bootstrap)
                 delays = timed.delays_ms
