@@ -322,8 +322,8 @@ async def main(batch_count: int, with_peers: bool) -> None:
                 print(f"  {count} triggers, {processes} process(es): {shown} frames/s", flush=True)
             figures = {"fps_bare_consumer": median(floors)} | figures
             print("  bare consumer: " + ", ".join(f"{rate:,.0f}" for rate in floors) + " frames/s", flush=True)
-            # The sender and the broker share the machine: half of the detector's own rate is about what they all carry
-            # together, if the delay stays bounded. Half of that is half load.
+            # The sender and the broker share the machine: half of the detector's own rate is about what they all
+            # carry together, if the delay stays bounded. Half of that is half load.
             carried = figures["fps_221"] / FRAMES / 2
             further = rounds
             for name, rate in (("carried_load", carried), ("half_load", carried / 2)):
