@@ -67,29 +67,33 @@ def compile_program(conditions: Sequence[Condition], catalogue: SignalCatalogue,
     reach: dict[tuple[str, str], int] = {}
     fields: dict[str, set[str]] = {}
     together: list[frozenset[str]] = []
-    visited: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int, int]] = set()
 
-    def visit(node: Node, back_ns: int) -> None:
-        if (id(node), back_ns) in visited:
+    def visit(node: Node, back_ns: int, list_ns: int = 0) -> None:
+        """``back_ns`` before an instant the node is looked at; within a track's condition that is before the instant
+        of a list, which may itself be up to ``list_ns`` old.
+        """
+        if (id(node), back_ns, list_ns) in visited:
             return
-        visited.add((id(node), back_ns))
+        visited.add((id(node), back_ns, list_ns))
         if node.op == "signal":
             # the last point before the reach is kept anyway; passing over NaN may need any of its span
-            own_ns = back_ns + (node.span_ns if node.skip_nan else 0)
+            own_ns = back_ns + list_ns + (node.span_ns if node.skip_nan else 0)
             reach["signal", node.path] = max(reach.get(("signal", node.path), 0), own_ns)
         elif node.op == "field":
             fields.setdefault(node.path, set()).add(node.name)
             # a track may be missing from the lists since: looking back needs as long as its value stays known
-            own_ns = back_ns + (node.span_ns if back_ns else 0)
+            own_ns = back_ns + (list_ns + node.span_ns if back_ns else 0)
             reach["group", node.path] = max(reach.get(("group", node.path), 0), own_ns)
         elif node.op in ("any_track", "count_tracks"):
             fields.setdefault(node.path, set())
             reach["group", node.path] = max(reach.get(("group", node.path), 0), back_ns)
+            list_ns = node.span_ns
         elif node.span_ns:
             together.append(node.args[0].sources)
             back_ns += node.span_ns
         for argument in node.args:
-            visit(argument, back_ns)
+            visit(argument, back_ns, list_ns)
 
     for trigger in triggers:
         for node in (trigger.condition, *(n for _, n in trigger.named), *(n for _, n in trigger.evidence)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from tests.unit.triggerlang.reference import ReferenceDetector
 from tests.unit.triggerlang.telemetry import CATALOGUE, EXPRESSIONS, random_log
@@ -86,6 +86,8 @@ def test_a_replay_of_the_horizon_restores_everything(
 
 @EXAMPLES
 @given(st.lists(EXPRESSIONS, min_size=2, max_size=5), st.integers(0, 2**32))
+# a signal that is looked at where the newest list was, some batches ago
+@example(["F", "any_track(T, Score > 0.37 or exists(-(abs(Score) / B))) or A > B"], 520070682)
 def test_triggers_do_not_disturb_one_another(expressions: list[str], seed: int) -> None:
     log = log_of(seed)
     together = {f.firing_id for f in run(log, plan_of(*expressions), set())}
