@@ -1,6 +1,6 @@
 """The detector end to end, from topic to topic, beside its peers and a consumer that only fetches and parses.
 
-    python -m tests.bench.detector.bench [--batches 20000] [--without-peers]
+    python -m tests.bench.detector.bench [--batches 20000] [--events 0.002] [--without-peers]
 
 All read the same telemetry from the same broker, one after the other. The detector is the real service in its own
 process. Rates are frames a second, a frame being one vehicle's signals at one instant, taken between a tenth and nine
@@ -30,7 +30,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
-from tests.bench.detector import memory
+from tests.bench.detector import memory, workload
 from tests.bench.detector.peers.frames import source_of
 from tests.bench.detector.workload import BATCH_S, CATALOGUE, FRAMES, S, batches, renumbered, rows_of, triggers
 from tests.integration.telemetry_processes import ROOT, Fleet, Service, fleet_of
@@ -382,6 +382,8 @@ def report(figures: dict[str, Any]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=20_000)
+    parser.add_argument("--events", type=float, default=workload.EVENT_SHARE, help="share of batches and signals")
     parser.add_argument("--without-peers", action="store_true")
     given = parser.parse_args()
+    workload.EVENT_SHARE = given.events
     asyncio.run(main(given.batches, not given.without_peers))

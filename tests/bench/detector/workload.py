@@ -35,7 +35,7 @@ _RATES_HZ = {
     "Map.": 2,
     "Radar.": 5,
 }
-_EVENT_SHARE = 0.002
+EVENT_SHARE = 0.002
 """Share of batches and signals in which something happens."""
 _TRACKS = {"Perception.Tracks": 6, "Shadow.Tracks": 6, "Radar.Object": 4}
 
@@ -131,7 +131,7 @@ class _Walk:
         rng = self._rng
         if signal.kind == "bool":
             values = np.full(n, signal.path == "Autopilot.Engaged")
-            if rng.random() < _EVENT_SHARE:
+            if rng.random() < EVENT_SHARE:
                 values[int(rng.integers(n)) :] ^= True
             return values
         if signal.kind == "enum":
@@ -141,7 +141,7 @@ class _Walk:
         level = self._level.get(signal.path, 0.0)
         steps = np.clip(level + np.cumsum(rng.normal(0, 0.02, n)), -0.2, 0.2)
         self._level[signal.path] = float(steps[-1])
-        if rng.random() < _EVENT_SHARE:
+        if rng.random() < EVENT_SHARE:
             steps[int(rng.integers(n)) :] += rng.choice([-0.75, 0.75])
         values = middle + width * steps
         return values.astype(signal.kind)
@@ -159,7 +159,7 @@ class _Walk:
                 values = rng.integers(0, len(signal.values), total).astype(np.uint16)
             else:
                 least, top = max(signal.minimum, -100.0), min(signal.maximum, 300.0)
-                begin = least if rng.random() < _EVENT_SHARE else least + 0.6 * (top - least)
+                begin = least if rng.random() < EVENT_SHARE else least + 0.6 * (top - least)
                 values = rng.uniform(begin, top, total).astype(signal.kind)
             columns[signal.path] = Column(values, grid, splits, signal.values)
         return columns
