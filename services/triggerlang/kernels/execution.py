@@ -7,7 +7,7 @@ import numpy as np
 from triggerlang.kernels import kernel
 from triggerlang.kernels.lookups import bounds, hold, own_place, track_bounds
 from triggerlang.kernels.pointwise import comparison, condition, number
-from triggerlang.kernels.rolling import first, greater, known_before, lesser, mean, slope, tallied
+from triggerlang.kernels.rolling import extreme, first, known_before, mean, slope, tallied
 from triggerlang.kernels.tables import (
     G_BEGINS,
     G_ENTRIES,
@@ -59,10 +59,9 @@ def want(code, pc, needed, float_made, code_made, code_bounds, codes, page):
 def roll_numbers(op, values, times, ends, shift, span, low, high, out, S, P, p):
     """One of the windows over numbers. S and P from p on are scratch."""
     n = len(values)
-    if op == 70:
-        lesser(values, times, ends, shift, span, low, high, out, S[0, :n], S[1, :n])
-    elif op == 71:
-        greater(values, times, ends, shift, span, low, high, out, S[0, :n], S[1, :n])
+    if op == 70 or op == 71:
+        sign = 1.0 if op == 70 else -1.0
+        extreme(sign, values, times, ends, shift, span, low, high, out, S[0, :n], S[1, :n])
     elif op == 72:
         mean(values, times, ends, shift, span, low, high, out, S[0:2, :n], S[5:7, :n])
     elif op == 73:

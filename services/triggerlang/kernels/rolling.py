@@ -43,8 +43,9 @@ def positions(times, first, last, wanted, begin, end, shift, out):
 
 
 @kernel
-def lesser(values, times, ends, shift, span, low, high, out, prefix, suffix):
-    """Minimum of the known values of each window that ends at ends - shift; NaN where there is none.
+def extreme(sign, values, times, ends, shift, span, low, high, out, prefix, suffix):
+    """Minimum (sign 1.0) or maximum (sign -1.0) of the known values of each window that ends at ends - shift; NaN
+    where there is none. A maximum is the mirrored values' minimum, mirrored.
 
     ``prefix`` and ``suffix`` are scratch of len(values): the minimum within a cell up to and from each position.
     """
@@ -55,7 +56,7 @@ def lesser(values, times, ends, shift, span, low, high, out, prefix, suffix):
         if times[i] >= edge:
             edge = cell_of(times[i], span) + span
             least = np.inf
-        v = values[i]
+        v = sign * values[i]
         least = v if v < least else least
         prefix[i] = least
     least = np.inf
@@ -64,7 +65,7 @@ def lesser(values, times, ends, shift, span, low, high, out, prefix, suffix):
         if times[i] < begin:
             begin = cell_of(times[i], span)
             least = np.inf
-        v = values[i]
+        v = sign * values[i]
         least = v if v < least else least
         suffix[i] = least
     border = until = np.int64(-(2**62))
@@ -80,45 +81,7 @@ def lesser(values, times, ends, shift, span, low, high, out, prefix, suffix):
         least = suffix[a] if times[a] < border else np.inf
         if times[b - 1] >= border and prefix[b - 1] < least:
             least = prefix[b - 1]
-        out[k] = least if least < np.inf else np.nan
-
-
-@kernel
-def greater(values, times, ends, shift, span, low, high, out, prefix, suffix):
-    """Maximum of the known values of each window; otherwise as ``lesser``."""
-    n = len(values)
-    most = -np.inf
-    edge = np.int64(-(2**62))
-    for i in range(n):
-        if times[i] >= edge:
-            edge = cell_of(times[i], span) + span
-            most = -np.inf
-        v = values[i]
-        most = v if v > most else most
-        prefix[i] = most
-    most = -np.inf
-    begin = np.int64(2**62)
-    for i in range(n - 1, -1, -1):
-        if times[i] < begin:
-            begin = cell_of(times[i], span)
-            most = -np.inf
-        v = values[i]
-        most = v if v > most else most
-        suffix[i] = most
-    border = until = np.int64(-(2**62))
-    for k in range(len(low)):
-        a, b = low[k], high[k]
-        if a >= b:
-            out[k] = np.nan
-            continue
-        end = ends[k] - shift
-        if end >= until or end < border:
-            border = cell_of(end, span)
-            until = border + span
-        most = suffix[a] if times[a] < border else -np.inf
-        if times[b - 1] >= border and prefix[b - 1] > most:
-            most = prefix[b - 1]
-        out[k] = most if most > -np.inf else np.nan
+        out[k] = sign * least if least < np.inf else np.nan
 
 
 @kernel

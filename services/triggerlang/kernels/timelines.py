@@ -211,33 +211,48 @@ def remember(made, parts, count, result):
 
 
 @kernel
+def with_part(parts, count, part):
+    """Adds a list to those of a union, once; returns how many there are."""
+    for i in range(count):
+        if parts[i] == part:
+            return count
+    parts[count] = part
+    return count + 1
+
+
+@kernel
+def union_of(parts, count, table, at_place, len_place, made, T, top):
+    """Which list holds all of several, made before or one of them, and 0; or -1 and the length of a new one at the
+    top of T. ``table[parts[i]]`` says where list i is.
+    """
+    if count == 1:
+        return parts[0], np.int64(0)
+    put_in_order(parts, count)
+    before = made_before(made, parts, count)
+    if before >= 0:
+        return before, np.int64(0)
+    n = merged(T, parts, count, table, at_place, len_place, top)
+    result = np.int64(-1)
+    for i in range(count):
+        if table[parts[i], len_place] == n:
+            result = parts[i]
+    if result >= 0:
+        remember(made, parts, count, result)
+    return result, n
+
+
+@kernel
 def new_of_union(sources, source_tl, tl, cad, top, T, unions_new, parts):
     """The cadence that holds the new instants of several sources; -1 where there are none."""
     count = 0
     for s in sources:
-        if source_tl[s] < 0:
-            continue
-        c = tl[source_tl[s], TL_CADENCE]
-        known = cad[c, CAD_LEN] == 0
-        for i in range(count):
-            if parts[i] == c:
-                known = True
-        if not known:
-            parts[count] = c
-            count += 1
+        if source_tl[s] >= 0:
+            c = tl[source_tl[s], TL_CADENCE]
+            if cad[c, CAD_LEN] > 0:
+                count = with_part(parts, count, c)
     if count == 0:
         return -1
-    if count == 1:
-        return parts[0]
-    put_in_order(parts, count)
-    before = made_before(unions_new, parts, count)
-    if before >= 0:
-        return before
-    n = merged(T, parts, count, cad, CAD_AT, CAD_LEN, top)
-    result = -1
-    for i in range(count):
-        if cad[parts[i], CAD_LEN] == n:
-            result = parts[i]
+    result, n = union_of(parts, count, cad, CAD_AT, CAD_LEN, unions_new, T, top)
     if result < 0:
         result = top[CADENCES]
         top[CADENCES] += 1
@@ -245,7 +260,7 @@ def new_of_union(sources, source_tl, tl, cad, top, T, unions_new, parts):
         cad[result, CAD_COLUMN] = -1
         top[NEXT_ID] += 1
         top[TOP_T] += n
-    remember(unions_new, parts, count, result)
+        remember(unions_new, parts, count, result)
     return result
 
 
@@ -254,29 +269,11 @@ def full_of_union(sources, source_tl, tl, cad, top, T, unions_full, parts, first
     """The timeline that holds all instants of several sources; -1 where there are none."""
     count = 0
     for s in sources:
-        j = source_tl[s]
-        if j < 0:
-            continue
-        known = False
-        for i in range(count):
-            if parts[i] == j:
-                known = True
-        if not known:
-            parts[count] = j
-            count += 1
+        if source_tl[s] >= 0:
+            count = with_part(parts, count, source_tl[s])
     if count == 0:
         return -1
-    if count == 1:
-        return parts[0]
-    put_in_order(parts, count)
-    before = made_before(unions_full, parts, count)
-    if before >= 0:
-        return before
-    n = merged(T, parts, count, tl, TL_AT, TL_LEN, top)
-    result = -1
-    for i in range(count):
-        if tl[parts[i], TL_LEN] == n:
-            result = parts[i]
+    result, n = union_of(parts, count, tl, TL_AT, TL_LEN, unions_full, T, top)
     if result < 0:
         result = top[TIMELINES]
         top[TIMELINES] += 1
@@ -286,5 +283,5 @@ def full_of_union(sources, source_tl, tl, cad, top, T, unions_full, parts, first
         tl[result, TL_COLUMN], tl[result, TL_TAIL], tl[result, TL_ROWS], tl[result, TL_CADENCE] = -1, -2, -2, -1
         tl[result, TL_GAP] = -1
         top[TOP_T] += n
-    remember(unions_full, parts, count, result)
+        remember(unions_full, parts, count, result)
     return result

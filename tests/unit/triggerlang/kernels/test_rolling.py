@@ -34,8 +34,8 @@ def rolled(name: str, times: Array, values: Array, span_ns: int) -> Array:
     sums = np.empty((10, n))
     first, second = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
     if name in ("min", "max"):
-        extreme: Any = rolling.lesser if name == "min" else rolling.greater
-        extreme(values, times, times, 0, span_ns, low, high, out, sums[0], sums[1])
+        sign = 1.0 if name == "min" else -1.0
+        rolling.extreme(sign, values, times, times, 0, span_ns, low, high, out, sums[0], sums[1])
     elif name == "mean":
         rolling.mean(values, times, times, 0, span_ns, low, high, out, sums[:2], sums[5:7])
     elif name == "first":
