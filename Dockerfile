@@ -20,8 +20,9 @@ COPY pyproject.toml README.md LICENSE ./
 COPY scripts/build_stubs.py scripts/
 COPY protos/ protos/
 COPY config/ config/
+COPY libraries/ libraries/
 COPY services/ services/
-RUN PATH=/build/venv/bin:$PATH pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir /wheel .
+RUN PATH=/build/venv/bin:$PATH pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir /wheel . ./services
 
 # What the code needs lies below it in layers of its own, so that a change of the code moves few megabytes.
 FROM ${BASE} AS runtime

@@ -15,12 +15,12 @@ help: ## list the targets
 
 setup: $(VENV)/.complete stubs $(VENV)/.kernels ## make the virtual environment and everything in it
 
-$(VENV)/.python: requirements/embedded.txt
+$(VENV)/.python: requirements/embedded.txt pyproject.toml services/pyproject.toml
 	@scripts/prerequisites $(PYTHON)
 	@$(PYTHON) -m venv --clear $(VENV)
 	@echo "installing the services' requirements"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/embedded.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable services
 	@touch $@
 
 $(VENV)/.complete: $(VENV)/.python requirements/torch.txt
@@ -32,9 +32,9 @@ $(VENV)/.complete: $(VENV)/.python requirements/torch.txt
 stubs: $(VENV)/.python
 	@$(BIN)/python scripts/build_stubs.py
 
-$(VENV)/.kernels: $(VENV)/.python $(wildcard services/triggerlang/kernels/*.py) | stubs
+$(VENV)/.kernels: $(VENV)/.python $(wildcard libraries/fleetloop/triggerlang/kernels/*.py) | stubs
 	@echo "compiling the detector's loops: about a minute, once"
-	@$(BIN)/python -m triggerlang.kernels.warm
+	@$(BIN)/python -m fleetloop.triggerlang.kernels.warm
 	@touch $@
 
 demo: setup ## bring everything up, drive a fleet, and turn the loop twice (ARGS=--label-myself to label)
@@ -49,7 +49,7 @@ test-fast: setup ## run the tests that need no broker
 lint: setup ## ruff, mypy in strict mode, the architecture's rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy services scripts tests
+	@$(BIN)/mypy libraries services scripts tests
 	@$(BIN)/lint-imports
 
 protos-lint: ## hold the protos to buf's rules, and to what was there before (needs npm)

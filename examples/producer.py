@@ -13,9 +13,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from fleetdomain.frames import Column, FrameBatch
-from fleetloop import RunningFleet, connect_producer
-from fleetloop.enrolment import Enrolment
+from fleetloop import Enrolment, RunningFleet, connect_producer
+from fleetloop.domain.frames import Column, FrameBatch
 
 VEHICLE = "example-1"
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fleet.rollout.v1 import rollout_pb2
 from fleetloop import RunningFleet, watch_models
+from fleetloop.protos.rollout.v1 import rollout_pb2
 
 TOKEN = Path("models.seen")
 

@@ -1,30 +1,47 @@
 """Generate the gRPC and protobuf stubs from protos/, as a command and as a hatch build hook.
 
-Stubs are built, never committed. They are written beside the protos, so that `protos/` is a source root and
-`from fleet.telemetry.v1 import telemetry_pb2` works. Nothing is done when they are newer than every proto.
+Stubs are built, never committed. `protos/fleet/telemetry/v1/telemetry.proto` becomes
+`fleetloop.protos.telemetry.v1.telemetry_pb2`: protoc takes Python's package from the path, which would be a top-level
+package `fleet` in everybody's environment, so its import lines are rewritten. Names on the wire keep their `fleet.`
+package. Nothing is done when every stub is newer than every proto.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
+STUBS = ROOT / "libraries" / "fleetloop" / "protos"
 STUB_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
+_IMPORT = re.compile(r"\bfrom fleet\.([a-z]+)\.v1 import\b")
+_MODULE = re.compile(r"\bfleet\.([a-z]+)\.v1\.([a-z]+_pb2)\b")
 
 
 def stubs_of(proto: Path) -> list[Path]:
-    """The files that protoc writes for one proto."""
-    return [proto.with_name(proto.stem + suffix) for suffix in STUB_SUFFIXES]
+    """The files that one proto becomes."""
+    folder = STUBS / proto.parent.relative_to(PROTOS / "fleet")
+    return [folder / (proto.stem + suffix) for suffix in STUB_SUFFIXES]
 
 
 def is_current(sources: list[Path]) -> bool:
     """True when every stub exists and is no older than the newest proto."""
-    newest = max(path.stat().st_mtime for path in sources)
+    newest = max(path.stat().st_mtime for path in [*sources, Path(__file__)])
     stubs = [stub for source in sources for stub in stubs_of(source)]
     return all(stub.exists() and stub.stat().st_mtime >= newest for stub in stubs)
+
+
+def relocated(stub: str) -> str:
+    """A stub's text with its imports of other stubs below `fleetloop.protos`.
+
+    Modules end with `_pb2` and the names of services and messages on the wire do not, which tells them apart.
+    """
+    return _MODULE.sub(r"fleetloop.protos.\1.v1.\2", _IMPORT.sub(r"from fleetloop.protos.\1.v1 import", stub))
 
 
 def build(force: bool = False) -> int:
@@ -37,24 +54,31 @@ def build(force: bool = False) -> int:
     sources = sorted(PROTOS.glob("fleet/**/*.proto"))
     if not force and is_current(sources):
         return 0
-    for stale in PROTOS.glob("fleet/**/*_pb2*"):
-        stale.unlink()
     include = Path(protoc.__file__).parent / "_proto"
     scripts = Path(sys.executable).parent
-    arguments = [
-        "protoc",
-        f"-I{PROTOS}",
-        f"-I{include}",
-        f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
-        f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
-        f"--python_out={PROTOS}",
-        f"--grpc_python_out={PROTOS}",
-        f"--mypy_out=quiet:{PROTOS}",
-        f"--mypy_grpc_out=quiet:{PROTOS}",
-        *(str(source) for source in sources),
-    ]
-    if protoc.main(arguments) != 0:
-        raise SystemExit("protoc refused a proto; its message is above")
+    with tempfile.TemporaryDirectory() as out:
+        arguments = [
+            "protoc",
+            f"-I{PROTOS}",
+            f"-I{include}",
+            f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
+            f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
+            f"--python_out={out}",
+            f"--grpc_python_out={out}",
+            f"--mypy_out=quiet:{out}",
+            f"--mypy_grpc_out=quiet:{out}",
+            *(str(source) for source in sources),
+        ]
+        if protoc.main(arguments) != 0:
+            raise SystemExit("protoc refused a proto; its message is above")
+        shutil.rmtree(STUBS, ignore_errors=True)
+        made = Path(out) / "fleet"
+        for stub in sorted(made.rglob("*_pb2*")):
+            target = STUBS / stub.relative_to(made)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(relocated(stub.read_text()))
+        for folder in (STUBS, *(each for each in STUBS.rglob("*") if each.is_dir())):
+            (folder / "__init__.py").touch()
     return len(sources)
 
 

@@ -21,10 +21,10 @@ from typing import Any
 
 import yaml
 
-from fleetkit.pki import CertificateAuthority, IdentityKind, PkiError
-from fleetloop.ceremony import hold_ceremony
+from fleetloop.embedded.ceremony import hold_ceremony
+from fleetloop.embedded.service_table import SERVICES
+from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind, PkiError
 from fleetloop.layout import RunLayout
-from fleetloop.services import SERVICES
 
 _SPEAK_TO_VEHICLES = ("telemetry-gateway", "rollout-controller")
 _EMPTY_REGISTER = '{"format": 1, "admitted": []}\n'

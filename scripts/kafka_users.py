@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from fleetkit.topics import DLQ_SUFFIX, Topic, load_topics
-from fleetloop.services import SERVICES
+from fleetloop.embedded.service_table import SERVICES
+from fleetloop.kit.messaging.topics import DLQ_SUFFIX, Topic, load_topics
 from fleetloop.shipped import topic_catalogue
 
 TOPICS_JOB = "topics"

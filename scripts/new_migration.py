@@ -13,7 +13,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 
-from fleetkit.database import MIGRATION_ENVIRONMENT, Database
+from fleetloop.kit.storage.database import MIGRATION_ENVIRONMENT, Database
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -13,14 +13,14 @@ from campaign_keeper.rpc import ALLOWED, SERVICE_NAME, CampaignService
 from campaign_keeper.settings import CampaignKeeperSettings
 from campaign_keeper.store import Base
 from campaign_keeper.stream import effects
-from fleet.campaign.v1 import campaign_pb2_grpc
-from fleetdomain.signals import load_catalogue
-from fleetdomain.tasks import load_task_schema
-from fleetkit.clock import SystemClock
-from fleetkit.identity import AllowList
-from fleetkit.keeping import open_keeping, spawn_keeping
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.rpc import RpcServer, open_service_channel
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.rpc import RpcServer, open_service_channel
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.protos.campaign.v1 import campaign_pb2_grpc
 
 SERVICE = "campaign-keeper"
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from campaign_keeper.model import State
-from fleet.campaign.v1 import campaign_pb2
-from fleetdomain.messages import event_of
-from fleetdomain.topics import CAMPAIGN
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.topics import CAMPAIGN
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.protos.campaign.v1 import campaign_pb2
 
 STATES = {
     State.DRAFT: campaign_pb2.CAMPAIGN_STATE_DRAFT,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import grpc
 
-from fleet.route.v1 import route_pb2, route_pb2_grpc
-from fleetkit.logs import get_logger
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.protos.route.v1 import route_pb2, route_pb2_grpc
 
 log = get_logger(__name__)
 _TIMEOUT_S = 2.0

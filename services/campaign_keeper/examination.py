@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from campaign_keeper.ports import Examine
-from fleet.campaign.v1 import campaign_pb2
-from fleetdomain.signals import SignalCatalogue
-from fleetdomain.tasks import TaskSchema
-from triggerlang.definition import from_definition
-from triggerlang.errors import TriggerFileError
-from triggerlang.trigger import check_trigger
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.domain.tasks import TaskSchema
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.triggerlang.definition import from_definition
+from fleetloop.triggerlang.errors import TriggerFileError
+from fleetloop.triggerlang.trigger import check_trigger
 
 
 def examiner(catalogue: SignalCatalogue, schema: TaskSchema, memory_s: float) -> Examine:

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from campaign_keeper.metrics import EARNINGS
 from campaign_keeper.model import Count
 from campaign_keeper.store import CommitRow, EarlyRow, EarningRow, FiringRow, add_to
-from fleet.campaign.v1 import campaign_pb2
-from fleet.common.v1 import provenance_pb2
-from fleetkit.clock import seconds_to_ns
-from fleetkit.database import Transaction
-from fleetkit.pruning import forget_rows
+from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.kit.storage.pruning import forget_rows
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.protos.common.v1 import provenance_pb2
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from fleet.campaign.v1 import campaign_pb2
+from fleetloop.protos.campaign.v1 import campaign_pb2
 
 Examine = Callable[[campaign_pb2.Campaign], Iterable[campaign_pb2.TriggerProblem]]
 """Says everything that is wrong with a campaign's triggers, each with its field and the remedy."""

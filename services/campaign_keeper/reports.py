@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from campaign_keeper.store import ReportRow
-from fleet.campaign.v1 import campaign_pb2
-from fleetkit.database import Transaction
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.protos.campaign.v1 import campaign_pb2
 
 SILENT_S = 60.0
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from campaign_keeper import reports, transactions
 from campaign_keeper.ledger import ledger
 from campaign_keeper.ports import Drops, Examine
-from fleet.campaign.v1 import campaign_pb2, campaign_pb2_grpc
-from fleetkit.clock import Clock
-from fleetkit.database import Database, Transaction
-from fleetkit.idempotency import answer_once
-from fleetkit.rpc import caller, invalid
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.rpc import caller, invalid
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.idempotency import answer_once
+from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 
 SERVICE_NAME = "fleet.campaign.v1.CampaignService"
 _CHANGING = ("ApplyCampaign", "SetCampaignState", "ResumeTrigger")

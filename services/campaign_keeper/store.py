@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from campaign_keeper.model import Count
-from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
+from fleetloop.kit.storage.database import InboxMixin, OutboxMixin, RequestMixin
 
 
 class Base(DeclarativeBase):

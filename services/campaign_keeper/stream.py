@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 from campaign_keeper import ledger, transactions
 from campaign_keeper.model import Count
-from fleet.clip.v1 import clip_pb2
-from fleet.dataset.v1 import dataset_pb2
-from fleet.label.v1 import label_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.messages import parse
-from fleetdomain.topics import CLIP, DATASET, LABEL, LABEL_TASK, TRIGGER
-from fleetkit.clock import Clock
-from fleetkit.database import Transaction
-from fleetkit.inbox import Effect
-from fleetkit.kafka import Record
+from fleetloop.domain.messages import parse
+from fleetloop.domain.topics import CLIP, DATASET, LABEL, LABEL_TASK, TRIGGER
+from fleetloop.kit.messaging.producer import Record
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.kit.storage.inbox import Effect
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.label.v1 import label_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
 
 
 def effects(clock: Clock) -> Mapping[str, Effect]:

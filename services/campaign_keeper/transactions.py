@@ -12,9 +12,9 @@ from campaign_keeper.core import MOVES, Change, compare, may_move, quota_is_met,
 from campaign_keeper.model import Count, State
 from campaign_keeper.ports import Examine
 from campaign_keeper.store import CampaignRow, EarningRow, ResumptionRow, RevisionRow
-from fleet.campaign.v1 import campaign_pb2
-from fleetkit.database import Transaction
-from fleetkit.rpc import RpcError
+from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.protos.campaign.v1 import campaign_pb2
 
 REVISIONS_KEPT = 200
 """Of each campaign, for its history."""

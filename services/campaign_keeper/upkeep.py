@@ -9,8 +9,8 @@ from campaign_keeper import transactions
 from campaign_keeper.codec import STATES, state_of
 from campaign_keeper.metrics import CAMPAIGN_TRIGGERS, DROPPED
 from campaign_keeper.ports import Drops
-from fleet.campaign.v1 import campaign_pb2
-from fleetkit.database import Database
+from fleetloop.kit.storage.database import Database
+from fleetloop.protos.campaign.v1 import campaign_pb2
 
 _METRICS_EVERY_S = 15.0
 

@@ -12,15 +12,15 @@ from dataset_curator.store import Base
 from dataset_curator.stream import effects
 from dataset_curator.tables import DatasetTables
 from dataset_curator.transactions import SERVICE
-from fleet.dataset.v1 import dataset_pb2_grpc
-from fleetdomain.tasks import load_task_schema
-from fleetdomain.trunk import load_trunk
-from fleetkit.clock import SystemClock
-from fleetkit.identity import AllowList
-from fleetkit.keeping import open_keeping, spawn_keeping
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.objects import Objects
-from fleetkit.rpc import RpcServer
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.trunk import load_trunk
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.protos.dataset.v1 import dataset_pb2_grpc
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

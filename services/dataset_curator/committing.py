@@ -26,17 +26,17 @@ from dataset_curator.ports import Trunk
 from dataset_curator.preparing import sample_of
 from dataset_curator.settings import Curation
 from dataset_curator.tables import DatasetTables
-from fleet.dataset.v1 import dataset_pb2
-from fleet.label.v1 import label_pb2
-from fleetdomain.clips import ClipError
-from fleetdomain.tasks import TaskSchema, TaskSchemaError
-from fleetkit.clock import Clock
-from fleetkit.database import Database
-from fleetkit.ids import causal_id
-from fleetkit.logs import get_logger
-from fleetkit.metrics import STAGE_SECONDS
-from fleetkit.objects import ObjectMissingError, Objects, object_address
-from fleetkit.tracing import span
+from fleetloop.domain.clips import ClipError
+from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.tracing import span
+from fleetloop.kit.storage.database import Database
+from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.label.v1 import label_pb2
 
 log = get_logger(__name__)
 MOST_IDS_IN_EVENT = 10_000

@@ -7,11 +7,11 @@ import numpy as np
 from dataset_curator.core import content_digest
 from dataset_curator.model import Sample
 from dataset_curator.ports import Trunk
-from fleet.label.v1 import label_pb2
-from fleetdomain.clips import ClipError, Drive, read_drive
-from fleetdomain.labelled_set import LabelledRow
-from fleetdomain.tasks import TaskSchema
-from fleetkit.objects import Objects
+from fleetloop.domain.clips import ClipError, Drive, read_drive
+from fleetloop.domain.labelled_set import LabelledRow
+from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.label.v1 import label_pb2
 
 _SOURCES = {
     label_pb2.LABEL_SOURCE_HUMAN: "human",

@@ -12,14 +12,14 @@ from dataset_curator.committing import Committer, KnownSampleError
 from dataset_curator.ports import Trunk
 from dataset_curator.preparing import imported_sample
 from dataset_curator.tables import DatasetTables
-from fleet.dataset.v1 import dataset_pb2, dataset_pb2_grpc
-from fleetdomain.clips import ClipError
-from fleetdomain.labelled_set import LabelledSetError, read_set_at
-from fleetdomain.tasks import TaskSchema, TaskSchemaError
-from fleetkit.clock import Clock
-from fleetkit.database import Database
-from fleetkit.objects import Objects
-from fleetkit.rpc import RpcError, caller, invalid
+from fleetloop.domain.clips import ClipError
+from fleetloop.domain.labelled_set import LabelledSetError, read_set_at
+from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.rpc import RpcError, caller, invalid
+from fleetloop.kit.storage.database import Database
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 
 SERVICE_NAME = "fleet.dataset.v1.DatasetService"
 ALLOWED = {

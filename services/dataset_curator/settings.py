@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataset_curator.core import CommitPolicy, LikenessBounds
-from fleetkit.settings import ServiceSettings, load_edited
+from fleetloop.kit.process.settings import ServiceSettings, load_edited
 
 
 class DatasetCuratorSettings(ServiceSettings):

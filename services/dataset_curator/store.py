@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
+from fleetloop.kit.storage.database import InboxMixin, OutboxMixin, RequestMixin
 
 
 class Base(DeclarativeBase):

@@ -9,12 +9,12 @@ from dataclasses import astuple, dataclass
 import sqlalchemy as sa
 
 from dataset_curator.store import IntentRow, VersionRow, WaitingRow
-from fleet.dataset.v1 import dataset_pb2
-from fleet.label.v1 import label_pb2
-from fleetdomain.messages import event_of
-from fleetdomain.topics import DATASET
-from fleetkit.database import Transaction
-from fleetkit.tracing import current_traceparent
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.topics import DATASET
+from fleetloop.kit.process.tracing import current_traceparent
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.label.v1 import label_pb2
 
 SERVICE = "dataset-curator"
 

@@ -9,11 +9,11 @@ from fleet_console.ledger import Ledger
 from fleet_console.peers import LabelDesk, Lookout, Peers
 from fleet_console.settings import FleetConsoleSettings
 from fleet_console.watching import LoopWatch
-from fleetkit.clock import SystemClock
-from fleetkit.identity import AllowList
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.logs import get_logger
-from fleetkit.rpc import RpcServer
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.identity import AllowList
 
 SERVICE = "fleet-console"
 log = get_logger(__name__)

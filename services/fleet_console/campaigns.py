@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fleet.campaign.v1 import campaign_pb2
 from fleet_console.model import Row
 from fleet_console.wording import age, listed, number, size, words
+from fleetloop.protos.campaign.v1 import campaign_pb2
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from fleet.rollout.v1 import rollout_pb2
-from fleet.training.v1 import training_pb2
 from fleet_console.model import Counts, DrivenModel, Facts, LoopView, Staircase
 from fleet_console.stations import stages
 from fleet_console.tables import rollout_rows, run_rows, trigger_rows, version_rows
 from fleet_console.wording import age, words
-from fleetdomain.rates import rate_interval
+from fleetloop.domain.rates import rate_interval
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.training.v1 import training_pb2
 
 RARE = "rare"
 _MODELS_ON_STAIRCASE = 8

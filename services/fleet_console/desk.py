@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fleet.label.v1 import label_pb2
+from fleetloop.protos.label.v1 import label_pb2
 
 
 class DeskAwayError(Exception):

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fleet.label.v1 import label_pb2
 from fleet_console.desk import Desk, DeskAwayError, DeskRefusedError, TooLateError
+from fleetloop.protos.label.v1 import label_pb2
 
 _UNDO_DEPTH = 20
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import grpc
 
-from fleet.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleet_console.campaigns import TriggersView, triggers_view
 from fleet_console.peers import Peers
-from fleetkit.clock import Clock, seconds_to_ns
+from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 
 _TIMEOUT_S = 4.0
 

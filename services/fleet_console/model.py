@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fleet.archive.v1 import archive_pb2
-from fleet.campaign.v1 import campaign_pb2
-from fleet.dataset.v1 import dataset_pb2
-from fleet.label.v1 import label_pb2
-from fleet.monitor.v1 import monitor_pb2
-from fleet.rollout.v1 import rollout_pb2
-from fleet.route.v1 import route_pb2
-from fleet.training.v1 import training_pb2
+from fleetloop.protos.archive.v1 import archive_pb2
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.label.v1 import label_pb2
+from fleetloop.protos.monitor.v1 import monitor_pb2
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.route.v1 import route_pb2
+from fleetloop.protos.training.v1 import training_pb2
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,20 @@ from uuid import uuid4
 import grpc
 from google.protobuf.message import Message
 
-from fleet.archive.v1 import archive_pb2, archive_pb2_grpc
-from fleet.campaign.v1 import campaign_pb2, campaign_pb2_grpc
-from fleet.dataset.v1 import dataset_pb2, dataset_pb2_grpc
-from fleet.label.v1 import label_pb2, label_pb2_grpc
-from fleet.monitor.v1 import monitor_pb2, monitor_pb2_grpc
-from fleet.rollout.v1 import rollout_pb2, rollout_pb2_grpc
-from fleet.route.v1 import route_pb2, route_pb2_grpc
-from fleet.training.v1 import training_pb2, training_pb2_grpc
 from fleet_console.desk import DeskAwayError, DeskRefusedError, TooLateError
 from fleet_console.metrics import PEER_AWAY
 from fleet_console.model import Facts
 from fleet_console.settings import FleetConsoleSettings
-from fleetkit.logs import get_logger
-from fleetkit.rpc import ON_BEHALF_OF, open_service_channel
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.rpc import ON_BEHALF_OF, open_service_channel
+from fleetloop.protos.archive.v1 import archive_pb2, archive_pb2_grpc
+from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
+from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
+from fleetloop.protos.monitor.v1 import monitor_pb2, monitor_pb2_grpc
+from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
+from fleetloop.protos.route.v1 import route_pb2, route_pb2_grpc
+from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 
 log = get_logger(__name__)
 _LOOK_S = 4.0

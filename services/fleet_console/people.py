@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from fleetkit.identity import is_person_name
+from fleetloop.kit.security.identity import is_person_name
 
 COOKIE = "fleetloop_name"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")

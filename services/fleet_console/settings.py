@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fleetkit.settings import ServiceSettings
+from fleetloop.kit.process.settings import ServiceSettings
 
 
 class FleetConsoleSettings(ServiceSettings):

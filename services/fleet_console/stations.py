@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fleet.rollout.v1 import rollout_pb2
-from fleet.training.v1 import training_pb2
 from fleet_console.model import Counts, DrivenModel, Facts, Stage, Tone
 from fleet_console.rates import archived_frames, rate, rate_text
 from fleet_console.wording import age, duration, number, size, words
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.training.v1 import training_pb2
 
 
 def stages(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fleet.rollout.v1 import rollout_pb2
-from fleet.route.v1 import route_pb2
-from fleet.training.v1 import training_pb2
 from fleet_console.model import Facts, Row
 from fleet_console.wording import age, listed, number, size, words
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.route.v1 import route_pb2
+from fleetloop.protos.training.v1 import training_pb2
 
 
 def trigger_rows(facts: Facts) -> list[Row]:

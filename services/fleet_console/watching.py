@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from fleet_console.core import view
 from fleet_console.model import Counts, Facts, LoopView
 from fleet_console.rates import counts_of
-from fleetkit.clock import Clock, seconds_to_ns
+from fleetloop.kit.process.clock import Clock, seconds_to_ns
 
 _RATE_WINDOW_NS = seconds_to_ns(20)
 _WATCHED_NS = seconds_to_ns(6)

@@ -6,19 +6,19 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 
-from fleet.health.v1 import health_pb2
-from fleet.monitor.v1 import monitor_pb2_grpc
 from fleet_monitor import metrics
 from fleet_monitor.core import Selection, compare
 from fleet_monitor.rpc import ALLOWED, SERVICE_NAME, MonitorService
 from fleet_monitor.settings import FleetMonitorSettings
 from fleet_monitor.stream import SERVICE, FleetRecords, build_monitor
-from fleetkit.clock import SystemClock
-from fleetkit.faustapp import run_app
-from fleetkit.identity import AllowList
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.rpc import RpcServer
+from fleetloop.kit.messaging.faust_app import run_app
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.monitor.v1 import monitor_pb2_grpc
 
 _MEASURE_EVERY_S = 5.0
 _COHORTS = {

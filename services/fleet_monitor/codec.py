@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from typing import Any
 
-from fleet.health.v1 import health_pb2
-from fleet.monitor.v1 import monitor_pb2
 from fleet_monitor.core import window_start
 from fleet_monitor.model import Report, Sums, VehicleRecord, Where
-from fleetdomain.rates import rate_interval
+from fleetloop.domain.rates import rate_interval
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.monitor.v1 import monitor_pb2
 
 
 def report_of(message: health_pb2.VehicleReport, window_s: float, seen_at_utc_ns: int) -> Report:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import grpc
 
-from fleet.health.v1 import health_pb2
-from fleet.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 from fleet_monitor.codec import totals_of
 from fleet_monitor.core import Selection, compare
 from fleet_monitor.model import VehicleRecord
 from fleet_monitor.stream import FleetRecords
-from fleetkit.rpc import RpcError
+from fleetloop.kit.rpc import RpcError
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 
 SERVICE_NAME = "fleet.monitor.v1.MonitorService"
 ALLOWED = {

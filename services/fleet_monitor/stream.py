@@ -12,18 +12,18 @@ from typing import Any
 
 import faust
 
-from fleet.health.v1 import health_pb2
 from fleet_monitor.codec import from_bytes, report_of, to_bytes
 from fleet_monitor.core import add
 from fleet_monitor.model import VehicleRecord
 from fleet_monitor.settings import FleetMonitorSettings
-from fleetdomain.messages import parse
-from fleetdomain.topics import HEALTH
-from fleetkit.clock import Clock
-from fleetkit.events import traceparent_of
-from fleetkit.faustapp import build_app, handled
-from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError
-from fleetkit.tracing import span
+from fleetloop.domain.messages import parse
+from fleetloop.domain.topics import HEALTH
+from fleetloop.kit.messaging.events import traceparent_of
+from fleetloop.kit.messaging.faust_app import build_app, handled
+from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.tracing import span
+from fleetloop.protos.health.v1 import health_pb2
 
 SERVICE = "fleet-monitor"
 _PARTITIONS = 4

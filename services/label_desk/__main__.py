@@ -7,15 +7,15 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from fleet.label.v1 import label_pb2_grpc
-from fleetdomain.tasks import load_task_schema
-from fleetkit.clock import Clock, SystemClock
-from fleetkit.database import Database, Transaction
-from fleetkit.identity import AllowList
-from fleetkit.keeping import open_keeping, spawn_keeping
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.objects import Objects
-from fleetkit.rpc import RpcServer
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.kit.process.clock import Clock, SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.protos.label.v1 import label_pb2_grpc
 from label_desk import hindsight, transactions
 from label_desk.metrics import OLDEST_TASK_SECONDS, OPEN_TASKS
 from label_desk.rpc import ALLOWED, CONSOLE, SERVICE_NAME, LabelService, progress

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleet.label.v1 import label_pb2
-from fleetdomain.messages import event_of
-from fleetdomain.tasks import TaskSchema
-from fleetdomain.topics import LABEL
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.tasks import TaskSchema
+from fleetloop.domain.topics import LABEL
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.protos.label.v1 import label_pb2
 from label_desk.model import Decision, Outcome, Source, Vote
 
 SOURCES = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from fleetdomain.tasks import TaskSchema, TaskSchemaError
+from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from label_desk.model import Decision, Lease, Outcome, Source, Vote
 
 EXTRA_VOTES_BEFORE_DISPUTE = 2

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from functools import lru_cache
 
-from fleet.label.v1 import label_pb2
-from fleetdomain.clips import Drive, read_drive
-from fleetkit.objects import Objects
+from fleetloop.domain.clips import Drive, read_drive
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.label.v1 import label_pb2
 
 _MOST_INSTANTS = 40
 

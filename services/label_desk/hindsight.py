@@ -13,13 +13,13 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.label.v1 import label_pb2
-from fleetdomain.clips import ClipError, Drive, read_drive
-from fleetdomain.tasks import Task, TaskSchema, TaskSchemaError
-from fleetkit.clock import Clock
-from fleetkit.database import Database
-from fleetkit.logs import get_logger
-from fleetkit.objects import ObjectMissingError, Objects
+from fleetloop.domain.clips import ClipError, Drive, read_drive
+from fleetloop.domain.tasks import Task, TaskSchema, TaskSchemaError
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.storage.database import Database
+from fleetloop.kit.storage.objects import ObjectMissingError, Objects
+from fleetloop.protos.label.v1 import label_pb2
 from label_desk import transactions
 from label_desk.metrics import HINDSIGHT_UNSURE
 from label_desk.model import Source, Vote

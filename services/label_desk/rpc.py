@@ -11,14 +11,14 @@ from collections.abc import Callable
 import grpc
 import sqlalchemy as sa
 
-from fleet.label.v1 import label_pb2, label_pb2_grpc
-from fleetdomain.clips import ClipError
-from fleetdomain.tasks import TaskSchema, TaskSchemaError
-from fleetkit.clock import Clock
-from fleetkit.database import Database, Transaction
-from fleetkit.idempotency import answer_once
-from fleetkit.objects import ObjectMissingError, Objects
-from fleetkit.rpc import ON_BEHALF_OF, RpcError, caller, invalid
+from fleetloop.domain.clips import ClipError
+from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.rpc import ON_BEHALF_OF, RpcError, caller, invalid
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.idempotency import answer_once
+from fleetloop.kit.storage.objects import ObjectMissingError, Objects
+from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 from label_desk import transactions
 from label_desk.codec import OUTCOMES, questions_of
 from label_desk.core import AnswerError, check_answers

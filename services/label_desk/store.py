@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from fleetkit.database import InboxMixin, OutboxMixin, RequestMixin
+from fleetloop.kit.storage.database import InboxMixin, OutboxMixin, RequestMixin
 from label_desk.model import Lease, Source, Vote
 
 

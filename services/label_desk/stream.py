@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleet.label.v1 import label_pb2
-from fleetdomain.messages import parse
-from fleetdomain.topics import LABEL_TASK
-from fleetkit.database import Transaction
-from fleetkit.inbox import Effect
-from fleetkit.kafka import Record, UnreadableMessageError
+from fleetloop.domain.messages import parse
+from fleetloop.domain.topics import LABEL_TASK
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.kit.storage.inbox import Effect
+from fleetloop.protos.label.v1 import label_pb2
 from label_desk import transactions
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import grpc
 import sqlalchemy as sa
 
-from fleet.label.v1 import label_pb2
-from fleetkit.clock import seconds_to_ns
-from fleetkit.database import Transaction
-from fleetkit.ids import causal_id
-from fleetkit.metrics import STAGE_SECONDS
-from fleetkit.rpc import RpcError
-from fleetkit.tracing import current_traceparent, span
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.tracing import current_traceparent, span
+from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.protos.label.v1 import label_pb2
 from label_desk.codec import labelled_event
 from label_desk.core import decide, may_ask
 from label_desk.metrics import ENDED_TASKS, VOTES

@@ -8,14 +8,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fleet.route.v1 import route_pb2_grpc
-from fleetdomain.tasks import load_task_schema
-from fleetkit.clock import SystemClock
-from fleetkit.faustapp import run_app
-from fleetkit.identity import AllowList
-from fleetkit.keeping import open_keeping, spawn_keeping
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.rpc import RpcServer
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.kit.messaging.faust_app import run_app
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.protos.route.v1 import route_pb2_grpc
 from label_router import transactions
 from label_router.rpc import ALLOWED, SERVICE_NAME, RouteService
 from label_router.settings import LabelRouterSettings, load_routing

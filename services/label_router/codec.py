@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fleet.clip.v1 import clip_pb2
-from fleet.command.v1 import command_pb2
-from fleet.common.v1 import provenance_pb2
-from fleet.label.v1 import label_pb2
-from fleet.route.v1 import route_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.messages import event_of
-from fleetdomain.topics import COMMAND, LABEL_TASK
-from fleetkit.clock import seconds_to_ns
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.topics import COMMAND, LABEL_TASK
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.label.v1 import label_pb2
+from fleetloop.protos.route.v1 import route_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
 from label_router.model import Firing, Progress, Route
 
 _SOURCES = {"human": label_pb2.LABEL_SOURCE_HUMAN, "hindsight": label_pb2.LABEL_SOURCE_HINDSIGHT}

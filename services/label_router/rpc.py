@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from fleet.route.v1 import route_pb2, route_pb2_grpc
-from fleetkit.database import Database, Transaction
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.protos.route.v1 import route_pb2, route_pb2_grpc
 from label_router.codec import DECISIONS
 from label_router.model import Progress
 from label_router.store import FiringRow

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fleetkit.settings import ServiceSettings, load_edited
+from fleetloop.kit.process.settings import ServiceSettings, load_edited
 from label_router.model import Check, Drop, DropRule, Route, Routing
 
 

@@ -1,6 +1,7 @@
 """The Kafka shell: Faust agents over firings and clips, each event in one transaction, acknowledged after it.
 
-The agents follow fleetkit.faustapp's rules: one by one, nothing leaves as an exception, no gap in acknowledgements.
+The agents follow the rules of fleetloop.kit.messaging.faust_app: one message at a time, no exception leaves an agent,
+no gap in acknowledgements.
 What follows from an event leaves through the outbox, so an acknowledged event is one whose effects are kept.
 """
 
@@ -11,16 +12,16 @@ from typing import Any
 
 import faust
 
-from fleet.clip.v1 import clip_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.messages import parse
-from fleetdomain.topics import CLIP, TRIGGER
-from fleetkit.clock import Clock
-from fleetkit.database import Database, Transaction
-from fleetkit.events import event_id_of, traceparent_of
-from fleetkit.faustapp import build_app, handled
-from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError
-from fleetkit.tracing import span
+from fleetloop.domain.messages import parse
+from fleetloop.domain.topics import CLIP, TRIGGER
+from fleetloop.kit.messaging.events import event_id_of, traceparent_of
+from fleetloop.kit.messaging.faust_app import build_app, handled
+from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.tracing import span
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
 from label_router import transactions
 from label_router.model import Routing
 from label_router.settings import LabelRouterSettings

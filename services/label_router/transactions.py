@@ -6,13 +6,13 @@ from collections import Counter
 
 import sqlalchemy as sa
 
-from fleet.clip.v1 import clip_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetkit.clock import seconds_to_ns
-from fleetkit.database import Transaction
-from fleetkit.metrics import STAGE_SECONDS
-from fleetkit.pruning import forget_rows
-from fleetkit.tracing import current_traceparent, span
+from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.tracing import current_traceparent, span
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.kit.storage.pruning import forget_rows
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
 from label_router.codec import firing_of, label_task, send_clip
 from label_router.core import MOST_DOUBLINGS, ask_again, cell_of, triage, wait_ns
 from label_router.metrics import DECISIONS, WAITING_CLIPS

@@ -12,7 +12,7 @@ import lance
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetdomain.tasks import TaskSchema, TaskSchemaError
+from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 
 _COLUMNS = ("sample_id", "frames", "frames_shape", "answers", "choice", "slice", "trigger")
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetdomain.rates import wilson_interval
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.rates import wilson_interval
+from fleetloop.domain.tasks import TaskSchema
 
 RARE, ALL = "rare", "all"
 SIGNIFICANT = 0.05

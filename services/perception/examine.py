@@ -8,8 +8,8 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from fleetdomain.artifacts import ENCODER, HEAD
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.artifacts import ENCODER, HEAD
+from fleetloop.domain.tasks import TaskSchema
 from perception.model import Net, activate
 
 _AT_ONCE = 64

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fleetdomain.artifacts import CARD, ENCODER, HEAD, VEHICLE_FILES, WEIGHTS, artifact_digest, sha256_hex
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.artifacts import CARD, ENCODER, HEAD, VEHICLE_FILES, WEIGHTS, artifact_digest, sha256_hex
+from fleetloop.domain.tasks import TaskSchema
 from perception.model import Net, activate
 
 TOLERANCE = 2e-3

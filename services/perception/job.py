@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fleetdomain.tasks import TaskSchema, TaskSchemaError, load_task_schema
+from fleetloop.domain.tasks import TaskSchema, TaskSchemaError, load_task_schema
 from perception.recipe import Recipe, RecipeError, load_recipe
 
 LOCK, HEARTBEAT, REQUEST, PROGRESS, RESULT, CHECKPOINTS = (
@@ -96,7 +96,7 @@ def run(folder: Path, request: Request, schema: TaskSchema, recipe: Recipe, prog
     # Importing torch takes seconds, so that the lock, the heartbeat and a damaged request come first.
     import torch
 
-    from fleetdomain.artifacts import WEIGHTS
+    from fleetloop.domain.artifacts import WEIGHTS
     from perception import data, evaluate
     from perception.examine import answers
     from perception.export import export
@@ -163,7 +163,7 @@ def _parent_answers(parent: Path, frames: Any, schema: TaskSchema) -> Mapping[st
 def _parent_digest(parent: Path | None) -> str | None:
     if parent is None:
         return None
-    from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+    from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
 
     return artifact_digest({name: sha256_hex((parent / name).read_bytes()) for name in VEHICLE_FILES})
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.tasks import TaskSchema
 from perception.recipe import Recipe, Stem
 
 

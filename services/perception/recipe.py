@@ -10,7 +10,7 @@ from typing import Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.tasks import TaskSchema
 
 
 class RecipeError(ValueError):

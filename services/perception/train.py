@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.tasks import TaskSchema
 from perception.data import BatchDraw, Samples
 from perception.model import Net
 from perception.recipe import Recipe

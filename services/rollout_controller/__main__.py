@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from fleet.rollout.v1 import rollout_pb2_grpc
-from fleetkit.clock import SystemClock
-from fleetkit.identity import AllowList
-from fleetkit.keeping import open_keeping, spawn_keeping
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.objects import Objects
-from fleetkit.rpc import RpcServer, open_service_channel
-from fleetkit.signing import load_key
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.rpc import RpcServer, open_service_channel
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.security.signing import load_key
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.protos.rollout.v1 import rollout_pb2_grpc
 from rollout_controller import transactions
 from rollout_controller.conductor import Conductor
 from rollout_controller.peers import MonitorWitness, OrchestratorCosigner

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fleet.command.v1 import command_pb2
-from fleet.health.v1 import health_pb2
-from fleet.monitor.v1 import monitor_pb2
-from fleet.rollout.v1 import rollout_pb2
-from fleet.training.v1 import training_pb2
-from fleetdomain.messages import event_of
-from fleetdomain.topics import COMMAND, MODEL
-from fleetkit.clock import seconds_to_ns
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.topics import COMMAND, MODEL
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.monitor.v1 import monitor_pb2
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller.model import Cohort, Evidence, Stage, Totals
 
 STAGES = {

@@ -9,9 +9,9 @@ from contextlib import suppress
 import grpc
 import sqlalchemy as sa
 
-from fleetkit.clock import Clock
-from fleetkit.database import Database, Transaction
-from fleetkit.logs import get_logger
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.storage.database import Database, Transaction
 from rollout_controller import transactions
 from rollout_controller.core import advance
 from rollout_controller.metrics import MOVES, SILENT_VEHICLES, VEHICLES

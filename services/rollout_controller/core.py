@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleetdomain.rates import p_rate_is_higher, rate_interval
-from fleetkit.ids import causal_id
+from fleetloop.domain.rates import p_rate_is_higher, rate_interval
+from fleetloop.kit.ids import causal_id
 from rollout_controller.model import (
     Assignment,
     Cohort,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from securesystemslib.signer import CryptoSigner, Signature
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 
-from fleetdomain.artifacts import sha256_hex
+from fleetloop.domain.artifacts import sha256_hex
 from rollout_controller.model import Assignment
 
 MODELS_ROLE = "models"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import grpc
 
-from fleet.monitor.v1 import monitor_pb2, monitor_pb2_grpc
-from fleet.training.v1 import training_pb2, training_pb2_grpc
-from fleetkit.logs import get_logger
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.protos.monitor.v1 import monitor_pb2, monitor_pb2_grpc
+from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 from rollout_controller.codec import evidence_of
 from rollout_controller.model import Evidence
 from rollout_controller.publishing import CosignatureRefusedError

@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from securesystemslib.signer import CryptoSigner
 from tuf.api.serialization.json import CanonicalJSONSerializer
 
-from fleet.training.v1 import training_pb2
-from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetkit.clock import NANOSECONDS_PER_SECOND, Clock
-from fleetkit.database import Database, Transaction
-from fleetkit.logs import get_logger
-from fleetkit.objects import ObjectMissingError, Objects
+from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND, Clock
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.objects import ObjectMissingError, Objects
+from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller import transactions
 from rollout_controller.metadata import (
     MODELS_ROLE,

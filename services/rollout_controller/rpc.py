@@ -12,13 +12,13 @@ import grpc
 import sqlalchemy as sa
 from securesystemslib.signer import CryptoSigner
 
-from fleet.rollout.v1 import rollout_pb2, rollout_pb2_grpc
-from fleetkit.clock import Clock, seconds_to_ns
-from fleetkit.database import Database, Transaction
-from fleetkit.idempotency import answer_once
-from fleetkit.objects import ObjectMissingError
-from fleetkit.paging import page_of
-from fleetkit.rpc import RpcError, caller, invalid
+from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.rpc import RpcError, caller, invalid
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.idempotency import answer_once
+from fleetloop.kit.storage.objects import ObjectMissingError
+from fleetloop.kit.storage.paging import page_of
+from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 from rollout_controller import transactions
 from rollout_controller.codec import STAGES
 from rollout_controller.metadata import ASSIGNMENT, assignment_bytes, director_files

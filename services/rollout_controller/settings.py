@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from fleetkit.settings import ServiceSettings, load_edited
+from fleetloop.kit.process.settings import ServiceSettings, load_edited
 from rollout_controller.model import RolloutPlan
 
 

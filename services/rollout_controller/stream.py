@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleet.health.v1 import health_pb2
-from fleet.training.v1 import training_pb2
-from fleetdomain.messages import parse
-from fleetdomain.topics import HEALTH, TRAINING
-from fleetkit.clock import Clock
-from fleetkit.database import Transaction
-from fleetkit.inbox import Effect
-from fleetkit.kafka import Record, UnreadableMessageError
-from fleetkit.logs import get_logger
+from fleetloop.domain.messages import parse
+from fleetloop.domain.topics import HEALTH, TRAINING
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.kit.storage.inbox import Effect
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller import transactions
 from rollout_controller.metrics import LAST_VEHICLE_SECONDS
 from rollout_controller.model import RolloutPlan

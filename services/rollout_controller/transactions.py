@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import grpc
 import sqlalchemy as sa
 
-from fleet.rollout.v1 import rollout_pb2
-from fleet.training.v1 import training_pb2
-from fleetkit.clock import seconds_to_ns
-from fleetkit.database import Transaction
-from fleetkit.ids import causal_id
-from fleetkit.metrics import STAGE_SECONDS
-from fleetkit.paging import FIRST_PAGE, Page
-from fleetkit.rpc import RpcError
-from fleetkit.tracing import current_traceparent, span
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.tracing import current_traceparent, span
+from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.kit.storage.paging import FIRST_PAGE, Page
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller.codec import change_of, fetch_command, model_event
 from rollout_controller.core import assign, chosen_of
 from rollout_controller.model import Cohort, Move, RolloutPlan, Stage, Standing

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fleet.archive.v1 import archive_pb2_grpc
-from fleetkit.clock import SystemClock
-from fleetkit.identity import AllowList
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.objects import Objects
-from fleetkit.rpc import RpcServer
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.archive.v1 import archive_pb2_grpc
 from telemetry_archiver.rpc import ALLOWED, SERVICE_NAME, ArchiveService
 from telemetry_archiver.settings import TelemetryArchiverSettings
 from telemetry_archiver.store import Archive

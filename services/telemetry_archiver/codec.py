@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fleet.archive.v1 import archive_pb2
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.archive_files import Footer
-from fleetdomain.messages import parse
-from fleetdomain.telemetry_codec import decode_batch
-from fleetdomain.validation import BatchError
-from fleetkit.kafka import Record, UnreadableMessageError
+from fleetloop.domain.archive_files import Footer
+from fleetloop.domain.messages import parse
+from fleetloop.domain.telemetry_codec import decode_batch
+from fleetloop.domain.validation import BatchError
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.protos.archive.v1 import archive_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_archiver.core import check_shape
 from telemetry_archiver.model import Arrival
 

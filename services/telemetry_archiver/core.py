@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fleetdomain.archive_files import Footer, VehicleTotals
-from fleetdomain.archive_rows import kind_of
-from fleetdomain.frames import FrameBatch
-from fleetdomain.validation import BatchError
+from fleetloop.domain.archive_files import Footer, VehicleTotals
+from fleetloop.domain.archive_rows import kind_of
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.validation import BatchError
 from telemetry_archiver.model import Arrival, SeenBatches
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleetdomain.frames import FrameBatch
+from fleetloop.domain.frames import FrameBatch
 
 Range = tuple[int, int]
 """First and last sequence, ends included."""

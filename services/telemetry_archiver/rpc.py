@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fleet.archive.v1 import archive_pb2, archive_pb2_grpc
+from fleetloop.protos.archive.v1 import archive_pb2, archive_pb2_grpc
 from telemetry_archiver.codec import archive_response
 from telemetry_archiver.store import Archive
 

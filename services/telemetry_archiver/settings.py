@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from fleetkit.settings import ServiceSettings
+from fleetloop.kit.process.settings import ServiceSettings
 
 
 class TelemetryArchiverSettings(ServiceSettings):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleetdomain.archive_files import Footer, address_of, list_files, read_footer, write_file
-from fleetkit.logs import get_logger
-from fleetkit.objects import Objects
+from fleetloop.domain.archive_files import Footer, address_of, list_files, read_footer, write_file
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.storage.objects import Objects
 from telemetry_archiver.core import OpenFile, next_offset, recall
 
 log = get_logger(__name__)

@@ -13,12 +13,12 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
-from fleetdomain.topics import TELEMETRY
-from fleetkit.clock import Clock, ns_to_seconds, seconds_to_ns
-from fleetkit.events import event_time_ns_of
-from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError, connection_options
-from fleetkit.logs import get_logger
-from fleetkit.metrics import CONSUMER_LAG, EVENT_AGE, LAST_COMMIT, MESSAGES
+from fleetloop.domain.topics import TELEMETRY
+from fleetloop.kit.messaging.events import event_time_ns_of
+from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, connection_options
+from fleetloop.kit.process.clock import Clock, ns_to_seconds, seconds_to_ns
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.metrics import CONSUMER_LAG, EVENT_AGE, LAST_COMMIT, MESSAGES
 from telemetry_archiver.codec import arrival_of
 from telemetry_archiver.core import OpenFile, check_log
 from telemetry_archiver.metrics import (

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from fleet.telemetry.v1 import telemetry_pb2_grpc
-from fleetdomain.signals import load_catalogue
-from fleetdomain.topics import INGEST
-from fleetkit.admission import AdmissionList
-from fleetkit.clock import SystemClock
-from fleetkit.consumer import ConsumerLoop
-from fleetkit.identity import AllowList
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.logs import get_logger
-from fleetkit.objects import Objects
-from fleetkit.rpc import RpcServer
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.topics import INGEST
+from fleetloop.kit.messaging.consumer import ConsumerLoop
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.admission import AdmissionList
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.telemetry.v1 import telemetry_pb2_grpc
 from telemetry_gateway.intake import Intake, Outage
 from telemetry_gateway.rpc import ALLOWED, SERVICE_NAME, TelemetryService
 from telemetry_gateway.settings import TelemetryGatewaySettings

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fleet.clip.v1 import clip_pb2
-from fleet.command.v1 import command_pb2
-from fleet.common.v1 import provenance_pb2
-from fleet.health.v1 import health_pb2
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.messages import event_of, parse
-from fleetdomain.topics import CLIP, HEALTH
-from fleetdomain.validation import BatchError
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
-from fleetkit.kafka import Record, UnreadableMessageError
+from fleetloop.domain.messages import event_of, parse
+from fleetloop.domain.topics import CLIP, HEALTH
+from fleetloop.domain.validation import BatchError
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.core import check_report, clip_event_id
 from telemetry_gateway.model import NOT_YOURS, Clip, StandingCommand
 

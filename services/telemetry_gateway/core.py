@@ -6,11 +6,11 @@ import math
 import re
 from collections.abc import Mapping
 
-from fleetdomain.frames import FrameBatch
-from fleetdomain.signals import SignalCatalogue
-from fleetdomain.validation import BatchError, CheckedBatch, validate
-from fleetkit.clock import NANOSECONDS_PER_SECOND, seconds_to_ns
-from fleetkit.ids import causal_id
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.domain.validation import BatchError, CheckedBatch, validate
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND, seconds_to_ns
 from telemetry_gateway.model import NOT_YOURS, Clip, FieldError, Speaker
 
 MCAP_MAGIC = b"\x89MCAP0\r\n"

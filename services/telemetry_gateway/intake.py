@@ -9,15 +9,15 @@ from typing import Any
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.signals import SignalCatalogue
-from fleetdomain.telemetry_codec import decode_batch, encode_batch
-from fleetdomain.topics import TELEMETRY
-from fleetdomain.validation import BatchError
-from fleetkit.clock import Clock
-from fleetkit.events import Event
-from fleetkit.logs import get_logger
-from fleetkit.tracing import current_traceparent, span
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.domain.telemetry_codec import decode_batch, encode_batch
+from fleetloop.domain.topics import TELEMETRY
+from fleetloop.domain.validation import BatchError
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.tracing import current_traceparent, span
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.core import SpanBudget, batch_id, check_batch, check_size, check_speaker, trace_of
 from telemetry_gateway.metrics import BATCHES, BYTES, FRAMES, REJECTIONS, count_dropped
 from telemetry_gateway.model import Speaker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
-from fleetkit.events import Event
+from fleetloop.kit.messaging.events import Event
 
 
 class Admissions(Protocol):

@@ -9,11 +9,11 @@ from typing import Any
 import grpc
 from aiokafka.errors import KafkaError
 
-from fleet.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
-from fleetdomain.validation import BatchError
-from fleetkit.clock import Clock
-from fleetkit.kafka import Publisher
-from fleetkit.rpc import RpcError, caller, invalid, peer_serial
+from fleetloop.domain.validation import BatchError
+from fleetloop.kit.messaging.producer import Publisher
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.rpc import RpcError, caller, invalid, peer_serial
+from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 from telemetry_gateway.codec import clip_of, command_response, rejection, report_event
 from telemetry_gateway.conversation import Conversations
 from telemetry_gateway.core import check_clip, check_digest

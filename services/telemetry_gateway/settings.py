@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from fleetkit.settings import ServiceSettings
+from fleetloop.kit.process.settings import ServiceSettings
 
 
 class TelemetryGatewaySettings(ServiceSettings):

@@ -8,15 +8,15 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.messages import parse
-from fleetdomain.topics import COMMAND, INGEST
-from fleetdomain.validation import BatchError
-from fleetkit.clock import Clock, seconds_to_ns
-from fleetkit.kafka import KafkaPublisher, Record, UnreadableMessageError, connection_options
-from fleetkit.logs import get_logger
-from fleetkit.metrics import MESSAGES
-from fleetkit.settings import ServiceSettings
+from fleetloop.domain.messages import parse
+from fleetloop.domain.topics import COMMAND, INGEST
+from fleetloop.domain.validation import BatchError
+from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, connection_options
+from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.metrics import MESSAGES
+from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.board import CommandBoard
 from telemetry_gateway.codec import command_of
 from telemetry_gateway.core import check_speaker

@@ -21,10 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fleet.clip.v1 import clip_pb2
-from fleetkit.clock import Clock, ns_to_seconds
-from fleetkit.kafka import Publisher
-from fleetkit.objects import ObjectMissingError, Objects, object_address
+from fleetloop.kit.messaging.producer import Publisher
+from fleetloop.kit.process.clock import Clock, ns_to_seconds
+from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
+from fleetloop.protos.clip.v1 import clip_pb2
 from telemetry_gateway.codec import asked_again, clip_event, stored_clip
 from telemetry_gateway.core import MCAP_MAGIC
 from telemetry_gateway.metrics import CLIPS, UPLOAD_BYTES

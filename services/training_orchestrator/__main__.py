@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from fleet.training.v1 import training_pb2_grpc
-from fleetkit.clock import SystemClock
-from fleetkit.identity import AllowList
-from fleetkit.keeping import open_keeping, spawn_keeping
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.objects import Objects
-from fleetkit.rpc import RpcServer
-from fleetkit.signing import load_key
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.security.signing import load_key
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.protos.training.v1 import training_pb2_grpc
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.rpc import ALLOWED, SERVICE_NAME, TrainingService
 from training_orchestrator.settings import TrainingOrchestratorSettings, load_policies, recipes_in

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleet.training.v1 import training_pb2
-from fleetdomain.messages import event_of
-from fleetdomain.topics import TRAINING
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.topics import TRAINING
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator.model import JobResult, MetricValue, State
 
 STATES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetkit.clock import ns_to_seconds
+from fleetloop.kit.process.clock import ns_to_seconds
 from training_orchestrator.model import Policy, VersionSeen
 
 MOST_DOUBLINGS = 5

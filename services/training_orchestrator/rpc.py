@@ -11,12 +11,12 @@ import grpc
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile
 
-from fleet.training.v1 import training_pb2, training_pb2_grpc
-from fleetkit.clock import Clock
-from fleetkit.database import Database, Transaction
-from fleetkit.idempotency import answer_once
-from fleetkit.paging import page_of
-from fleetkit.rpc import RpcError, caller, invalid
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.rpc import RpcError, caller, invalid
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.idempotency import answer_once
+from fleetloop.kit.storage.paging import page_of
+from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 from training_orchestrator import transactions
 from training_orchestrator.core import Start
 from training_orchestrator.jobs import TorchrunJobs, read_progress

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fleetkit.settings import ServiceSettings, SettingsError, load_edited
+from fleetloop.kit.process.settings import ServiceSettings, SettingsError, load_edited
 from training_orchestrator.model import Policy
 
 

@@ -11,13 +11,13 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from fleet.training.v1 import training_pb2
-from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetkit.clock import Clock
-from fleetkit.database import Database, Transaction
-from fleetkit.logs import get_logger
-from fleetkit.metrics import STAGE_SECONDS
-from fleetkit.objects import ObjectMissingError, Objects, object_address
+from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
+from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator import transactions
 from training_orchestrator.codec import ResultError, job_result
 from training_orchestrator.core import Start, due, start_again

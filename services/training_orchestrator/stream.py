@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleet.dataset.v1 import dataset_pb2
-from fleet.rollout.v1 import rollout_pb2
-from fleetdomain.messages import parse
-from fleetdomain.topics import DATASET, MODEL
-from fleetkit.database import Transaction
-from fleetkit.inbox import Effect
-from fleetkit.kafka import Record
+from fleetloop.domain.messages import parse
+from fleetloop.domain.topics import DATASET, MODEL
+from fleetloop.kit.messaging.producer import Record
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.kit.storage.inbox import Effect
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.rollout.v1 import rollout_pb2
 from training_orchestrator import transactions
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from fleet.dataset.v1 import dataset_pb2
-from fleet.rollout.v1 import rollout_pb2
-from fleet.training.v1 import training_pb2
-from fleetkit.database import Transaction
-from fleetkit.ids import causal_id
-from fleetkit.paging import FIRST_PAGE, Page
-from fleetkit.tracing import current_traceparent, span
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.process.tracing import current_traceparent, span
+from fleetloop.kit.storage.database import Transaction
+from fleetloop.kit.storage.paging import FIRST_PAGE, Page
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator.codec import metrics_of, run_event, stamp
 from training_orchestrator.core import Situation, Start
 from training_orchestrator.model import JobResult, Policy, State

@@ -6,13 +6,13 @@ import os
 import socket
 import sys
 
-from fleet.detect.v1 import detect_pb2_grpc
-from fleetdomain.signals import load_catalogue
-from fleetkit.clock import SystemClock
-from fleetkit.identity import AllowList
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.lifecycle import Runtime, run_service
-from fleetkit.rpc import RpcServer, open_service_channel
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.rpc import RpcServer, open_service_channel
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.protos.detect.v1 import detect_pb2_grpc
 from trigger_detector.reporting import report
 from trigger_detector.rpc import ALLOWED, SERVICE_NAME, DetectorService
 from trigger_detector.settings import TriggerDetectorSettings

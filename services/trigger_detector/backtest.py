@@ -19,16 +19,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TextIO
 
-from fleetdomain.archive_files import Footer, list_files, read_appended, read_file, read_footer
-from fleetdomain.frames import FrameBatch
-from fleetdomain.signals import SignalCatalogue, load_catalogue
-from fleetdomain.validation import BatchError, validate
-from fleetkit.objects import Objects
+from fleetloop.domain.archive_files import Footer, list_files, read_appended, read_file, read_footer
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.signals import SignalCatalogue, load_catalogue
+from fleetloop.domain.validation import BatchError, validate
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.triggerlang.errors import TriggerFileError
+from fleetloop.triggerlang.trigger import check_trigger, parse_trigger
 from trigger_detector.core import DetectorState, step
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits
 from trigger_detector.plan import Plan, make_plan
-from triggerlang.errors import TriggerFileError
-from triggerlang.trigger import check_trigger, parse_trigger
 
 _ANY_TIME = 2**63
 _TOGETHER = 400

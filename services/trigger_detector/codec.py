@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from fleet.campaign.v1 import campaign_pb2
-from fleet.common.v1 import provenance_pb2
-from fleet.telemetry.v1 import telemetry_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.messages import event_of, parse
-from fleetdomain.signals import SignalCatalogue
-from fleetdomain.telemetry_codec import decode_batch
-from fleetdomain.topics import TRIGGER
-from fleetdomain.validation import BatchError, validate
-from fleetkit.events import Event
-from fleetkit.kafka import Record, UnreadableMessageError
+from fleetloop.domain.messages import event_of, parse
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.domain.telemetry_codec import decode_batch
+from fleetloop.domain.topics import TRIGGER
+from fleetloop.domain.validation import BatchError, validate
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
+from fleetloop.triggerlang.definition import from_definition
+from fleetloop.triggerlang.errors import TriggerFileError
 from trigger_detector.model import Appended, CampaignRevision, Firing
-from triggerlang.definition import from_definition
-from triggerlang.errors import TriggerFileError
 
 _FUTURE_IS_NO_MATTER_HERE = 2**63
 

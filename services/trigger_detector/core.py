@@ -14,10 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.frames import FrameBatch
-from fleetdomain.telemetry_codec import encode_batch
-from fleetkit.ids import causal_id
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.kit.ids import causal_id
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
+from fleetloop.triggerlang.machine import Moment, Segment
+from fleetloop.triggerlang.program import LATITUDE, LONGITUDE
+from fleetloop.triggerlang.reading import Batches
 from trigger_detector.admission import (
     ADMITTED,
     DUPLICATE,
@@ -30,9 +33,6 @@ from trigger_detector.admission import (
 )
 from trigger_detector.model import Appended, Firing, Tally
 from trigger_detector.plan import Active, Plan, applies_to, inside, interval_ns
-from triggerlang.machine import Moment, Segment
-from triggerlang.program import LATITUDE, LONGITUDE
-from triggerlang.reading import Batches
 
 _LONGEST_RUN = 16
 """Batches of one vehicle that are evaluated in one go: more would leave the processor's cache."""

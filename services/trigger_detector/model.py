@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fleetdomain.frames import FrameBatch
-from triggerlang.trigger import Trigger
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.triggerlang.trigger import Trigger
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fleetdomain.signals import SignalCatalogue
-from fleetdomain.telemetry_codec import encode_batch
-from fleetkit.clock import Clock
-from fleetkit.events import Event, traceparent_of
-from fleetkit.kafka import Record, UnreadableMessageError
-from fleetkit.tracing import current_traceparent, span
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.kit.messaging.events import Event, traceparent_of
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.tracing import current_traceparent, span
 from trigger_detector.codec import appended_of, firing_event
 from trigger_detector.core import DetectorState, Poll, judge
 from trigger_detector.metrics import BATCHES, FRAMES, REPLAYED, STEP_SECONDS

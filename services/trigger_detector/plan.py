@@ -10,14 +10,14 @@ from math import asin, cos, radians, sin, sqrt
 
 import numpy as np
 
-from fleetdomain.signals import SignalCatalogue
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.triggerlang.errors import TriggerFileError
+from fleetloop.triggerlang.lowering import lower
+from fleetloop.triggerlang.machine import Machine, Rules
+from fleetloop.triggerlang.program import Program, compile_program
+from fleetloop.triggerlang.reading import Reader
+from fleetloop.triggerlang.trigger import ALWAYS, Geofence, Trigger, check_trigger
 from trigger_detector.model import CampaignRevision, Limits
-from triggerlang.errors import TriggerFileError
-from triggerlang.lowering import lower
-from triggerlang.machine import Machine, Rules
-from triggerlang.program import Program, compile_program
-from triggerlang.reading import Reader
-from triggerlang.trigger import ALWAYS, Geofence, Trigger, check_trigger
 
 _EARTH_RADIUS_M = 6_371_000.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from fleetkit.events import Event
-from fleetkit.kafka import Record
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.producer import Record
 
 
 class Outlet(Protocol):

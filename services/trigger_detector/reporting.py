@@ -13,9 +13,9 @@ from typing import Protocol
 
 import grpc
 
-from fleet.campaign.v1 import campaign_pb2, campaign_pb2_grpc
-from fleetkit.clock import Clock, seconds_to_ns
-from fleetkit.logs import get_logger
+from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from trigger_detector.campaigns import CampaignBook
 from trigger_detector.plan import Plan
 

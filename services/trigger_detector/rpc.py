@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.detect.v1 import detect_pb2, detect_pb2_grpc
+from fleetloop.protos.detect.v1 import detect_pb2, detect_pb2_grpc
 from trigger_detector.metrics import FRAMES
 from trigger_detector.stream import DetectorStream
 

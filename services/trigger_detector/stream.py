@@ -15,13 +15,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalStateError, RebalanceInProgressError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
-from fleetdomain.signals import SignalCatalogue
-from fleetdomain.topics import CAMPAIGN, TELEMETRY
-from fleetkit.clock import Clock, ns_to_seconds, seconds_to_ns
-from fleetkit.consumer import read_to_end
-from fleetkit.kafka import Record, UnreadableMessageError, connection_options
-from fleetkit.logs import get_logger
-from fleetkit.metrics import CONSUMER_LAG, EVENT_AGE, LAST_COMMIT
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.domain.topics import CAMPAIGN, TELEMETRY
+from fleetloop.kit.messaging.consumer import read_to_end
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError, connection_options
+from fleetloop.kit.process.clock import Clock, ns_to_seconds, seconds_to_ns
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.metrics import CONSUMER_LAG, EVENT_AGE, LAST_COMMIT
+from fleetloop.triggerlang.kernels.warm import warm
 from trigger_detector import metrics
 from trigger_detector.campaigns import CampaignBook
 from trigger_detector.codec import campaign_of
@@ -29,7 +30,6 @@ from trigger_detector.partition import Outcome, Partition, advance, event_of_fir
 from trigger_detector.plan import Plan, make_plan
 from trigger_detector.ports import Outlet
 from trigger_detector.settings import TriggerDetectorSettings
-from triggerlang.kernels.warm import warm
 
 SERVICE = "trigger-detector"
 _POLL_MS = 200

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from fleetdomain.clips import ClipError, read_drive
-from fleetdomain.signals import CatalogueError, load_catalogue
-from fleetdomain.tasks import TaskSchema, TaskSchemaError, load_task_schema
-from fleetkit.clock import SystemClock
-from fleetkit.logs import configure_logs, get_logger
-from fleetkit.rpc import open_channel
-from fleetworld.recorded import RecordedDrive
+from fleetloop.domain.clips import ClipError, read_drive
+from fleetloop.domain.signals import CatalogueError, load_catalogue
+from fleetloop.domain.tasks import TaskSchema, TaskSchemaError, load_task_schema
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.logs import configure_logs, get_logger
+from fleetloop.kit.rpc import open_channel
+from fleetloop.worlds.recorded import RecordedDrive
 from vehicle_agent.agent import FleetAgent
 from vehicle_agent.garage import Garage
 from vehicle_agent.model import AgentError, ModelRefusedError
@@ -31,7 +31,7 @@ from vehicle_agent.updater import ModelShelf
 from vehicle_agent.vehicle import Limits, VehicleLink
 
 if TYPE_CHECKING:
-    from fleetworld.world import Fleet
+    from fleetloop.worlds.world import Fleet
     from vehicle_agent.ports import Outputs, Runner
 
 log = get_logger(__name__)
@@ -69,7 +69,7 @@ class Town:
 
     def __call__(self, seed: int) -> Fleet:
         """See `ports.Worlds`."""
-        from fleetworld.town.fleet import TownFleet
+        from fleetloop.worlds.town.fleet import TownFleet
 
         settings = self._settings
         return TownFleet(self._schema, settings.vehicles, seed, settings.town_seed, first=settings.first)

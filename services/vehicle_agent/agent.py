@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fleetdomain.clips import DriveInfo
-from fleetdomain.signals import SignalCatalogue
-from fleetdomain.tasks import TaskSchema
-from fleetkit.clock import Clock, seconds_to_ns
-from fleetkit.logs import get_logger
-from fleetworld.recorded import RecordedDrive
+from fleetloop.domain.clips import DriveInfo
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.worlds.recorded import RecordedDrive
 from vehicle_agent.driver import FleetDriver, Happened
 from vehicle_agent.phases import Control, Phase, TruthLedger
 from vehicle_agent.ports import Models, Worlds

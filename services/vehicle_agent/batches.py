@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import Signal, SignalCatalogue
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.signals import Signal, SignalCatalogue
 
 _TYPES: dict[str, Any] = {"bool": np.bool_, "int32": np.int32, "int64": np.int64,
                           "float32": np.float32, "float64": np.float64, "enum": np.uint16}  # fmt: skip

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fleet.command.v1 import command_pb2
-from fleet.health.v1 import health_pb2
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.frames import FrameBatch
-from fleetdomain.telemetry_codec import encode_batch
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from vehicle_agent.model import ClipRequest, Report
 
 _COHORTS = {

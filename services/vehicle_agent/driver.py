@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from fleetdomain.clips import DriveInfo
-from fleetdomain.frames import FrameBatch
-from fleetdomain.signals import SignalCatalogue
-from fleetdomain.tasks import TaskSchema
-from fleetworld.world import Fleet, FrameTruth, Sensed
+from fleetloop.domain.clips import DriveInfo
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.domain.tasks import TaskSchema
+from fleetloop.worlds.world import Fleet, FrameTruth, Sensed
 from vehicle_agent.batches import BatchBuilder
 from vehicle_agent.health import Answers, HealthWatch, decisions_of
 from vehicle_agent.model import Report

@@ -9,7 +9,7 @@ import grpc
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
 
-from fleet.rollout.v1 import rollout_pb2, rollout_pb2_grpc
+from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 from vehicle_agent.updater import METADATA_URL, MODELS
 
 _TIMEOUT_S = 60.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
-from fleetkit.logs import get_logger
+from fleetloop.kit.process.logs import get_logger
 from vehicle_agent.model import ModelRefusedError
 from vehicle_agent.ports import Models, Runner
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetdomain.signals import SignalCatalogue
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.domain.tasks import TaskSchema
 from vehicle_agent.model import Assignment, Report
 
 S = 1_000_000_000

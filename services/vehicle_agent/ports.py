@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetworld.world import Fleet
+from fleetloop.worlds.world import Fleet
 from vehicle_agent.model import Assignment
 
 Outputs = Mapping[str, NDArray[np.float32]]

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fleetdomain.signals import load_catalogue
-from fleetdomain.tasks import load_task_schema
-from fleetworld.town.fleet import TownFleet
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.worlds.town.fleet import TownFleet
 from vehicle_agent.driver import FleetDriver
 from vehicle_agent.model import AgentError, ClipRequest
 from vehicle_agent.ports import Outputs, Runner

@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from fleetdomain.clips import DriveInfo, DriveSignal, DriveWriter, Image
-from fleetdomain.frames import FrameBatch
+from fleetloop.domain.clips import DriveInfo, DriveSignal, DriveWriter, Image
+from fleetloop.domain.frames import FrameBatch
 from vehicle_agent.model import ClipRequest
 
 

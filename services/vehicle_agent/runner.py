@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from fleetdomain.artifacts import CARD, ENCODER, HEAD, VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.artifacts import CARD, ENCODER, HEAD, VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.domain.tasks import TaskSchema
 
 FloatArray = NDArray[np.float32]
 

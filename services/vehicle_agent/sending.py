@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import grpc
 
-from fleet.command.v1 import command_pb2
-from fleet.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
-from fleetkit.logs import get_logger
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 from vehicle_agent.spool import Key, Spool
 
 log = get_logger(__name__)

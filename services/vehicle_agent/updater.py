@@ -18,7 +18,7 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
-from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
 from vehicle_agent.model import AgentError, Assignment, ModelRefusedError
 
 ASSIGNMENT = "assignment.json"

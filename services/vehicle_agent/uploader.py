@@ -9,8 +9,8 @@ from pathlib import Path
 
 import grpc
 
-from fleet.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
-from fleetkit.logs import get_logger
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 from vehicle_agent.clips import ClipShelf
 from vehicle_agent.model import ClipHeader
 from vehicle_agent.sending import persist

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import grpc
 
-from fleet.command.v1 import command_pb2
-from fleetdomain.clips import DriveInfo
-from fleetdomain.frames import FrameBatch
-from fleetkit.clock import Clock
-from fleetkit.logs import get_logger
+from fleetloop.domain.clips import DriveInfo
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.logs import get_logger
+from fleetloop.protos.command.v1 import command_pb2
 from vehicle_agent.clips import ClipShelf
 from vehicle_agent.codec import batch_bytes, clip_request, report_bytes
 from vehicle_agent.commands import Answer, CommandDesk

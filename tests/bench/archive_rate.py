@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from tests.bench.gateway_rate import FRAMES, batch_for
 
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.archive_files import list_files, read_archive, scan_archive
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.telemetry_codec import decode_batch, encode_batch
-from fleetkit.objects import Objects
+from fleetloop.domain.archive_files import list_files, read_archive, scan_archive
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.telemetry_codec import decode_batch, encode_batch
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_archiver.core import check_shape
 from telemetry_archiver.model import Arrival
 from telemetry_archiver.store import Archive

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fleet.common.v1 import provenance_pb2
-from fleet.label.v1 import label_pb2
-from fleetkit.database import Database, Transaction
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.label.v1 import label_pb2
 from label_desk import store, transactions
 from label_desk.rpc import progress
 

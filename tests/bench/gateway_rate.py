@@ -20,11 +20,11 @@ import numpy as np
 import psutil
 from tests.integration.telemetry_processes import ROOT, fleet_of
 
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import load_catalogue
-from fleetkit.topics import create_topics, load_topics
 from fleetloop import connect_producer
-from fleetloop.broker import running_broker
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.embedded.broker import running_broker
+from fleetloop.kit.messaging.topics import create_topics, load_topics
 
 FRAMES, SIGNALS = 100, 20
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from fleetdomain.tasks import Answers, TaskSchema, load_task_schema
-from fleetworld.town.labelled import (
+from fleetloop.domain.tasks import Answers, TaskSchema, load_task_schema
+from fleetloop.worlds.town.labelled import (
     PLAIN_TOWN_SEED,
     RARE_SLICES,
     TEST_TOWN_SEED,

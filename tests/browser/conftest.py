@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from fleetloop.embedded import EmbeddedRun, embedded_run
+from fleetloop.embedded.run import EmbeddedRun, embedded_run
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1400,1000",

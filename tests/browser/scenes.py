@@ -8,18 +8,18 @@ import time
 
 import numpy as np
 
-from fleet.common.v1 import provenance_pb2
-from fleet.label.v1 import label_pb2
-from fleetdomain.clips import DriveInfo, DriveWriter
-from fleetdomain.messages import event_of
-from fleetdomain.tasks import TaskSchema
-from fleetdomain.topics import LABEL_TASK
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
-from fleetkit.objects import Objects
-from fleetworld.town.render import Renderer
-from fleetworld.town.scene import view
-from fleetworld.town.streets import Town
+from fleetloop.domain.clips import DriveInfo, DriveWriter
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.tasks import TaskSchema
+from fleetloop.domain.topics import LABEL_TASK
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.label.v1 import label_pb2
+from fleetloop.worlds.town.render import Renderer
+from fleetloop.worlds.town.scene import view
+from fleetloop.worlds.town.streets import Town
 
 S = 10**9
 START_UTC_NS = 1_600_000_000 * S

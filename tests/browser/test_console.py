@@ -17,13 +17,13 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.browser.scenes import question
 from tests.integration.loop.topics import Topics
 
-from fleet.label.v1 import label_pb2, label_pb2_grpc
-from fleetdomain.tasks import load_task_schema
-from fleetdomain.topics import LABEL
-from fleetkit.events import Event
-from fleetkit.objects import Objects
-from fleetkit.rpc import ON_BEHALF_OF, open_channel
-from fleetloop.embedded import EmbeddedRun
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.topics import LABEL
+from fleetloop.embedded.run import EmbeddedRun
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.rpc import ON_BEHALF_OF, open_channel
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 from fleetloop.shipped import config_folder
 
 KINDS = ("held", "leaves", "truck", "plain")

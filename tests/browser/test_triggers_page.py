@@ -9,8 +9,8 @@ import pytest
 from selenium import webdriver
 from tests.browser.test_console import Page
 
-from fleetloop.commands.trigger_files import apply_files, library_folder, read_triggers
-from fleetloop.embedded import EmbeddedRun, embedded_run
+from fleetloop.api.campaigns import apply_files, library_folder, read_triggers
+from fleetloop.embedded.run import EmbeddedRun, embedded_run
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from fleetloop.services import SERVICES
+from fleetloop.embedded.service_table import SERVICES
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "fleetloop"

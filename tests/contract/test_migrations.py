@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from fleetkit.database import Database
+from fleetloop.kit.storage.database import Database
 
 SERVICES = Path(__file__).parents[2] / "services"
 KEEPING = sorted(path.parent.name for path in SERVICES.glob("*/migrations"))

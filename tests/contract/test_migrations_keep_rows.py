@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from fleetkit.database import MIGRATION_ENVIRONMENT, Database
+from fleetloop.kit.storage.database import MIGRATION_ENVIRONMENT, Database
 
 SERVICES = Path(__file__).parents[2] / "services"
 

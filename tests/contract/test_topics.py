@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fleetdomain import topics as names
-from fleetkit.clock import SystemClock
-from fleetkit.topics import DLQ_SUFFIX, Topic, load_topics
+from fleetloop.domain import topics as names
+from fleetloop.kit.messaging.topics import DLQ_SUFFIX, Topic, load_topics
+from fleetloop.kit.process.clock import SystemClock
 
 CATALOGUE = load_topics(Path(__file__).parents[2] / "protos" / "topics.yaml")
 CONSTANTS = {value for name, value in vars(names).items() if name.isupper()}
@@ -24,7 +24,7 @@ def test_constants_are_the_catalogues_topics() -> None:
 def test_the_message_of_a_topic_exists(topic: Topic) -> None:
     package, _, message = topic.message.rpartition(".")
     context = package.split(".")[1]
-    modules = [importlib.import_module(f"{package}.{context}_pb2")]
+    modules = [importlib.import_module(f"fleetloop.protos.{context}.v1.{context}_pb2")]
     assert hasattr(modules[0], message)
 
 

@@ -11,8 +11,8 @@ import importlib
 import pytest
 from google.protobuf import descriptor_pool
 
-from fleetkit.identity import AllowList, Identity
-from fleetloop.services import SERVICES
+from fleetloop.embedded.service_table import SERVICES
+from fleetloop.kit.security.identity import AllowList, Identity
 
 PEOPLE, CONSOLE, VEHICLES = "user/ann", "service/fleet-console", "vehicle/car-1"
 ROLLOUT, KEEPER = "service/rollout-controller", "service/campaign-keeper"

@@ -25,20 +25,20 @@ import lance
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from fleet.campaign.v1 import campaign_pb2
-from fleet.dataset.v1 import dataset_pb2
-from fleet.rollout.v1 import rollout_pb2
-from fleet.training.v1 import training_pb2
-from fleetdomain import topics as names
-from fleetkit.events import header
-from fleetkit.pki import CertificateAuthority, IdentityKind
 from fleetloop.commands.datasets import import_labelled
 from fleetloop.commands.triggers import apply_files, read_triggers
 from fleetloop.demo.plan import MORE_ENV, DemoPlan
 from fleetloop.demo.setting import enrol_vehicles, export_labelled, vehicle_names, write_config
 from fleetloop.demo.vehicles import Helper, TownFleet, start_process
 from fleetloop.demo.watch import LoopWatch
-from fleetloop.embedded import EmbeddedRun, embedded_run
+from fleetloop.domain import topics as names
+from fleetloop.embedded.run import EmbeddedRun, embedded_run
+from fleetloop.kit.messaging.events import header
+from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.training.v1 import training_pb2
 
 PLAN = DemoPlan(vehicles=6, agent_processes=1, plain_samples=900, test_samples=240, labellers=2, wrong_answers=0.0)
 ENOUGH_SAMPLES = 15

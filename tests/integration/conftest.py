@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from fleetloop.broker import running_broker
+from fleetloop.embedded.broker import running_broker
 from fleetloop.errors import UserError
 from fleetloop.supervisor import NotReadyError
 

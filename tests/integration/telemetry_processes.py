@@ -17,10 +17,10 @@ from random import Random
 
 import numpy as np
 
-from fleetdomain.frames import Column, FrameBatch
-from fleetkit.admission import admit, revoke
-from fleetkit.pki import CertificateAuthority, Credentials, IdentityKind, SpiffeId
-from fleetloop.ports import free_ports
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.embedded.tcp_ports import free_ports
+from fleetloop.kit.security.admission import admit, revoke
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind, SpiffeId
 
 ROOT = Path(__file__).parents[2]
 

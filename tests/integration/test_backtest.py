@@ -17,13 +17,13 @@ from tests.integration.test_trigger_detector import CATALOGUE, announce, detecto
 from tests.unit.trigger_detector.library_cases import CASES
 from tests.unit.trigger_detector.made import made
 
-from fleetdomain.archive_files import list_files, read_footer
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.objects import Objects
-from fleetkit.settings import ServiceSettings
-from fleetkit.topics import create_topics, load_topics
-from fleetloop.backtesting.replaying import Looked, replay
-from triggerlang.trigger import Trigger, parse_trigger
+from fleetloop.backtesting.subprocess_runner import Looked, replay
+from fleetloop.domain.archive_files import list_files, read_footer
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.messaging.topics import create_topics, load_topics
+from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.triggerlang.trigger import Trigger, parse_trigger
 
 START_NS = 1_700_000_000 * 10**9
 

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from tests.integration.loop.topics import Topics
 
-from fleet.campaign.v1 import campaign_pb2, campaign_pb2_grpc
-from fleet.clip.v1 import clip_pb2
-from fleet.common.v1 import provenance_pb2
-from fleet.dataset.v1 import dataset_pb2
-from fleet.label.v1 import label_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.messages import event_of
-from fleetdomain.topics import CAMPAIGN, CLIP, DATASET, LABEL, LABEL_TASK, TRIGGER
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
-from fleetkit.rpc import open_channel
-from fleetloop.embedded import EmbeddedRun, embedded_run
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.topics import CAMPAIGN, CLIP, DATASET, LABEL, LABEL_TASK, TRIGGER
+from fleetloop.embedded.run import EmbeddedRun, embedded_run
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.rpc import open_channel
+from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.label.v1 import label_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
 
 T = TypeVar("T")
 FIRINGS, LABELS, QUOTA = 60, 40, 25

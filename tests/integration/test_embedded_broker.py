@@ -13,13 +13,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from fleetkit.topics import TopicCatalogueError, create_topics, load_topics
-from fleetloop.broker import find_broker, running_broker
-from fleetloop.broker.docker import find_docker
-from fleetloop.broker.jars import find_java
-from fleetloop.broker.ladder import ADDRESS_VARIABLE
-from fleetloop.broker.probe import kafka_answers
+from fleetloop.embedded.broker import find_broker, running_broker
+from fleetloop.embedded.broker.choose import ADDRESS_VARIABLE
+from fleetloop.embedded.broker.docker import find_docker
+from fleetloop.embedded.broker.jars import find_java
+from fleetloop.embedded.broker.probe import kafka_answers
 from fleetloop.errors import UserError
+from fleetloop.kit.messaging.topics import TopicCatalogueError, create_topics, load_topics
 from fleetloop.supervisor import Supervisor
 from fleetloop.supervisor.processes import is_running
 from fleetloop.supervisor.state import read_state

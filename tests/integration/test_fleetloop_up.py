@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from fleetloop.running import RunningFleet
+from fleetloop.api.installation import RunningFleet
 from fleetloop.supervisor.processes import of_run
 
 ENVIRON = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -7,9 +7,9 @@ import pytest
 from prometheus_client import REGISTRY
 from tests.integration.conftest import NewTopicFactory
 
-from fleetkit.events import Event
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.settings import ServiceSettings
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.process.settings import ServiceSettings
 
 
 def _event(topic: str, number: int, payload: bytes = b"x") -> Event:

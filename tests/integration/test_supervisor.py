@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fleetloop.embedded.tcp_ports import free_ports
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout
-from fleetloop.ports import free_ports
 from fleetloop.supervisor import LivePolicy, NotReadyError, Phase, RestartPolicy, ServiceSpec, Supervisor
 from fleetloop.supervisor.probes import http_ok
 from fleetloop.supervisor.processes import ProcessMark, is_running, mark, of_run

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from tests.integration.telemetry_processes import ROOT, Fleet, Service, batch_of, fleet_of
 
-from fleet.archive.v1 import archive_pb2, archive_pb2_grpc
-from fleetdomain.archive_files import (
+from fleetloop.domain.archive_files import (
     Footer,
     address_of,
     list_files,
@@ -23,14 +22,15 @@ from fleetdomain.archive_files import (
     scan_archive,
     write_file,
 )
-from fleetdomain.messages import event_of
-from fleetdomain.telemetry_codec import encode_batch
-from fleetdomain.topics import TELEMETRY
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.objects import Objects
-from fleetkit.rpc import open_channel
-from fleetkit.settings import ServiceSettings
-from fleetkit.topics import create_topics, load_topics
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.domain.topics import TELEMETRY
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.messaging.topics import create_topics, load_topics
+from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.rpc import open_channel
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.archive.v1 import archive_pb2, archive_pb2_grpc
 
 VEHICLES = [f"v{number}" for number in range(6)]
 BATCHES = 120

@@ -15,20 +15,20 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.integration.telemetry_processes import ROOT, Fleet, batch_of, fleet_of
 
-from fleet.command.v1 import command_pb2
-from fleet.health.v1 import health_pb2
-from fleet.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
-from fleetdomain.frames import Column
-from fleetdomain.messages import event_of
-from fleetdomain.telemetry_codec import decode_batch, encode_batch
-from fleetdomain.topics import COMMAND, HEALTH, INGEST, TELEMETRY
-from fleetkit.events import event_id_of
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.pki import Credentials
-from fleetkit.rpc import open_channel
-from fleetkit.settings import ServiceSettings
-from fleetkit.topics import DLQ_SUFFIX, create_topics, load_topics
 from fleetloop import RefusedError, connect_producer
+from fleetloop.domain.frames import Column
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.telemetry_codec import decode_batch, encode_batch
+from fleetloop.domain.topics import COMMAND, HEALTH, INGEST, TELEMETRY
+from fleetloop.kit.messaging.events import event_id_of
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.messaging.topics import DLQ_SUFFIX, create_topics, load_topics
+from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.rpc import open_channel
+from fleetloop.kit.security.pki import Credentials
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.integration.telemetry_processes import ROOT, Fleet, fleet_of
 
-from fleet.clip.v1 import clip_pb2
-from fleet.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
-from fleetdomain.topics import CLIP
-from fleetkit.objects import Objects
-from fleetkit.pki import Credentials
-from fleetkit.rpc import open_channel
-from fleetkit.topics import create_topics, load_topics
+from fleetloop.domain.topics import CLIP
+from fleetloop.kit.messaging.topics import create_topics, load_topics
+from fleetloop.kit.rpc import open_channel
+from fleetloop.kit.security.pki import Credentials
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 
 MAGIC = b"\x89MCAP0\r\n"
 CHUNK = 256 * 1024

@@ -22,7 +22,7 @@ import yaml
 from tests.unit.perception.nets import RECIPE
 from tests.unit.perception.test_job import folder_with
 
-from fleetdomain.artifacts import VEHICLE_FILES
+from fleetloop.domain.artifacts import VEHICLE_FILES
 from perception.job import main
 from training_orchestrator.jobs import TorchrunJobs
 

@@ -17,22 +17,22 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from fleet.campaign.v1 import campaign_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.messages import event_of
-from fleetdomain.signals import load_catalogue
-from fleetdomain.telemetry_codec import encode_batch
-from fleetdomain.topics import CAMPAIGN, TELEMETRY, TRIGGER
-from fleetkit.ids import causal_id
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.topics import DLQ_SUFFIX, create_topics, load_topics
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.domain.topics import CAMPAIGN, TELEMETRY, TRIGGER
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.messaging.topics import DLQ_SUFFIX, create_topics, load_topics
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
+from fleetloop.triggerlang.definition import to_definition
+from fleetloop.triggerlang.trigger import Trigger
 from trigger_detector.core import DetectorState, step
 from trigger_detector.model import Appended, CampaignRevision
 from trigger_detector.plan import make_plan
 from trigger_detector.settings import TriggerDetectorSettings
-from triggerlang.definition import to_definition
-from triggerlang.trigger import Trigger
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = load_catalogue(ROOT / "config" / "signals.yaml")
@@ -118,7 +118,7 @@ class Detector:
             self.port = free.getsockname()[1]
         self._environment = {
             **os.environ,
-            "PYTHONPATH": f"{ROOT / 'services'}:{ROOT / 'protos'}",
+            "PYTHONPATH": f"{ROOT / 'libraries'}:{ROOT / 'services'}",
             "FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
             "FLEETLOOP_HTTP_LISTEN": f"127.0.0.1:{self.port}",
             "FLEETLOOP_INSTANCE_ID": "the-only-one",

@@ -17,20 +17,20 @@ import pytest
 from tests.integration.telemetry_processes import ROOT, Fleet, Service, fleet_of
 from tests.integration.test_telemetry_gateway import read_all
 
-from fleet.clip.v1 import clip_pb2
-from fleet.command.v1 import command_pb2
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.clips import DriveInfo, DriveWriter, read_drive
-from fleetdomain.frames import FrameBatch
-from fleetdomain.messages import event_of
-from fleetdomain.telemetry_codec import decode_batch
-from fleetdomain.topics import CLIP, COMMAND, TELEMETRY
-from fleetkit.events import Event
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.objects import Objects
-from fleetkit.settings import ServiceSettings
-from fleetkit.topics import create_topics, load_topics
-from fleetworld.comma2k19 import convert, find_comma2k19
+from fleetloop.domain.clips import DriveInfo, DriveWriter, read_drive
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.telemetry_codec import decode_batch
+from fleetloop.domain.topics import CLIP, COMMAND, TELEMETRY
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.messaging.topics import create_topics, load_topics
+from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
+from fleetloop.worlds.comma2k19 import convert, find_comma2k19
 
 S = 1_000_000_000
 

@@ -25,22 +25,22 @@ from tests.integration.telemetry_processes import ROOT
 from tests.integration.test_telemetry_gateway import read_all
 from tests.unit.vehicle_agent.tiny_model import write_model
 
-from fleet.clip.v1 import clip_pb2
-from fleet.command.v1 import command_pb2
-from fleet.health.v1 import health_pb2
-from fleet.telemetry.v1 import telemetry_pb2
-from fleet.training.v1 import training_pb2
-from fleetdomain.artifacts import VEHICLE_FILES, sha256_hex
-from fleetdomain.clips import read_drive
-from fleetdomain.messages import event_of
-from fleetdomain.tasks import load_task_schema
-from fleetdomain.telemetry_codec import decode_batch
-from fleetdomain.topics import CLIP, COMMAND, HEALTH, TELEMETRY, TRAINING
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.objects import Objects
-from fleetkit.settings import ServiceSettings
-from fleetloop.embedded import EmbeddedRun, embedded_run
-from fleetloop.enrolment import Enrolment
+from fleetloop.api.enrolment import Enrolment
+from fleetloop.domain.artifacts import VEHICLE_FILES, sha256_hex
+from fleetloop.domain.clips import read_drive
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.telemetry_codec import decode_batch
+from fleetloop.domain.topics import CLIP, COMMAND, HEALTH, TELEMETRY, TRAINING
+from fleetloop.embedded.run import EmbeddedRun, embedded_run
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
+from fleetloop.protos.training.v1 import training_pb2
 
 SERVICES = ["telemetry_gateway", "training_orchestrator", "fleet_monitor", "rollout_controller"]
 VEHICLES = [f"vehicle-{number:03d}" for number in range(4)]

@@ -8,11 +8,11 @@ from functools import partial
 
 from nicegui import ui
 
-from fleet.label.v1 import label_pb2
 from fleet_console.labelling import Labelling, State
 from fleet_console.pages.frame import heading
 from fleet_console.pages.pictures import pictures_html
 from fleet_console.wording import NS, duration, number, words
+from fleetloop.protos.label.v1 import label_pb2
 
 _HURRY_S = 60
 _KEYED = 9

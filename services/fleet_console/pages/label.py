@@ -16,8 +16,8 @@ from fleet_console.metrics import LABELLING
 from fleet_console.pages.desk import DeskPanels
 from fleet_console.pages.frame import ASSETS, frame, heading
 from fleet_console.people import COOKIE, NoNameError, cleaned, labeller
-from fleetkit.clock import Clock
-from fleetkit.identity import is_person_name
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.security.identity import is_person_name
 
 INSTANTS = 15
 _TICK_S = 1.0

@@ -6,8 +6,8 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from fleet.label.v1 import label_pb2
 from fleet_console.wording import NS
+from fleetloop.protos.label.v1 import label_pb2
 
 _FRONT = "front"
 Pictures = Mapping[tuple[int, str], label_pb2.TaskFrame]

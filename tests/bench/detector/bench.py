@@ -35,22 +35,22 @@ from tests.bench.detector.peers.frames import source_of
 from tests.bench.detector.workload import BATCH_S, CATALOGUE, FRAMES, S, batches, renumbered, rows_of, triggers
 from tests.integration.telemetry_processes import ROOT, Fleet, Service, fleet_of
 
-from fleet.campaign.v1 import campaign_pb2
-from fleet.telemetry.v1 import telemetry_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.messages import event_of
-from fleetdomain.telemetry_codec import encode_batch
-from fleetdomain.topics import CAMPAIGN, TELEMETRY, TRIGGER
-from fleetkit.events import to_headers
-from fleetkit.ids import causal_id
-from fleetkit.kafka import KafkaPublisher
-from fleetkit.topics import create_topics, load_topics
-from fleetloop.broker import running_broker
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.domain.topics import CAMPAIGN, TELEMETRY, TRIGGER
+from fleetloop.embedded.broker import running_broker
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import to_headers
+from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.messaging.topics import create_topics, load_topics
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
+from fleetloop.triggerlang.definition import to_definition
+from fleetloop.triggerlang.nodes import Node
 from trigger_detector.model import CampaignRevision, Limits
 from trigger_detector.plan import Plan, make_plan
 from trigger_detector.settings import TriggerDetectorSettings
-from triggerlang.definition import to_definition
-from triggerlang.nodes import Node
 
 RESULTS = Path(".fleetloop/bench/results.json")
 PEERS = Path(".fleetloop/bench/peers")

@@ -13,9 +13,9 @@ import numpy as np
 import psutil
 from tests.bench.detector.workload import CATALOGUE, FRAMES, batches, renumbered
 
-from fleetdomain.frames import FrameBatch
-from fleetdomain.telemetry_codec import encode_batch
-from fleetkit.kafka import Record
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.kit.messaging.producer import Record
 from trigger_detector.partition import Partition, advance
 from trigger_detector.plan import Plan
 

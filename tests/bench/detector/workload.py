@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import Signal, SignalCatalogue, load_catalogue
-from fleetdomain.telemetry_codec import encode_batch
-from triggerlang.trigger import RISING_EDGE, Trigger
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.signals import Signal, SignalCatalogue, load_catalogue
+from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
+from fleetloop.triggerlang.trigger import RISING_EDGE, Trigger
 
 CATALOGUE: SignalCatalogue = load_catalogue(Path(__file__).parents[3] / "config" / "signals.yaml")
 FRAMES = 100

@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 
 import grpc
 
-from fleet.health.v1 import health_pb2
-from fleet.rollout.v1 import rollout_pb2, rollout_pb2_grpc
-from fleetdomain.messages import event_of
-from fleetdomain.topics import HEALTH
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
-from fleetkit.rpc import open_channel
-from fleetloop.embedded import EmbeddedRun
-from fleetloop.enrolment import Enrolment
+from fleetloop.api.enrolment import Enrolment
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.topics import HEALTH
+from fleetloop.embedded.run import EmbeddedRun
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.rpc import open_channel
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 
 BOOT = b"assigned"
 _COHORTS = {

@@ -12,7 +12,7 @@ from tests.databases import new_database
 from tests.integration.loop.small_training import write_small_training
 from tests.integration.loop.topics import Topics
 
-from fleetloop.embedded import EmbeddedRun, embedded_run
+from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.shipped import config_folder
 
 SERVICES = [

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from fleetdomain.labelled_set import LabelledRow, write_labelled_set
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.labelled_set import LabelledRow, write_labelled_set
+from fleetloop.domain.tasks import TaskSchema
 
 DATASET, TEST_SET = "small", "small-test"
 FIRST, MORE = "small-first.yaml", "small-more.yaml"

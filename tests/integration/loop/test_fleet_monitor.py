@@ -12,14 +12,14 @@ import grpc
 import pytest
 from tests.integration.loop.topics import Topics
 
-from fleet.health.v1 import health_pb2
-from fleet.monitor.v1 import monitor_pb2, monitor_pb2_grpc
-from fleetdomain.messages import event_of
-from fleetdomain.topics import HEALTH
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
-from fleetkit.rpc import open_channel
-from fleetloop.embedded import EmbeddedRun
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.topics import HEALTH
+from fleetloop.embedded.run import EmbeddedRun
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.rpc import open_channel
+from fleetloop.protos.health.v1 import health_pb2
+from fleetloop.protos.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 
 NOW_NS = time.time_ns()
 

@@ -27,15 +27,15 @@ from tests.integration.loop.assigned_vehicles import AssignedVehicles
 from tests.integration.loop.small_training import DATASET, TEST_SET, labelled_set
 from tests.integration.loop.topics import Topics
 
-from fleet.command.v1 import command_pb2
-from fleet.rollout.v1 import rollout_pb2, rollout_pb2_grpc
-from fleet.training.v1 import training_pb2, training_pb2_grpc
-from fleetdomain.tasks import load_task_schema
-from fleetdomain.topics import COMMAND, MODEL, TRAINING
-from fleetkit.events import event_id_of
-from fleetkit.rpc import open_channel
 from fleetloop.commands.datasets import import_labelled
-from fleetloop.embedded import EmbeddedRun
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.topics import COMMAND, MODEL, TRAINING
+from fleetloop.embedded.run import EmbeddedRun
+from fleetloop.kit.messaging.events import event_id_of
+from fleetloop.kit.rpc import open_channel
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
+from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 from fleetloop.shipped import config_folder
 
 SCHEMA = load_task_schema(config_folder() / "tasks.yaml")

@@ -9,16 +9,16 @@ from uuid import uuid4
 
 from tests.integration.loop.topics import Topics
 
-from fleet.clip.v1 import clip_pb2
-from fleet.command.v1 import command_pb2
-from fleet.common.v1 import provenance_pb2
-from fleet.label.v1 import label_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.messages import event_of
-from fleetdomain.topics import CLIP, COMMAND, LABEL_TASK, TRIGGER
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
-from fleetloop.embedded import EmbeddedRun
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.topics import CLIP, COMMAND, LABEL_TASK, TRIGGER
+from fleetloop.embedded.run import EmbeddedRun
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.label.v1 import label_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
 
 NOW_NS = time.time_ns()
 

@@ -18,19 +18,19 @@ import lance
 import numpy as np
 from tests.integration.loop.topics import Topics
 
-from fleet.common.v1 import provenance_pb2
-from fleet.dataset.v1 import dataset_pb2, dataset_pb2_grpc
-from fleet.label.v1 import label_pb2, label_pb2_grpc
-from fleetdomain.clips import DriveInfo, DriveWriter
-from fleetdomain.messages import event_of
-from fleetdomain.tasks import load_task_schema
-from fleetdomain.topics import DATASET, LABEL, LABEL_TASK
-from fleetkit.events import Event
-from fleetkit.ids import causal_id
-from fleetkit.objects import Objects
-from fleetkit.pki import CertificateAuthority, IdentityKind
-from fleetkit.rpc import open_channel
-from fleetloop.embedded import EmbeddedRun
+from fleetloop.domain.clips import DriveInfo, DriveWriter
+from fleetloop.domain.messages import event_of
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.topics import DATASET, LABEL, LABEL_TASK
+from fleetloop.embedded.run import EmbeddedRun
+from fleetloop.kit.ids import causal_id
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.rpc import open_channel
+from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 from fleetloop.shipped import config_folder
 
 SCHEMA = load_task_schema(config_folder() / "tasks.yaml")

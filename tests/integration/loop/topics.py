@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from fleetkit.events import Event, to_headers
+from fleetloop.kit.messaging.events import Event, to_headers
 
 
 class Topics:

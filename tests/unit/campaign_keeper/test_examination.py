@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from campaign_keeper.examination import examiner
-from fleet.campaign.v1 import campaign_pb2
-from fleetdomain.signals import load_catalogue
-from fleetdomain.tasks import load_task_schema
-from triggerlang.definition import to_definition
-from triggerlang.errors import TriggerFileError
-from triggerlang.trigger import parse_trigger
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.triggerlang.definition import to_definition
+from fleetloop.triggerlang.errors import TriggerFileError
+from fleetloop.triggerlang.trigger import parse_trigger
 
 CONFIG = Path(__file__).parents[3] / "config"
 EXAMINE = examiner(load_catalogue(CONFIG / "signals.yaml"), load_task_schema(CONFIG / "tasks.yaml"), 60.0)

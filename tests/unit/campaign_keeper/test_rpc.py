@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from campaign_keeper.rpc import ALLOWED, SERVICE_NAME
-from fleet.campaign.v1 import campaign_pb2
-from fleetkit.identity import AllowList, Identity
+from fleetloop.kit.security.identity import AllowList, Identity
+from fleetloop.protos.campaign.v1 import campaign_pb2
 
 LIST = AllowList("f", ALLOWED)
 METHODS = [method.name for method in campaign_pb2.DESCRIPTOR.services_by_name["CampaignService"].methods]

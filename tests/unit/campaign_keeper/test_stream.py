@@ -9,11 +9,11 @@ import pytest
 from campaign_keeper import ledger
 from campaign_keeper.store import Base
 from campaign_keeper.stream import effects
-from fleet.dataset.v1 import dataset_pb2
-from fleetdomain.topics import DATASET
-from fleetkit.clock import SystemClock
-from fleetkit.database import Database
-from fleetkit.kafka import Record
+from fleetloop.domain.topics import DATASET
+from fleetloop.kit.messaging.producer import Record
+from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.storage.database import Database
+from fleetloop.protos.dataset.v1 import dataset_pb2
 
 
 @pytest.fixture

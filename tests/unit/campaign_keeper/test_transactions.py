@@ -11,12 +11,12 @@ from campaign_keeper.core import MOVES, compare, may_move, quota_is_met
 from campaign_keeper.examination import examiner
 from campaign_keeper.model import Count, State
 from campaign_keeper.store import Base, OutboxRow
-from fleet.campaign.v1 import campaign_pb2
-from fleet.common.v1 import provenance_pb2
-from fleetdomain.signals import load_catalogue
-from fleetdomain.tasks import load_task_schema
-from fleetkit.database import Database, Transaction
-from fleetkit.rpc import RpcError
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.protos.common.v1 import provenance_pb2
 
 CONFIG = Path(__file__).parents[3] / "config"
 EXAMINE = examiner(load_catalogue(CONFIG / "signals.yaml"), load_task_schema(CONFIG / "tasks.yaml"), 60.0)

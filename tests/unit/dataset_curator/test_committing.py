@@ -18,12 +18,12 @@ from dataset_curator.model import Sample
 from dataset_curator.settings import Curation
 from dataset_curator.store import Base
 from dataset_curator.tables import DatasetTables
-from fleet.dataset.v1 import dataset_pb2
-from fleetdomain.tasks import load_task_schema
-from fleetdomain.trunk import load_trunk
-from fleetkit.database import Database
-from fleetkit.objects import Objects
-from fleetkit.testing import ManualClock
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.trunk import load_trunk
+from fleetloop.kit.storage.database import Database
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.kit.testing import ManualClock
+from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.shipped import config_folder
 
 CURATION = Curation(policy=CommitPolicy(2, 60), bounds=LikenessBounds(0.96, 0.96), commit_most=100)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from dataset_curator.preparing import imported_sample, sample_of
-from fleet.common.v1 import provenance_pb2
-from fleet.label.v1 import label_pb2
-from fleetdomain.clips import ClipError, DriveInfo, DriveWriter
-from fleetdomain.labelled_set import LabelledRow
-from fleetdomain.tasks import load_task_schema
-from fleetdomain.trunk import load_trunk
-from fleetkit.objects import Objects
+from fleetloop.domain.clips import ClipError, DriveInfo, DriveWriter
+from fleetloop.domain.labelled_set import LabelledRow
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.trunk import load_trunk
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.label.v1 import label_pb2
 from fleetloop.shipped import config_folder
 
 SCHEMA = load_task_schema(config_folder() / "tasks.yaml")

@@ -11,7 +11,7 @@ from tests.unit.dataset_curator.test_committing import sample
 
 from dataset_curator.model import Sample
 from dataset_curator.tables import DatasetTables
-from fleetdomain.trunk import load_trunk
+from fleetloop.domain.trunk import load_trunk
 
 WIDTH = load_trunk().width
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleet.campaign.v1 import campaign_pb2
 from fleet_console.campaigns import triggers_view
+from fleetloop.protos.campaign.v1 import campaign_pb2
 
 NOW = 1_000_000 * 10**9
 

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from fleet.label.v1 import label_pb2
 from fleet_console.desk import DeskAwayError, DeskRefusedError, TooLateError
 from fleet_console.labelling import Labelling, State
+from fleetloop.protos.label.v1 import label_pb2
 
 S = 10**9
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-from fleet.label.v1 import label_pb2, label_pb2_grpc
 from fleet_console.desk import DeskAwayError, DeskRefusedError, TooLateError
 from fleet_console.model import Facts
 from fleet_console.peers import PEERS, LabelDesk, Lookout, Peers
 from fleet_console.settings import FleetConsoleSettings
-from fleetkit.identity import AllowList
-from fleetkit.pki import CertificateAuthority, IdentityKind
-from fleetkit.rpc import RpcError, RpcServer, caller
-from fleetkit.settings import ServiceSettings
+from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.rpc import RpcError, RpcServer, caller
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 
 NOW = datetime.now(UTC)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_console.people import COOKIE, NoNameError, cleaned, labeller
-from fleetkit.identity import is_person_name
+from fleetloop.kit.security.identity import is_person_name
 
 
 @pytest.mark.parametrize(

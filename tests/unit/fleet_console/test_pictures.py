@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from fleet.label.v1 import label_pb2
 from fleet_console.pages.pictures import pictures_html
+from fleetloop.protos.label.v1 import label_pb2
 
 S = 10**9
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from fleet.campaign.v1 import campaign_pb2
 from fleet_console.model import Facts
 from fleet_console.watching import LoopWatch
+from fleetloop.protos.campaign.v1 import campaign_pb2
 
 S = 10**9
 

@@ -10,7 +10,7 @@ import numpy as np
 from fleet_monitor.codec import from_bytes, to_bytes
 from fleet_monitor.model import Sums, VehicleRecord, Where
 from fleet_monitor.settings import FleetMonitorSettings
-from fleetkit.topics import load_topics
+from fleetloop.kit.messaging.topics import load_topics
 
 TOPICS = Path(__file__).parents[3] / "protos" / "topics.yaml"
 COUNTS = [field.name for field in fields(Sums) if field.type == "int"]

@@ -3,12 +3,12 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from fleet.monitor.v1 import monitor_pb2
 from fleet_monitor.codec import to_bytes
 from fleet_monitor.model import Sums, VehicleRecord, Where
 from fleet_monitor.rpc import MonitorService
 from fleet_monitor.stream import FleetRecords
-from fleetkit.rpc import RpcError
+from fleetloop.kit.rpc import RpcError
+from fleetloop.protos.monitor.v1 import monitor_pb2
 
 WHERE = Where("m" * 64, "", "r", 1, 0)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fleetkit.identity import AllowList
-from fleetkit.pki import CertificateAuthority, Credentials, IdentityKind
-from fleetkit.rpc import RpcServer
-from fleetkit.settings import ServiceSettings
 from fleetloop.check_services import check_all, main
+from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.identity import AllowList
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind
 
 
 def _identity(folder: Path, name: str, authority: str = "authority") -> Credentials:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetdomain.tasks import load_task_schema
+from fleetloop.domain.tasks import load_task_schema
 from label_desk.core import (
     EXTRA_VOTES_BEFORE_DISPUTE,
     AnswerError,

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleetdomain.clips import Drive, DriveInfo, DriveSignal
-from fleetdomain.tasks import load_task_schema
+from fleetloop.domain.clips import Drive, DriveInfo, DriveSignal
+from fleetloop.domain.tasks import load_task_schema
 from label_desk.hindsight import look_back
 from label_desk.model import Source
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleet.label.v1 import label_pb2
-from fleetdomain.clips import DriveInfo, DriveSignal, DriveWriter
-from fleetdomain.tasks import load_task_schema
-from fleetkit.objects import Objects
+from fleetloop.domain.clips import DriveInfo, DriveSignal, DriveWriter
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.label.v1 import label_pb2
 from label_desk.hindsight import _look
 
 SCHEMA = load_task_schema(Path(__file__).parents[3] / "config" / "tasks.yaml")

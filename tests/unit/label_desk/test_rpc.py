@@ -9,15 +9,15 @@ import grpc
 import pytest
 from tests.unit.label_desk.test_transactions import created
 
-from fleet.label.v1 import label_pb2
-from fleetdomain.tasks import load_task_schema
-from fleetkit import rpc as fleetkit_rpc
-from fleetkit.clock import seconds_to_ns
-from fleetkit.database import Database
-from fleetkit.identity import Identity
-from fleetkit.objects import Objects
-from fleetkit.rpc import RpcError
-from fleetkit.testing import ManualClock
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.kit import rpc as fleetkit_rpc
+from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.security.identity import Identity
+from fleetloop.kit.storage.database import Database
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.kit.testing import ManualClock
+from fleetloop.protos.label.v1 import label_pb2
 from fleetloop.shipped import config_folder
 from label_desk import transactions
 from label_desk.rpc import LabelService

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from fleet.common.v1 import provenance_pb2
-from fleet.label.v1 import label_pb2
-from fleetkit.database import Database
-from fleetkit.rpc import RpcError
+from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.storage.database import Database
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.label.v1 import label_pb2
 from label_desk import transactions
 from label_desk.model import Outcome, Source, Vote
 from label_desk.rpc import progress

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetkit.settings import SettingsError
+from fleetloop.kit.process.settings import SettingsError
 from label_router.core import ask_again, cell_of, route_of, triage
 from label_router.model import Check, Drop, Dropped, DropRule, Firing, Known, Route, Routing, Wanted
 from label_router.settings import load_routing

@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client import REGISTRY
 
-from fleet.clip.v1 import clip_pb2
-from fleet.command.v1 import command_pb2
-from fleet.common.v1 import provenance_pb2
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.topics import COMMAND, LABEL_TASK
-from fleetkit.database import Database
+from fleetloop.domain.topics import COMMAND, LABEL_TASK
+from fleetloop.kit.storage.database import Database
+from fleetloop.protos.clip.v1 import clip_pb2
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.common.v1 import provenance_pb2
+from fleetloop.protos.trigger.v1 import trigger_pb2
 from label_router.model import Drop, Progress, Route, Routing
 from label_router.store import Base, FiringRow, OutboxRow
 from label_router.transactions import (

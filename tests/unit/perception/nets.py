@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fleetdomain.tasks import TaskSchema, parse_task_schema
+from fleetloop.domain.tasks import TaskSchema, parse_task_schema
 from perception.data import Samples
 from perception.recipe import Recipe, Stem
 

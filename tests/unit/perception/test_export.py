@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.unit.perception.nets import RECIPE, SCHEMA, red_squares
 
-from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
 from perception.examine import answers, exported_answers
 from perception.export import export
 from perception.model import Net

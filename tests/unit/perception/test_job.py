@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.unit.perception.nets import RECIPE, SCHEMA, red_squares
 
-from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
 from perception.job import main
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetkit.settings import SettingsError
+from fleetloop.kit.process.settings import SettingsError
 from rollout_controller.core import advance, assign, chosen_of, share_of
 from rollout_controller.model import Cohort, Evidence, RolloutPlan, Stage, Standing, Totals
 from rollout_controller.settings import load_plan

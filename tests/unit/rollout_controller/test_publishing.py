@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
-from fleet.rollout.v1 import rollout_pb2
-from fleet.training.v1 import training_pb2
-from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetkit.database import Database
-from fleetkit.objects import Objects
-from fleetkit.signing import load_key
-from fleetkit.testing import ManualClock
-from fleetloop.ceremony import Trust, hold_ceremony
+from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.embedded.ceremony import Trust, hold_ceremony
+from fleetloop.kit.security.signing import load_key
+from fleetloop.kit.storage.database import Database
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.kit.testing import ManualClock
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller import transactions
 from rollout_controller.metadata import director_files
 from rollout_controller.model import Assignment, Cohort

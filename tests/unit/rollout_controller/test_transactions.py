@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 import pytest
 import sqlalchemy as sa
 
-from fleet.command.v1 import command_pb2
-from fleet.rollout.v1 import rollout_pb2
-from fleet.training.v1 import training_pb2
-from fleetkit.database import Database, Transaction
-from fleetkit.paging import Page, page_of
-from fleetkit.rpc import RpcError
+from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.paging import Page, page_of
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller import transactions
 from rollout_controller.model import Cohort, Move, RolloutPlan, Stage
 from rollout_controller.store import Base, ModelRow, OutboxRow, PublicationRow, RolloutRow, VehicleRow

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from fleetdomain.archive_files import Footer, list_files, read_file
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.validation import BatchError
-from fleetkit.objects import Objects
+from fleetloop.domain.archive_files import Footer, list_files, read_file
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.validation import BatchError
+from fleetloop.kit.storage.objects import Objects
 from telemetry_archiver.core import GapError, OpenFile, check_log, check_shape, next_offset, recall
 from telemetry_archiver.model import Arrival, SeenBatches
 from telemetry_archiver.store import Archive

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import fleetdomain.validation
-from fleet.command.v1 import command_pb2
-from fleet.telemetry.v1 import telemetry_pb2
-from fleetdomain.validation import BatchError
-from fleetkit.kafka import Record, UnreadableMessageError
+import fleetloop.domain.validation
+from fleetloop.domain.validation import BatchError
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway import metrics
 from telemetry_gateway.codec import ERROR_CODES, asked_again, clip_event, command_of, rejection, stored_clip
 from telemetry_gateway.model import Clip
@@ -20,7 +20,7 @@ CLIP = Clip("a" * 64, 100, "fleet", "car", b"12345678", 1, 2, ("front",), "comma
 
 
 def test_every_code_that_the_check_raises_has_a_code_on_the_wire() -> None:
-    source = Path(fleetdomain.validation.__file__).read_text()
+    source = Path(fleetloop.domain.validation.__file__).read_text()
     raised = set(re.findall(r'BatchError\(\s*"(\w+)"', source))
     assert raised
     assert raised <= set(ERROR_CODES)

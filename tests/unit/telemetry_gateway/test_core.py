@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import parse_catalogue
-from fleetdomain.validation import BatchError
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.signals import parse_catalogue
+from fleetloop.domain.validation import BatchError
 from telemetry_gateway.core import (
     SpanBudget,
     batch_id,

@@ -12,13 +12,13 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile, Targets
 from tuf.api.serialization.json import CanonicalJSONSerializer
 
-from fleet.dataset.v1 import dataset_pb2
-from fleet.training.v1 import training_pb2
-from fleetkit import rpc as fleetkit_rpc
-from fleetkit.database import Database
-from fleetkit.identity import Identity
-from fleetkit.rpc import RpcError
-from fleetkit.testing import ManualClock
+from fleetloop.kit import rpc as fleetkit_rpc
+from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.security.identity import Identity
+from fleetloop.kit.storage.database import Database
+from fleetloop.kit.testing import ManualClock
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator import transactions
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.model import JobResult, Policy

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from fleet.dataset.v1 import dataset_pb2
-from fleet.training.v1 import training_pb2
-from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetkit.database import Database, Transaction
-from fleetkit.objects import Objects
-from fleetkit.testing import ManualClock
+from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.kit.testing import ManualClock
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator import transactions
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.model import Policy

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.dataset.v1 import dataset_pb2
-from fleet.rollout.v1 import rollout_pb2
-from fleet.training.v1 import training_pb2
-from fleetkit.database import Database
+from fleetloop.kit.storage.database import Database
+from fleetloop.protos.dataset.v1 import dataset_pb2
+from fleetloop.protos.rollout.v1 import rollout_pb2
+from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator import transactions
 from training_orchestrator.core import Start, due
 from training_orchestrator.model import JobResult, Policy

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import SignalCatalogue
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.signals import SignalCatalogue
 
 SECONDS, BATCH_S = 40, 10
 NAN = float("nan")

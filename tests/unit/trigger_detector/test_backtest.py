@@ -15,10 +15,10 @@ import pytest
 from tests.unit.trigger_detector.library_cases import CASES
 from tests.unit.trigger_detector.made import made
 
-from fleetdomain.archive_files import Footer, VehicleTotals, address_of, write_file
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import load_catalogue
-from fleetkit.objects import Objects
+from fleetloop.domain.archive_files import Footer, VehicleTotals, address_of, write_file
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.kit.storage.objects import Objects
 from trigger_detector.backtest import Request, Seen, plan_of, replay, run
 from trigger_detector.core import DetectorState, step
 from trigger_detector.model import Appended

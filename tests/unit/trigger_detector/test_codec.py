@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.campaign.v1 import campaign_pb2
-from fleetkit.kafka import Record, UnreadableMessageError
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.protos.campaign.v1 import campaign_pb2
+from fleetloop.triggerlang.definition import to_definition
+from fleetloop.triggerlang.trigger import Trigger
 from trigger_detector.codec import campaign_of
-from triggerlang.definition import to_definition
-from triggerlang.trigger import Trigger
 
 
 def record(value: bytes) -> Record:

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import parse_catalogue
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.signals import parse_catalogue
+from fleetloop.triggerlang.trigger import ALWAYS, Geofence, Trigger
 from trigger_detector.campaigns import CampaignBook
 from trigger_detector.core import DetectorState, step
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits, Tally
 from trigger_detector.plan import applies_to, inside, make_plan
-from triggerlang.trigger import ALWAYS, Geofence, Trigger
 
 CATALOGUE = parse_catalogue("""
 signals:

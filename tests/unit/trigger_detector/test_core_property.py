@@ -7,13 +7,13 @@ from collections import defaultdict
 import numpy as np
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
-from tests.unit.triggerlang.reference import ReferenceDetector
-from tests.unit.triggerlang.telemetry import CATALOGUE, EXPRESSIONS, random_log
+from tests.unit.fleetloop.triggerlang.reference import ReferenceDetector
+from tests.unit.fleetloop.triggerlang.telemetry import CATALOGUE, EXPRESSIONS, random_log
 
+from fleetloop.triggerlang.trigger import ALWAYS, RISING_EDGE, Trigger
 from trigger_detector.core import DetectorState, step
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits
 from trigger_detector.plan import Plan, make_plan
-from triggerlang.trigger import ALWAYS, RISING_EDGE, Trigger
 
 LIMITS = Limits(horizon_s=20, lateness_s=2)
 Log = list[Appended]

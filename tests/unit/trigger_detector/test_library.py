@@ -13,17 +13,17 @@ import yaml
 from tests.unit.trigger_detector.library_cases import CASES
 from tests.unit.trigger_detector.made import made
 
-from fleetdomain.clips import read_drive
-from fleetdomain.frames import FrameBatch
-from fleetdomain.signals import load_catalogue
-from fleetdomain.tasks import load_task_schema
-from fleetworld.comma2k19 import convert, find_comma2k19
-from fleetworld.recorded import RecordedDrive
-from fleetworld.town.fleet import TownFleet
+from fleetloop.domain.clips import read_drive
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.triggerlang.trigger import parse_trigger
+from fleetloop.worlds.comma2k19 import convert, find_comma2k19
+from fleetloop.worlds.recorded import RecordedDrive
+from fleetloop.worlds.town.fleet import TownFleet
 from trigger_detector.core import DetectorState, step
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits
 from trigger_detector.plan import make_plan
-from triggerlang.trigger import parse_trigger
 from vehicle_agent.batches import BatchBuilder
 
 ROOT = Path(__file__).parents[3]

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from fleet.trigger.v1 import trigger_pb2
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import load_catalogue
-from fleetdomain.telemetry_codec import encode_batch
-from fleetkit.events import traceparent_of
-from fleetkit.kafka import Record
-from fleetkit.tracing import configure_tracing
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.kit.messaging.events import traceparent_of
+from fleetloop.kit.messaging.producer import Record
+from fleetloop.kit.process.tracing import configure_tracing
+from fleetloop.protos.trigger.v1 import trigger_pb2
+from fleetloop.triggerlang.trigger import Trigger
 from trigger_detector.model import CampaignRevision, Limits
 from trigger_detector.partition import Partition, advance, event_of_firing
 from trigger_detector.plan import make_plan
-from triggerlang.trigger import Trigger
 
 CATALOGUE = load_catalogue(Path(__file__).parents[3] / "config" / "signals.yaml")
 FAST = Trigger(

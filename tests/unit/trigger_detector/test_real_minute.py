@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fleetdomain.clips import Drive, read_drive
-from fleetdomain.signals import load_catalogue
-from fleetworld.comma2k19 import convert, find_comma2k19
-from fleetworld.recorded import RecordedDrive
+from fleetloop.domain.clips import Drive, read_drive
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.triggerlang.trigger import Trigger
+from fleetloop.worlds.comma2k19 import convert, find_comma2k19
+from fleetloop.worlds.recorded import RecordedDrive
 from trigger_detector.core import DetectorState, step
 from trigger_detector.model import Appended, CampaignRevision, Limits
 from trigger_detector.plan import make_plan
-from triggerlang.trigger import Trigger
 
 CATALOGUE = load_catalogue(Path(__file__).parents[3] / "config" / "signals.yaml")
 S = 10**9

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleetdomain.signals import load_catalogue
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.triggerlang.trigger import Trigger
 from trigger_detector.campaigns import CampaignBook
 from trigger_detector.model import CampaignRevision, Limits
 from trigger_detector.plan import Plan, make_plan
 from trigger_detector.reporting import report_of
-from triggerlang.trigger import Trigger
 
 CATALOGUE = load_catalogue(Path(__file__).parents[3] / "config" / "signals.yaml")
 FAST = Trigger("fast", 2, "Vehicle.Speed > 50 km/h")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleetdomain.frames import Column, FrameBatch
-from fleetdomain.signals import load_catalogue
+from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.triggerlang.trigger import parse_trigger
 from trigger_detector.core import DetectorState, step
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits
 from trigger_detector.plan import make_plan
-from triggerlang.trigger import parse_trigger
 
 ROOT = Path(__file__).parents[3]
 CATALOGUE = load_catalogue(ROOT / "config" / "signals.yaml")

@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetdomain.frames import FrameBatch
-from fleetdomain.signals import load_catalogue
-from fleetdomain.telemetry_codec import decode_batch, encode_batch
-from fleetdomain.validation import validate
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.telemetry_codec import decode_batch, encode_batch
+from fleetloop.domain.validation import validate
 from vehicle_agent.batches import BatchBuilder
 
 CATALOGUE = load_catalogue(Path(__file__).parents[3] / "config" / "signals.yaml")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fleetdomain.clips import DriveInfo, read_drive
-from fleetdomain.frames import Column, FrameBatch
+from fleetloop.domain.clips import DriveInfo, read_drive
+from fleetloop.domain.frames import Column, FrameBatch
 from vehicle_agent.clips import ClipShelf
 from vehicle_agent.commands import Standing
 from vehicle_agent.model import ClipHeader, ClipRequest

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fleetdomain.frames import Column, FrameBatch
+from fleetloop.domain.frames import Column, FrameBatch
 from vehicle_agent.commands import Answer, CommandDesk, Standing
 from vehicle_agent.model import ClipRequest
 from vehicle_agent.ring_buffer import RingBuffer

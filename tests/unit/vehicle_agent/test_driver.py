@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from tests.unit.vehicle_agent.tiny_model import write_model
 
-from fleetdomain.signals import load_catalogue
-from fleetdomain.tasks import load_task_schema
-from fleetdomain.validation import validate
-from fleetworld.town.fleet import TownFleet
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.validation import validate
+from fleetloop.worlds.town.fleet import TownFleet
 from vehicle_agent.__main__ import OnnxModels
 from vehicle_agent.driver import FleetDriver, Happened
 from vehicle_agent.model import Assignment, ModelRefusedError

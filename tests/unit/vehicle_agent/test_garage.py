@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.unit.vehicle_agent.tiny_model import write_model
 
-from fleetdomain.tasks import load_task_schema
+from fleetloop.domain.tasks import load_task_schema
 from vehicle_agent.__main__ import OnnxModels
 from vehicle_agent.garage import Garage
 from vehicle_agent.model import ModelRefusedError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetdomain.signals import load_catalogue
-from fleetdomain.tasks import load_task_schema
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.tasks import load_task_schema
 from vehicle_agent.health import Answers, HealthWatch, decisions_of
 from vehicle_agent.model import Assignment, Report
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleetdomain.clips import read_drive
-from fleetdomain.signals import load_catalogue
-from fleetdomain.tasks import load_task_schema
-from fleetdomain.validation import validate
-from fleetworld.recorded import RecordedDrive
+from fleetloop.domain.clips import read_drive
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.validation import validate
+from fleetloop.worlds.recorded import RecordedDrive
 from vehicle_agent.record import main, record_town
 
 CONFIG = Path(__file__).parents[3] / "config"

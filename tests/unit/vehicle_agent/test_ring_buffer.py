@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetdomain.clips import DriveInfo, read_drive
-from fleetdomain.frames import Column, FrameBatch
+from fleetloop.domain.clips import DriveInfo, read_drive
+from fleetloop.domain.frames import Column, FrameBatch
 from vehicle_agent.model import ClipRequest
 from vehicle_agent.ring_buffer import Reach, RingBuffer, Shot, write_cut
 

@@ -14,9 +14,9 @@ from tuf.api.metadata import Metadata
 from tuf.api.serialization.json import CanonicalJSONSerializer
 from tuf.ngclient.fetcher import FetcherInterface
 
-from fleetdomain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetkit.signing import load_key
-from fleetloop.ceremony import hold_ceremony
+from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.embedded.ceremony import hold_ceremony
+from fleetloop.kit.security.signing import load_key
 from rollout_controller.metadata import (
     MODELS_ROLE,
     ListedFile,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from fleetdomain.artifacts import CARD, ENCODER, HEAD, VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetdomain.tasks import TaskSchema
+from fleetloop.domain.artifacts import CARD, ENCODER, HEAD, VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.domain.tasks import TaskSchema
 
 
 def write_model(

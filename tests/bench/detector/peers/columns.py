@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fleet.telemetry.v1 import telemetry_pb2
+from fleetloop.protos.telemetry.v1 import telemetry_pb2
 
 _DTYPES = {1: np.bool_, 2: np.int32, 3: np.int64, 4: np.float32, 5: np.float64, 6: np.uint16}
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from triggerlang.nodes import BOOL, Node
-from triggerlang.program import Program
+from fleetloop.triggerlang.nodes import BOOL, Node
+from fleetloop.triggerlang.program import Program
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "lt": "<", "le": "<=", "eq": "==", "and": "and", "or": "or"}
 

@@ -10,10 +10,10 @@ import pytest
 from tests.unit.trigger_detector.test_backtest import CHOSEN, a_log, live, request, store
 from typer.testing import CliRunner
 
-from fleetkit.objects import Objects
+from fleetloop.api.campaigns import library_folder
 from fleetloop.cli import app
-from fleetloop.commands.trigger_files import library_folder
 from fleetloop.errors import UserError
+from fleetloop.kit.storage.objects import Objects
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.campaign.v1 import campaign_pb2
-from fleetloop.commands.trigger_files import definition_yaml, read_triggers
+from fleetloop.api.campaigns import definition_yaml, read_triggers
 from fleetloop.commands.trigger_screens import (
     campaign_tables,
     history_table,
@@ -11,9 +10,10 @@ from fleetloop.commands.trigger_screens import (
     ledger_json,
     ledger_table,
 )
+from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.shipped import config_folder
-from triggerlang.definition import from_definition
-from triggerlang.trigger import parse_trigger
+from fleetloop.triggerlang.definition import from_definition
+from fleetloop.triggerlang.trigger import parse_trigger
 
 TRIGGER = campaign_pb2.TriggerDefinition(name="fast", version=7)
 CAMPAIGN = campaign_pb2.Campaign(campaign="c", revision=3, triggers=[TRIGGER])

@@ -4,8 +4,8 @@ import json
 import random
 from pathlib import Path
 
-from fleet.label.v1 import label_pb2
 from fleetloop.demo.labellers import TruthLedger, answer
+from fleetloop.protos.label.v1 import label_pb2
 
 TASK = label_pb2.LabelTaskCreated(task="stop_sign")
 CHOICES = ["plain", "held", "none"]

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from fleet.route.v1 import route_pb2, route_pb2_grpc
 from fleetloop.demo.watch import PATIENCE
+from fleetloop.protos.route.v1 import route_pb2, route_pb2_grpc
 
 AWAY_S = 6.0
 """Longer than all attempts at a service that is not there together take."""

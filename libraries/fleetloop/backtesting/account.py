@@ -1,0 +1,128 @@
+"""Adds up firings while they come, and makes the result of them. Pure; small per firing: there may be millions."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetloop.backtesting.model import ClipCost, Fired, Overlap, Sample, StoredClip, TriggerResult, VehicleDay
+from fleetloop.triggerlang.trigger import Trigger
+
+CANDIDATE = ""
+"""The campaign of the triggers that are backtested; those that run have their own."""
+_SAMPLES = 6
+Key = tuple[str, str]
+"""Campaign and trigger."""
+Driven = Mapping[tuple[str, str], float]
+"""(vehicle, UTC day) -> seconds of telemetry."""
+Ints = npt.NDArray[np.int64]
+
+
+class Account:
+    """Firings by trigger."""
+
+    def __init__(self, clips: Mapping[str, Sequence[StoredClip]]) -> None:
+        """`clips` by vehicle, for samples."""
+        self._clips = {vehicle: sorted(own, key=lambda clip: clip.start_utc_ns) for vehicle, own in clips.items()}
+        self._onsets: defaultdict[Key, defaultdict[str, array[int]]] = defaultdict(lambda: defaultdict(_longs))
+        self._drives: defaultdict[Key, Counter[tuple[str, str]]] = defaultdict(Counter)
+        self._conditions: defaultdict[Key, Counter[str]] = defaultdict(Counter)
+        self._samples: defaultdict[Key, list[Sample]] = defaultdict(list)
+
+    def add(self, fired: Fired) -> None:
+        """Notes a firing."""
+        key = (fired.campaign, fired.trigger)
+        self._onsets[key][fired.vehicle].append(fired.onset_utc_ns)
+        if fired.campaign != CANDIDATE:
+            return
+        self._drives[key][fired.vehicle, fired.boot] += 1
+        self._conditions[key].update(fired.conditions)
+        samples = self._samples[key]
+        if len(samples) < _SAMPLES and sum(s.fired.vehicle == fired.vehicle for s in samples) < 2:
+            clip = showing(self._clips.get(fired.vehicle, []), fired.onset_utc_ns)
+            if clip is not None and all(s.clip != clip for s in samples):
+                samples.append(Sample(fired, clip))
+
+    def result(
+        self, trigger: Trigger, active: Mapping[Key, Trigger], driven: Driven, cost: ClipCost
+    ) -> TriggerResult:
+        """What a backtested trigger would have done."""
+        key = (CANDIDATE, trigger.name)
+        days = _days(self._onsets[key], driven)
+        each = cost.of(trigger.pre_s + trigger.post_s, len(trigger.cameras))
+        overlaps, alone = self._overlaps(trigger, active)
+        return TriggerResult(
+            name=trigger.name,
+            version=trigger.version,
+            firings=sum(day.firings for day in days),
+            days=days,
+            drives=[(vehicle, boot, count) for (vehicle, boot), count in self._drives[key].most_common()],
+            conditions=dict(self._conditions[key].most_common()),
+            clip_bytes=each,
+            bytes_wanted=each * sum(day.firings for day in days),
+            bytes_within_budget=sum(_within(each * day.firings, trigger.bytes_per_vehicle_day) for day in days),
+            overlaps=overlaps,
+            alone=alone,
+            samples=self._samples[key],
+        )
+
+    def _overlaps(self, trigger: Trigger, active: Mapping[Key, Trigger]) -> tuple[list[Overlap], int]:
+        fired = self._onsets[CANDIDATE, trigger.name]
+        own = {vehicle: np.sort(np.array(times, np.int64)) for vehicle, times in fired.items()}
+        shown = {vehicle: np.zeros(len(times), bool) for vehicle, times in own.items()}
+        overlaps = []
+        for key, other in sorted(active.items()):
+            theirs: Mapping[str, Sequence[int]] = self._onsets.get(key, {})
+            met = 0
+            for vehicle, times in own.items():
+                meets = meeting(times, trigger, np.sort(np.array(theirs.get(vehicle, ()), np.int64)), other)
+                shown[vehicle] |= meets
+                met += int(meets.sum())
+            if met:
+                overlaps.append(Overlap(*key, met, sum(len(times) for times in theirs.values())))
+        alone = sum(int((~each).sum()) for each in shown.values())
+        return sorted(overlaps, key=lambda overlap: -overlap.firings), alone
+
+
+def meeting(onsets: Ints, trigger: Trigger, others: Ints, other: Trigger) -> npt.NDArray[np.bool_]:
+    """For each of the sorted onsets whether its clip would meet a clip of one of the sorted others."""
+    low = onsets - round((trigger.pre_s + other.post_s) * 1e9)
+    high = onsets + round((trigger.post_s + other.pre_s) * 1e9)
+    meets: npt.NDArray[np.bool_] = np.searchsorted(others, high, "right") > np.searchsorted(others, low, "left")
+    return meets
+
+
+def showing(clips: Sequence[StoredClip], at_utc_ns: int) -> StoredClip | None:
+    """One of a vehicle's clips, sorted by start, in which an instant is."""
+    starts = [clip.start_utc_ns for clip in clips]
+    place = int(np.searchsorted(starts, at_utc_ns, "right"))
+    return next((clip for clip in reversed(clips[max(0, place - 20) : place]) if clip.end_utc_ns >= at_utc_ns), None)
+
+
+def _days(onsets: Mapping[str, Iterable[int]], driven: Driven) -> list[VehicleDay]:
+    fired: Counter[tuple[str, str]] = Counter()
+    for vehicle, times in onsets.items():
+        fired.update((vehicle, day_of(at)) for at in times)
+    days = [
+        VehicleDay(*key, round(driven.get(key, 0.0) / 3600, 4), fired[key])
+        for key in sorted(driven.keys() | fired.keys())
+    ]
+    return sorted(days, key=lambda day: -day.firings)
+
+
+def day_of(utc_ns: int) -> str:
+    """The UTC day, as YYYY-MM-DD."""
+    return datetime.fromtimestamp(utc_ns // 10**9, UTC).strftime("%Y-%m-%d")
+
+
+def _within(wanted: float, budget: int) -> float:
+    return min(wanted, float(budget)) if budget else wanted
+
+
+def _longs() -> array[int]:
+    return array("q")

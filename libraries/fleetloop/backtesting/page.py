@@ -1,0 +1,86 @@
+"""A backtest's result as one HTML page, with pictures of what some of the firings show."""
+
+from __future__ import annotations
+
+import base64
+import html
+
+from fleetloop.backtesting.model import Result, Sample, TriggerResult
+from fleetloop.backtesting.screen import time_text, weight_text
+from fleetloop.domain.clips import ClipError, read_drive
+from fleetloop.kit.storage.objects import ObjectMissingError, Objects
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1c2430}
+table{border-collapse:collapse}th,td{text-align:right;padding:.3rem .7rem;border-bottom:1px solid #dde2e8}
+th:first-child,td:first-child{text-align:left}h2{margin-top:2.5rem}p.quiet{color:#5a6675}
+figure{margin:1rem 0}figure img{width:128px;image-rendering:pixelated;margin-right:4px}figcaption{color:#5a6675}
+"""
+
+
+def page(result: Result, objects: Objects) -> str:
+    """The page. A clip that cannot be read any more is named without pictures."""
+    rows = "".join(_row(each) for each in result.triggers)
+    sections = "".join(_section(each, objects) for each in result.triggers if each.firings)
+    cost = f"{weight_text(result.cost.bytes_per_s)} a second, {result.cost.basis}"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Backtest</title><style>{_STYLE}</style>'
+        f"<h1>Backtest</h1><p>{result.frames:,} frames in {result.batches:,} batches of the fleet "
+        f"{html.escape(result.fleet_id)}. A clip's weight is {html.escape(cost)}. "
+        f"Active: {html.escape(result.active)}.</p>"
+        "<table><tr><th>Trigger<th>Fired<th>Per vehicle and day<th>An hour<th>Clips would weigh<th>Within budget"
+        f"<th>Alone</tr>{rows}</table>{sections}</html>"
+    )
+
+
+def _row(each: TriggerResult) -> str:
+    cells = (
+        f"{html.escape(each.name)} v{each.version}",
+        f"{each.firings:,}",
+        f"{each.per_vehicle_day:,.2f}",
+        f"{each.per_hour:,.2f}",
+        weight_text(each.bytes_wanted),
+        weight_text(each.bytes_within_budget),
+        f"{each.alone:,}",
+    )
+    return "<tr>" + "".join(f"<td>{cell}" for cell in cells) + "</tr>"
+
+
+def _section(each: TriggerResult, objects: Objects) -> str:
+    overlaps = "".join(
+        f"<li>{overlap.firings / each.firings:.0%} would also be shown by {html.escape(overlap.trigger)}"
+        for overlap in each.overlaps
+    )
+    figures = "".join(_figure(sample, objects) for sample in each.samples)
+    none = "" if figures else '<p class="quiet">No stored clip shows one of its firings.</p>'
+    return f"<h2>{html.escape(each.name)}</h2><ul>{overlaps}</ul>{figures}{none}"
+
+
+def _figure(sample: Sample, objects: Objects) -> str:
+    caption = html.escape(
+        f"{sample.fired.vehicle}, {time_text(sample.fired.onset_utc_ns)} UTC, {', '.join(sample.fired.conditions)}, "
+        f"{sample.clip.address}"
+    )
+    try:
+        pictures = _pictures(sample, objects)
+    except (ClipError, ObjectMissingError) as error:
+        return f"<figure><figcaption>{caption}: {html.escape(str(error))}</figcaption></figure>"
+    images = "".join(
+        f'<img alt="{html.escape(camera)}" title="{html.escape(camera)}" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        for camera, png in pictures
+    )
+    return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
+
+
+def _pictures(sample: Sample, objects: Objects) -> list[tuple[str, bytes]]:
+    """Each camera's newest picture at the firing, or its first."""
+    drive = read_drive(objects.get(sample.clip.address))
+    moment_ns = drive.info.start_monotonic_ns + sample.fired.onset_utc_ns - drive.info.start_utc_ns
+    pictures = []
+    for camera in drive.cameras:
+        images = drive.images(camera)
+        newest = [image for image in images if image.time_ns <= moment_ns]
+        if images:
+            pictures.append((camera, (newest[-1] if newest else images[0]).png))
+    return pictures

@@ -1,0 +1,99 @@
+"""Runs the detector's backtest as a process of its own and hands on what it says, line by line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fleetloop.backtesting.model import Fired
+from fleetloop.errors import UserError
+from fleetloop.triggerlang.trigger import Trigger
+
+_MODULE = "trigger_detector.backtest"
+
+
+@dataclass(slots=True)
+class Looked:
+    """What has been looked at, and in the end what was driven."""
+
+    files: int = 0
+    files_in_all: int = 0
+    batches: int = 0
+    frames: int = 0
+    firings: int = 0
+    unreadable: int = 0
+    driven_s: dict[tuple[str, str], float] = field(default_factory=dict)
+
+
+def trigger_text(trigger: Trigger) -> str:
+    """A trigger as the text of a file; JSON is YAML too."""
+    fields: dict[str, Any] = {name: value for name, value in asdict(trigger).items() if value is not None}
+    return json.dumps({**fields, "conditions": dict(trigger.conditions)})
+
+
+def replay(
+    request: Mapping[str, Any], triggers: Mapping[str, Sequence[Trigger]], looked: Looked
+) -> Iterator[Fired | None]:
+    """Every firing as it is found, and None whenever `looked` has grown.
+
+    Raises UserError when a trigger or the archive is wrong, or the process dies.
+    """
+    campaigns = {campaign: [trigger_text(trigger) for trigger in own] for campaign, own in triggers.items()}
+    text = json.dumps({**request, "campaigns": campaigns})
+    command = (sys.executable, "-m", _MODULE)
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(text)
+            process.stdin.close()
+            done = False
+            for line in process.stdout:
+                ((kind, content),) = json.loads(line).items()
+                if kind == "firing":
+                    yield _fired(content)
+                    continue
+                if kind == "problems":
+                    raise UserError("\n".join(content), "Nothing was backtested.")
+                _take(kind, content, looked)
+                done = kind == "done"
+                yield None
+            if process.wait() or not done:
+                errors.seek(0)
+                said = errors.read().strip().splitlines()
+                raise UserError(
+                    f"The backtest ended early: {said[-1] if said else process.returncode}.", "Try again."
+                )
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def _fired(content: Mapping[str, Any]) -> Fired:
+    return Fired(
+        firing_id=content["firing_id"],
+        campaign=content["campaign"],
+        trigger=content["trigger"],
+        vehicle=content["vehicle"],
+        boot=content["boot"],
+        onset_utc_ns=content["onset_utc_ns"],
+        onset_monotonic_ns=content["onset_monotonic_ns"],
+        conditions=tuple(content["conditions"]),
+    )
+
+
+def _take(kind: str, content: Mapping[str, Any], looked: Looked) -> None:
+    if kind == "progress":
+        for name, value in content.items():
+            setattr(looked, name, value)
+        return
+    looked.batches, looked.frames, looked.unreadable = content["batches"], content["frames"], content["unreadable"]
+    looked.driven_s = {(vehicle, day): seconds for vehicle, day, seconds in content["driven"]}

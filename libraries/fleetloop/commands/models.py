@@ -1,0 +1,105 @@
+"""`fleetloop models`: training runs, models, and their way to the vehicles."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fleetloop.api.channel import TIMEOUT_S, channel_to, request_id
+from fleetloop.commands.options import FOLDER, Folder
+from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
+from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
+
+app = typer.Typer(help="Training runs, models, and their way to the vehicles.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(folder: Folder = FOLDER) -> None:
+    """Every model with where it stands and why."""
+    with channel_to(folder, "rollout_controller") as channel:
+        stub = rollout_pb2_grpc.ModelServiceStub(channel)
+        models = stub.ListModels(rollout_pb2.ListModelsRequest(), timeout=TIMEOUT_S).models
+    table = Table("model", "digest", "stage", "dataset", "run", "why")
+    for each in models:
+        stage = stage_text(each)
+        dataset = f"{each.dataset} {each.dataset_version}"
+        table.add_row(
+            each.model_version, each.model_digest[:12], stage, dataset, each.run_id, "\n".join(each.reasons)
+        )
+    Console().print(
+        table if models else "No model yet: the first run starts once a dataset and its test set are there."
+    )
+
+
+@app.command()
+def runs(folder: Folder = FOLDER) -> None:
+    """Every training run with its verdict."""
+    with channel_to(folder, "training_orchestrator") as channel:
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        found = stub.ListRuns(training_pb2.ListRunsRequest(), timeout=TIMEOUT_S).runs
+    table = Table("run", "state", "verdict", "dataset", "recipe", "model", "why")
+    for run in found:
+        table.add_row(
+            run.run_id,
+            training_pb2.RunState.Name(run.state).removeprefix("RUN_STATE_").lower(),
+            training_pb2.Verdict.Name(run.verdict).removeprefix("VERDICT_").lower() if run.verdict else "",
+            f"{run.dataset} {run.dataset_version}",
+            run.recipe,
+            run.model_digest[:12],
+            "\n".join([run.why, *run.reasons]),
+        )
+    Console().print(table if found else "No run yet.")
+
+
+@app.command()
+def watch(
+    after: Annotated[int, typer.Option(help="Sequence of the last change that was seen.")] = 0,
+    folder: Folder = FOLDER,
+) -> None:
+    """Every change of every model, as it happens, until Ctrl-C."""
+    with channel_to(folder, "rollout_controller", "subscriber") as channel:
+        stub = rollout_pb2_grpc.ModelServiceStub(channel)
+        for response in stub.WatchModels(rollout_pb2.WatchModelsRequest(resume_after=after)):
+            change = response.change
+            digest = change.model_digest[:12]
+            why = "; ".join(change.reasons)
+            print(f"{change.sequence}  {change.model_version} {digest}  {stage_text(change)}  {why}")
+
+
+@app.command()
+def rollback(
+    rollout: Annotated[str, typer.Argument(help="Rollout, as `fleetloop models rollouts` names it.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    folder: Folder = FOLDER,
+) -> None:
+    """Take a model back; the one before it drives again."""
+    request = rollout_pb2.RollBackRequest(request_id=request_id(), rollout_id=rollout, reason=reason)
+    with channel_to(folder, "rollout_controller") as channel:
+        rollout_pb2_grpc.RolloutServiceStub(channel).RollBack(request, timeout=TIMEOUT_S)
+    print(f"rollout {rollout} is taken back")
+
+
+@app.command()
+def rollouts(folder: Folder = FOLDER) -> None:
+    """Every rollout, with what it waits for or why it ended."""
+    with channel_to(folder, "rollout_controller") as channel:
+        stub = rollout_pb2_grpc.RolloutServiceStub(channel)
+        found = stub.ListRollouts(rollout_pb2.ListRolloutsRequest(), timeout=TIMEOUT_S).rollouts
+    table = Table("rollout", "model", "state", "stage", "vehicles", "attested", "why")
+    for each in found:
+        state = rollout_pb2.RolloutState.Name(each.state).removeprefix("ROLLOUT_STATE_").lower()
+        stage = rollout_pb2.ModelStage.Name(each.stage).removeprefix("MODEL_STAGE_").lower()
+        counts = (str(len(each.vehicles)), str(each.attested))
+        table.add_row(each.rollout_id, each.model_digest[:12], state, stage, *counts, "\n".join(each.reasons))
+    Console().print(table if found else "No rollout yet.")
+    if found and found[0].silent_vehicles:
+        print(f"{found[0].silent_vehicles} vehicles have been silent for long and are waited for no more")
+
+
+def stage_text(change: rollout_pb2.ModelChanged) -> str:
+    """Such as `canary 25 %`."""
+    stage = rollout_pb2.ModelStage.Name(change.stage).removeprefix("MODEL_STAGE_").lower().replace("_", " ")
+    return f"{stage} {change.canary_percent} %" if change.stage == rollout_pb2.MODEL_STAGE_CANARY else stage

@@ -1,0 +1,228 @@
+"""`fleetloop up`, `status`, `down`: the embedded run of everything on this machine."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from fleetloop.api.installation import recorded_run
+from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder
+from fleetloop.commands.show import services_json, services_table
+from fleetloop.embedded.stack import build_stack
+from fleetloop.errors import UserError
+from fleetloop.layout import RunLayout
+from fleetloop.supervisor.logs import last_lines
+from fleetloop.supervisor.processes import cpu_seconds, send
+from fleetloop.supervisor.state import Phase, RunState, ServiceStatus
+from fleetloop.supervisor.supervisor import Supervisor, clear_leftovers, lock_folder
+
+_DOWN_WITHIN_S = 120.0
+
+Services = Annotated[
+    str, typer.Option("--services", help="Only these, separated by commas; 'none': Kafka and its topics alone.")
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Return once everything is ready; it runs on.")]
+Config = Annotated[Path | None, typer.Option("--config", help="Folder with signals, tasks, triggers and so on.")]
+Within = Annotated[float, typer.Option("--within", help="With --detach: seconds to wait for readiness.")]
+Bench = Annotated[bool, typer.Option("--bench", help="Kafka's JVM tuned for measurements, not for a quick start.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (up, status, down):
+        app.command()(command)
+
+
+def up(
+    services: Services = "",
+    detach: Detach = False,
+    folder: Folder = FOLDER,
+    fleet: Fleet = FLEET,
+    config: Config = None,
+    within_s: Within = 300.0,
+    bench: Bench = False,
+) -> None:
+    """Start Kafka and all services on this machine, and keep them running until Ctrl-C."""
+    layout = RunLayout.at(folder)
+    if config is not None and not config.is_dir():
+        raise UserError(f"There is no folder {config}.", "Give a folder with --config, or leave it out.")
+    if detach:
+        _up_detached(layout, within_s)
+        return
+    lock = lock_folder(layout)
+    clear_leftovers(layout)
+    console = Console()
+    stop = _signals_into_event()
+    with console.status("preparing Kafka and certificates"):
+        stack = build_stack(
+            layout,
+            now=datetime.now(UTC),
+            chance=random.Random(),
+            services=_names(services),
+            fleet_id=fleet,
+            config_dir=config,
+            bench=bench,
+        )
+    supervisor = Supervisor(
+        stack.specs,
+        layout.root,
+        info=stack.info,
+        on_change=None if console.is_terminal else _tell,
+        lock=lock,
+    )
+    supervisor.start()
+    try:
+        if console.is_terminal:
+            _watch(console, supervisor, layout, stop)
+        else:
+            stop.wait()
+    finally:
+        stop.clear()
+        threading.Thread(target=_hurry_on_signal, args=(stop, supervisor), daemon=True).start()
+        with console.status("stopping") if console.is_terminal else ExitStack():
+            supervisor.stop()
+    console.print(f"Everything is down. Logs and state are in {layout.root}.")
+
+
+def status(as_json: AsJson = False, folder: Folder = FOLDER) -> None:
+    """What runs in a folder. Ends with 0 if everything is up and ready, else with 1."""
+    layout = RunLayout.at(folder)
+    state = recorded_run(layout)
+    services = [_with_cpu(each) for each in state.services] if state else []
+    supervised = state is not None and state.supervised
+    if as_json:
+        print(services_json(layout.root, supervised, state.run_id if state else "", services))
+    elif state is None:
+        print(f"Nothing is up in {layout.root}.")
+    else:
+        caption = f"logs: {os.path.relpath(layout.logs)}/<service>.log"
+        if not supervised:
+            caption = "The supervisor is gone without having stopped; `fleetloop down` clears what it left."
+        Console().print(services_table(_title(layout, state), services, caption=caption))
+    if not (supervised and all(each.ready for each in services)):
+        raise typer.Exit(1)
+
+
+def down(folder: Folder = FOLDER) -> None:
+    """End what `up` started in a folder, also what a killed supervisor left there."""
+    layout = RunLayout.at(folder)
+    state = recorded_run(layout)
+    if state is None:
+        print(f"Nothing is up in {layout.root}.")
+        return
+    if send(state.supervisor, signal.SIGTERM) and not _gone(layout, state, _DOWN_WITHIN_S):
+        send(state.supervisor, signal.SIGKILL)  # its guard ends the rest
+        _gone(layout, state, 10.0)
+    with lock_folder(layout):
+        left = clear_leftovers(layout)
+    print(f"Everything in {layout.root} is down" + (f"; {left} processes had been left behind." if left else "."))
+
+
+def _up_detached(layout: RunLayout, within_s: float) -> None:
+    lock_folder(layout).close()
+    log = layout.logs / "supervisor.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    arguments = [each for each in sys.argv[1:] if each != "--detach"]
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "fleetloop", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            said = "\n".join(last_lines(log, 6)).removeprefix("error: ")
+            raise UserError(f"It did not come up: {said}", f"The whole story is in {log}.")
+        state = recorded_run(layout)
+        if state is not None and state.supervisor.pid == child.pid and state.services:
+            if all(each.ready for each in state.services):
+                print(f"{len(state.services)} processes are ready in {layout.root}; `fleetloop down` ends them.")
+                child.returncode = 0  # it lives on; we only stop being its parent
+                return
+            for each in state.services:
+                if each.phase is Phase.CRASH_LOOP:
+                    raise UserError(
+                        f"{each.name} does not stay up: {each.note}.",
+                        f"Its log is {each.log}. The others run on; `fleetloop down` ends them.",
+                    )
+        time.sleep(0.1)
+    raise UserError(
+        f"Not everything is ready after {within_s:g} s.", "See `fleetloop status`; `fleetloop down` ends it."
+    )
+
+
+def _watch(console: Console, supervisor: Supervisor, layout: RunLayout, stop: threading.Event) -> None:
+    title = f"fleetloop in {layout.root}"
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            live.update(
+                services_table(title, supervisor.status(), caption="Ctrl-C ends everything; twice, at once."),
+                refresh=True,
+            )
+            if stop.wait(1.0):
+                return
+
+
+def _tell(each: ServiceStatus) -> None:
+    """One line per change, for logs and pipes."""
+    if each.phase is Phase.WAITING:
+        return
+    note = f" ({each.note})" if each.note else ""
+    print(f"{datetime.now(UTC):%H:%M:%S} {each.name}: {each.phase.value}{note}", flush=True)
+
+
+def _signals_into_event() -> threading.Event:
+    """Set by Ctrl-C, by SIGTERM, and when the terminal goes away."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _hurry_on_signal(stop: threading.Event, supervisor: Supervisor) -> None:
+    stop.wait()
+    supervisor.stop(hurry=True)
+
+
+def _names(services: str) -> list[str] | None:
+    if services.strip() == "none":
+        return []
+    return [name for name in services.split(",") if name.strip()] or None
+
+
+def _gone(layout: RunLayout, state: RunState, within_s: float) -> bool:
+    """Whether the folder's lock is let go in time: the supervisor holds it until everything has ended."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            lock_folder(layout).close()
+        except UserError:
+            time.sleep(0.1)
+        else:
+            return True
+    return not state.supervised
+
+
+def _with_cpu(each: ServiceStatus) -> ServiceStatus:
+    return replace(each, cpu_s=each.cpu_s + cpu_seconds(each.process.pid)) if each.process else each
+
+
+def _title(layout: RunLayout, state: RunState) -> str:
+    kafka = state.info.get("kafka_bootstrap_servers", "?")
+    return f"fleet {state.info.get('fleet_id', '?')} in {os.path.relpath(layout.root)}, Kafka at {kafka}"

@@ -1,0 +1,230 @@
+"""`fleetloop triggers`: what the fleet looks out for, written as files and brought into force as campaigns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fleetloop.api.campaigns import DEFAULT_CAMPAIGN as DEFAULT_CAMPAIGN
+from fleetloop.api.campaigns import SERVICE, definition_yaml, library_folder
+from fleetloop.api.campaigns import apply_files as apply_files
+from fleetloop.api.campaigns import read_triggers as read_triggers
+from fleetloop.api.channel import TIMEOUT_S, channel_to, request_id
+from fleetloop.commands.backtest import backtest
+from fleetloop.commands.options import FOLDER, AsJson, Folder
+from fleetloop.commands.trigger_screens import (
+    campaign_tables,
+    history_table,
+    in_force_text,
+    ledger_json,
+    ledger_table,
+    moment,
+    state_word,
+)
+from fleetloop.errors import UserError
+from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
+
+app = typer.Typer(help="Say what the fleet looks out for, and see what came of it.", no_args_is_help=True)
+app.command()(backtest)
+Files = Annotated[list[Path] | None, typer.Argument(help="Trigger files or folders; those shipped by default.")]
+Campaign = Annotated[str, typer.Option("--campaign", help="Campaign that groups them.")]
+Name = Annotated[str, typer.Argument(help="Campaign.")]
+Reason = Annotated[str, typer.Option(help="Kept with the revision.")]
+
+
+@app.command()
+def apply(
+    files: Files = None,
+    campaign: Campaign = DEFAULT_CAMPAIGN,
+    reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    draft: Annotated[bool, typer.Option("--draft", help="Do not start them: `submit` and `approve` do.")] = False,
+    folder: Folder = FOLDER,
+) -> None:
+    """Bring a campaign into force: exactly the triggers in these files, nothing else."""
+    state = campaign_pb2.CAMPAIGN_STATE_DRAFT if draft else campaign_pb2.CAMPAIGN_STATE_UNSPECIFIED
+    response = apply_files(folder, read_triggers(files), campaign, reason, dry_run, state)
+    for sign, names in (("+", response.added), ("~", response.changed), ("-", response.removed)):
+        for name in names:
+            print(f"{sign} {name}")
+    for name in response.finished:
+        print(f"= {name} has ended; `fleetloop triggers resume {campaign} --trigger {name}` starts it again")
+    if not (response.added or response.changed or response.removed):
+        print("nothing changes")
+    elif not dry_run:
+        word = state_word(response.campaign.state)
+        print(f"campaign {campaign} is at revision {response.campaign.revision}, {word}")
+
+
+@app.command()
+def diff(files: Files = None, campaign: Campaign = DEFAULT_CAMPAIGN, folder: Folder = FOLDER) -> None:
+    """Say what `apply` would change, as the server sees it."""
+    apply(files, campaign, "", True, False, folder)
+
+
+@app.command("list")
+def list_(folder: Folder = FOLDER) -> None:
+    """Every trigger of every campaign, where it is in force, and what it earned."""
+    with channel_to(folder, SERVICE) as channel:
+        stub = campaign_pb2_grpc.CampaignServiceStub(channel)
+        campaigns = stub.ListCampaigns(campaign_pb2.ListCampaignsRequest(), timeout=TIMEOUT_S).campaigns
+        earnings = stub.GetLedger(campaign_pb2.GetLedgerRequest(), timeout=TIMEOUT_S).earnings
+        processes = stub.GetInForce(campaign_pb2.GetInForceRequest(), timeout=TIMEOUT_S).processes
+    if not campaigns:
+        print("No campaign yet: `fleetloop triggers apply` brings the shipped ones.")
+        return
+    for table in campaign_tables(campaigns, earnings, processes):
+        Console().print(table)
+
+
+@app.command()
+def library(folder: Folder = FOLDER) -> None:
+    """Triggers that are shipped and not started, with what each hunts."""
+    table = Table("trigger", "task", "what it hunts")
+    for definition in read_triggers([library_folder()]):
+        table.add_row(definition.name, definition.task, definition.description)
+    Console().print(table)
+    print(f"They lie in {library_folder()}. Start one: fleetloop triggers apply FILE --campaign NAME")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="Trigger.")], folder: Folder = FOLDER) -> None:
+    """A trigger as the keeper has it, who approved it, and where it is really in force."""
+    with channel_to(folder, SERVICE) as channel:
+        stub = campaign_pb2_grpc.CampaignServiceStub(channel)
+        campaigns = stub.ListCampaigns(campaign_pb2.ListCampaignsRequest(), timeout=TIMEOUT_S).campaigns
+        processes = stub.GetInForce(campaign_pb2.GetInForceRequest(), timeout=TIMEOUT_S).processes
+    found = [(c, t, "") for c in campaigns for t in c.triggers if t.name == name]
+    found += [(c, e.trigger, f"ended {moment(e.finished_at_utc_ns)}: {e.reason}") for c in campaigns
+              for e in c.finished if e.trigger.name == name]  # fmt: skip
+    if not found:
+        raise UserError(f"No campaign has a trigger {name!r}.", "`fleetloop triggers list` has them all.")
+    for campaign, trigger, ended in found:
+        approved = f", approved by {campaign.approved_by} {moment(campaign.approved_at_utc_ns)}"
+        print(f"# campaign {campaign.campaign}, revision {campaign.revision}, {state_word(campaign.state)}", end="")
+        print(approved if campaign.approved_by else "")
+        print(f"# {ended or in_force_text(campaign, trigger, processes)}")
+        print(definition_yaml(trigger))
+
+
+@app.command()
+def ledger(
+    campaign: Annotated[str, typer.Option("--campaign", help="Only this one.")] = "",
+    as_json: AsJson = False,
+    folder: Folder = FOLDER,
+) -> None:
+    """What became of every trigger version's firings: clips, bytes, why dropped, labelled, kept."""
+    with channel_to(folder, SERVICE) as channel:
+        stub = campaign_pb2_grpc.CampaignServiceStub(channel)
+        earnings = stub.GetLedger(campaign_pb2.GetLedgerRequest(campaign=campaign), timeout=TIMEOUT_S).earnings
+    if as_json:
+        print(json.dumps(ledger_json(earnings), indent=1))
+    elif earnings:
+        Console().print(ledger_table(earnings))
+    else:
+        print("No trigger has fired yet.")
+
+
+@app.command()
+def history(campaign: Name = DEFAULT_CAMPAIGN, folder: Folder = FOLDER) -> None:
+    """Who changed a campaign, when and why."""
+    request = campaign_pb2.ListRevisionsRequest(campaign=campaign)
+    with channel_to(folder, SERVICE) as channel:
+        revisions = campaign_pb2_grpc.CampaignServiceStub(channel).ListRevisions(request, timeout=TIMEOUT_S).revisions
+    if not revisions:
+        raise UserError(f"There is no campaign {campaign!r}.", "`fleetloop triggers list` has them all.")
+    Console().print(history_table(revisions))
+
+
+@app.command()
+def submit(campaign: Name, reason: Reason = "", folder: Folder = FOLDER) -> None:
+    """Ask for a draft to be approved."""
+    _set_state(folder, campaign, campaign_pb2.CAMPAIGN_STATE_WAITING, reason)
+
+
+@app.command()
+def approve(campaign: Name, reason: Reason = "", folder: Folder = FOLDER) -> None:
+    """Let a campaign run that waits for approval; who did it is kept."""
+    _set_state(folder, campaign, campaign_pb2.CAMPAIGN_STATE_RUNNING, reason, campaign_pb2.CAMPAIGN_STATE_WAITING)
+
+
+@app.command()
+def reject(campaign: Name, reason: Reason = "", folder: Folder = FOLDER) -> None:
+    """Make a campaign that waits for approval a draft again."""
+    _set_state(folder, campaign, campaign_pb2.CAMPAIGN_STATE_DRAFT, reason, campaign_pb2.CAMPAIGN_STATE_WAITING)
+
+
+@app.command()
+def suspend(campaign: Name = DEFAULT_CAMPAIGN, reason: Reason = "", folder: Folder = FOLDER) -> None:
+    """Hold a campaign: its triggers fire no more until `resume`."""
+    _set_state(folder, campaign, campaign_pb2.CAMPAIGN_STATE_SUSPENDED, reason)
+
+
+@app.command()
+def pause(campaign: Name = DEFAULT_CAMPAIGN, reason: Reason = "", folder: Folder = FOLDER) -> None:
+    """The same as `suspend`."""
+    suspend(campaign, reason, folder)
+
+
+@app.command()
+def resume(
+    campaign: Name = DEFAULT_CAMPAIGN,
+    trigger: Annotated[str, typer.Option("--trigger", help="Only this one, which has ended.")] = "",
+    reason: Reason = "",
+    folder: Folder = FOLDER,
+) -> None:
+    """Let a suspended campaign run again, or a trigger whose quota was met: its quota counts anew."""
+    if not trigger:
+        _set_state(
+            folder, campaign, campaign_pb2.CAMPAIGN_STATE_RUNNING, reason, campaign_pb2.CAMPAIGN_STATE_SUSPENDED
+        )
+        return
+    request = campaign_pb2.ResumeTriggerRequest(
+        request_id=request_id(), campaign=campaign, trigger=trigger, reason=reason
+    )
+    with channel_to(folder, SERVICE) as channel:
+        response = campaign_pb2_grpc.CampaignServiceStub(channel).ResumeTrigger(request, timeout=TIMEOUT_S)
+    _say(response.campaign)
+
+
+@app.command()
+def finish(campaign: Name, reason: Reason = "", folder: Folder = FOLDER) -> None:
+    """End a campaign; its record stays, and `reopen` makes it a draft again."""
+    _set_state(folder, campaign, campaign_pb2.CAMPAIGN_STATE_FINISHED, reason)
+
+
+@app.command()
+def delete(campaign: Name, reason: Reason = "", folder: Folder = FOLDER) -> None:
+    """The same as `finish`: what triggers earned is never thrown away."""
+    finish(campaign, reason, folder)
+
+
+@app.command()
+def reopen(campaign: Name, reason: Reason = "", folder: Folder = FOLDER) -> None:
+    """Make a campaign that is over a draft again."""
+    _set_state(folder, campaign, campaign_pb2.CAMPAIGN_STATE_DRAFT, reason, campaign_pb2.CAMPAIGN_STATE_FINISHED)
+
+
+def _set_state(
+    folder: Path,
+    campaign: str,
+    state: campaign_pb2.CampaignState.ValueType,
+    reason: str,
+    only_from: campaign_pb2.CampaignState.ValueType = campaign_pb2.CAMPAIGN_STATE_UNSPECIFIED,
+) -> None:
+    """Moves a campaign. `only_from` keeps a verb to its meaning: `approve` starts nothing that is suspended."""
+    request = campaign_pb2.SetCampaignStateRequest(
+        request_id=request_id(), campaign=campaign, state=state, reason=reason, only_from=only_from
+    )
+    with channel_to(folder, SERVICE) as channel:
+        response = campaign_pb2_grpc.CampaignServiceStub(channel).SetCampaignState(request, timeout=TIMEOUT_S)
+    _say(response.campaign)
+
+
+def _say(campaign: campaign_pb2.Campaign) -> None:
+    print(f"campaign {campaign.campaign} is {state_word(campaign.state)} (revision {campaign.revision})")

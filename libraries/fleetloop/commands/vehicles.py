@@ -1,0 +1,76 @@
+"""`fleetloop vehicles`: who may send telemetry."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fleetloop.api.enrolment import Enrolment
+from fleetloop.api.installation import recorded_run
+from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder
+from fleetloop.layout import RunLayout
+
+app = typer.Typer(help="Give vehicles an identity, and take it away.", no_args_is_help=True)
+Vehicle = Annotated[str, typer.Argument(help="The vehicle's id, such as its VIN.")]
+
+
+@app.command()
+def enrol(
+    vehicle: Vehicle,
+    out: Annotated[Path | None, typer.Option(help="Folder for cert.pem, key.pem and ca.pem.")] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="A new certificate; the old one is refused.")] = False,
+    folder: Folder = FOLDER,
+    fleet: Fleet = FLEET,
+) -> None:
+    """Issue a certificate to a vehicle and admit it, and print what its producer has to set."""
+    layout = RunLayout.at(folder)
+    issued = Enrolment(layout, fleet).enrol(vehicle, now=datetime.now(UTC), out=out, renew=renew)
+    state = recorded_run(layout)
+    print(f"# {issued.spiffe_id}, good until {issued.not_after:%Y-%m-%d}")
+    settings = {
+        "FLEETLOOP_FLEET_ID": fleet,
+        "FLEETLOOP_VEHICLE_ID": vehicle,
+        "FLEETLOOP_TLS_CA": str(issued.ca),
+        "FLEETLOOP_TLS_CERT": str(issued.cert),
+        "FLEETLOOP_TLS_KEY": str(issued.key),
+    }
+    if state is not None and "telemetry_gateway_grpc" in state.info:
+        settings["FLEETLOOP_TELEMETRY_GATEWAY_ADDRESS"] = state.info["telemetry_gateway_grpc"]
+    for name, value in settings.items():
+        print(f"export {name}={shlex.quote(value)}")
+    if "FLEETLOOP_TELEMETRY_GATEWAY_ADDRESS" not in settings:
+        print("# FLEETLOOP_TELEMETRY_GATEWAY_ADDRESS is printed here once `fleetloop up` runs")
+
+
+@app.command()
+def revoke(
+    vehicle: Vehicle,
+    reason: Annotated[str, typer.Option(help="Kept with the entry and told to the vehicle.")] = "",
+    folder: Folder = FOLDER,
+    fleet: Fleet = FLEET,
+) -> None:
+    """Refuse a vehicle from its next message on."""
+    entry = Enrolment(RunLayout.at(folder), fleet).revoke(vehicle, now=datetime.now(UTC), reason=reason)
+    print(f"{entry.spiffe_id} is refused since {entry.revoked}")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False, folder: Folder = FOLDER, fleet: Fleet = FLEET) -> None:
+    """Everybody who was ever enrolled."""
+    entries = Enrolment(RunLayout.at(folder), fleet).entries()
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=1))
+        return
+    table = Table("vehicle", "since", "certificate", "revoked", "reason")
+    for entry in entries:
+        name = entry.spiffe_id.rpartition("/")[2]
+        table.add_row(name, entry.since, entry.serial[:16], entry.revoked or "", entry.reason)
+    Console().print(table if entries else "No vehicle has been enrolled yet: `fleetloop vehicles enrol VIN`.")

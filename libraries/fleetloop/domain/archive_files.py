@@ -1,0 +1,183 @@
+"""The telemetry archive's files: their names, their footers, and reading them as batches or as a Polars frame.
+
+`<fleet>/telemetry/<partition>/<first offset>.parquet` holds the log of one partition from its first offset to the
+last one that its footer names, each batch once. The footer also counts, and lists which batches are inside, so
+that whoever goes on writing, or asks how much there is, reads footers alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fleetloop.domain.archive_rows import APPENDED, BATCH_COLUMN_NAMES, from_table, to_table
+from fleetloop.domain.frames import FrameBatch
+from fleetloop.kit.storage.objects import Objects
+
+_FOOTER = b"fleetloop.archive"
+_DIGITS = 20
+_ROWS_PER_GROUP = 131_072
+
+
+class ArchiveFileError(Exception):
+    """A file of the archive is not one. The text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleTotals:
+    """One vehicle's share of a file."""
+
+    batches: int
+    frames: int
+    first_utc_ns: int
+    last_utc_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a file says about itself."""
+
+    first_offset: int
+    last_offset: int
+    """Last offset that was read for this file, repeats and unreadable messages included."""
+    first_appended_ms: int
+    last_appended_ms: int
+    repeats: int
+    """Batches left out because they had been archived before."""
+    unreadable: int
+    """Messages that were none; they are in the dead letters."""
+    vehicles: Mapping[str, VehicleTotals] = field(default_factory=dict)
+    sequences: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]] = field(default_factory=dict)
+    """vehicle -> boot in hex -> ranges of sequences in this file, ends included."""
+
+
+def folder_of(fleet_id: str, partition: int) -> str:
+    """Where a partition's files lie in the object store."""
+    return f"{fleet_id}/telemetry/{partition}/"
+
+
+def address_of(fleet_id: str, partition: int, first_offset: int) -> str:
+    """A file's address: its first offset alone decides, padded so that names sort as offsets do."""
+    return f"{folder_of(fleet_id, partition)}{first_offset:0{_DIGITS}d}.parquet"
+
+
+def list_files(objects: Objects, fleet_id: str, partition: int | None = None) -> list[str]:
+    """Addresses of a partition's files, or of all, in the order of partitions and offsets."""
+    prefix = f"{fleet_id}/telemetry/" if partition is None else folder_of(fleet_id, partition)
+    found = [address for address in objects.list(prefix) if address.endswith(".parquet")]
+    return sorted(found, key=_place)
+
+
+def write_file(
+    batches: Sequence[tuple[int, FrameBatch]], footer: Footer, appended_ms: Mapping[int, int] | None = None
+) -> bytes:
+    """A file's bytes from (offset, batch) and the broker's time of each by offset.
+
+    Raises ValueError when a signal comes in two kinds.
+    """
+    table = to_table(batches, appended_ms)
+    metadata = {_FOOTER: json.dumps(asdict(footer), separators=(",", ":")).encode()}
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", row_group_size=_ROWS_PER_GROUP)
+    return sink.getvalue()
+
+
+def read_footer(objects: Objects, address: str) -> Footer:
+    """The footer of a file. Raises ArchiveFileError."""
+    try:
+        raw = json.loads((pq.read_schema(_source(objects, address)).metadata or {})[_FOOTER])
+    except (KeyError, ValueError, pa.ArrowException) as error:
+        raise ArchiveFileError(f"{address} is no file of the archive: {error!r}") from error
+    raw["vehicles"] = {vehicle: VehicleTotals(**totals) for vehicle, totals in raw["vehicles"].items()}
+    raw["sequences"] = {
+        vehicle: {boot: [(low, high) for low, high in ranges] for boot, ranges in boots.items()}
+        for vehicle, boots in raw["sequences"].items()
+    }
+    return Footer(**raw)
+
+
+def read_file(
+    objects: Objects, address: str, signals: Collection[str] | None = None
+) -> Iterator[tuple[int, FrameBatch]]:
+    """(offset, batch) of a file, in order; with `signals`, only those columns are read."""
+    source = _source(objects, address)
+    columns = None
+    if signals is not None:
+        there = set(pq.read_schema(source).names)
+        columns = [*BATCH_COLUMN_NAMES, *(path for path in sorted(signals) if path in there)]
+        source = _source(objects, address)
+    yield from from_table(pq.read_table(source, columns=columns))
+
+
+def read_appended(objects: Objects, address: str, footer: Footer) -> Mapping[int, int]:
+    """Offset -> when the broker appended that batch, ms. Between the footer's times where the file does not say."""
+    source = _source(objects, address)
+    if APPENDED not in pq.read_schema(source).names:
+        span = max(1, footer.last_offset - footer.first_offset)
+        ms = footer.last_appended_ms - footer.first_appended_ms
+        offsets = range(footer.first_offset, footer.last_offset + 1)
+        return {o: footer.first_appended_ms + ms * (o - footer.first_offset) // span for o in offsets}
+    table = pq.read_table(_source(objects, address), columns=["offset", APPENDED])
+    offsets_read, first = np.unique(table["offset"].to_numpy(), return_index=True)
+    times = table[APPENDED].to_numpy()[first]
+    return dict(zip(offsets_read.tolist(), times.tolist(), strict=True))
+
+
+def read_archive(
+    objects: Objects,
+    fleet_id: str,
+    *,
+    signals: Collection[str] | None = None,
+    vehicles: Collection[str] | None = None,
+    from_utc_ns: int | None = None,
+    until_utc_ns: int | None = None,
+) -> Iterator[FrameBatch]:
+    """All batches, one partition after the other, each partition in the order of its log.
+
+    That is the order in which a detector saw them. Batches that lie wholly outside [from, until) or belong to
+    other vehicles are left out; files without any wanted batch are not read beyond their footer.
+    """
+    for address in list_files(objects, fleet_id):
+        footer = read_footer(objects, address)
+        if not any(
+            (vehicles is None or vehicle in vehicles)
+            and (from_utc_ns is None or totals.last_utc_ns >= from_utc_ns)
+            and (until_utc_ns is None or totals.first_utc_ns < until_utc_ns)
+            for vehicle, totals in footer.vehicles.items()
+        ):
+            continue
+        for _, batch in read_file(objects, address, signals):
+            if vehicles is not None and batch.vehicle_id not in vehicles:
+                continue
+            end_utc_ns = batch.start_utc_ns + batch.end_monotonic_ns() - batch.start_monotonic_ns
+            if from_utc_ns is not None and end_utc_ns < from_utc_ns:
+                continue
+            if until_utc_ns is not None and batch.start_utc_ns >= until_utc_ns:
+                continue
+            yield batch
+
+
+def scan_archive(folder: Path) -> pl.LazyFrame:
+    """Every file below a folder as one frame for people; a signal that a file lacks is null there."""
+    files = sorted(folder.rglob("*.parquet"))
+    if not files:
+        raise ArchiveFileError(f"no file of the archive lies below {folder}")
+    return pl.concat([pl.scan_parquet(path) for path in files], how="diagonal_relaxed")
+
+
+def _place(address: str) -> tuple[int, int]:
+    parts = address.split("/")
+    return int(parts[-2]), int(parts[-1].removesuffix(".parquet"))
+
+
+def _source(objects: Objects, address: str) -> Path | io.BytesIO:
+    path = objects.path_of(address)
+    return path if path is not None else io.BytesIO(objects.get(address))

@@ -1,0 +1,120 @@
+"""How signals and pictures lie in the file: names, schemas and the packing of a run of values."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pictures
+
+from fleetloop.domain.clips.model import DTYPES, ClipError, DriveSignal
+
+PROFILE = "fleetloop.drive.1"
+METADATA = "fleetloop.drive"
+SIGNAL_SCHEMA = "fleetloop.SignalChunk"
+SIGNAL_ENCODING = "fleetloop.columns"
+IMAGE_SCHEMA = "foxglove.CompressedImage"
+IMAGE_TOPIC = "/camera/"
+_HEADER = struct.Struct("<II")
+_MAX_SIDE = 8192
+
+IMAGE_JSON_SCHEMA = json.dumps(
+    {
+        "title": IMAGE_SCHEMA,
+        "type": "object",
+        "properties": {
+            "timestamp": {
+                "type": "object",
+                "title": "time",
+                "properties": {"sec": {"type": "integer", "minimum": 0}, "nsec": {"type": "integer", "minimum": 0}},
+            },
+            "frame_id": {"type": "string"},
+            "data": {"type": "string", "contentEncoding": "base64"},
+            "format": {"type": "string"},
+        },
+    },
+    sort_keys=True,
+).encode()
+
+
+def pack_signal(signal: DriveSignal) -> bytes:
+    """rows and values as uint32; times as int64; values; for lists uint32 splits. All little-endian."""
+    values = signal.values
+    parts = [
+        _HEADER.pack(signal.rows(), len(values)),
+        signal.times_ns.astype("<i8", copy=False).tobytes(),
+        values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes(),
+    ]
+    if signal.splits is not None:
+        parts.append(signal.splits.astype("<u4", copy=False).tobytes())
+    return b"".join(parts)
+
+
+def unpack_signal(name: str, data: bytes, kind: str, ragged: bool, dictionary: tuple[str, ...]) -> DriveSignal:
+    """The inverse of `pack_signal`. Raises ClipError."""
+    if kind not in DTYPES:
+        raise ClipError(f"signal {name}.dtype", f"{kind!r} is none of {', '.join(DTYPES)}")
+    if len(data) < _HEADER.size:
+        raise ClipError(f"signal {name}", "a message is shorter than its header")
+    rows, total = _HEADER.unpack_from(data)
+    dtype = np.dtype(kind).newbyteorder("<")
+    wanted = _HEADER.size + 8 * rows + dtype.itemsize * total + (4 * (rows + 1) if ragged else 0)
+    if len(data) != wanted:
+        raise ClipError(f"signal {name}", f"a message has {len(data)} bytes, its header speaks of {wanted}")
+    times = np.frombuffer(data, "<i8", rows, _HEADER.size)
+    begin = _HEADER.size + 8 * rows
+    values = np.frombuffer(data, np.uint8 if kind == "bool" else dtype, total, begin)
+    if kind == "bool":
+        if len(values) and int(values.max()) > 1:
+            raise ClipError(f"signal {name}.values", "a bool is the byte 0 or 1")
+        values = values.view(np.bool_)
+    splits = np.frombuffer(data, "<u4", rows + 1, begin + dtype.itemsize * total) if ragged else None
+    return DriveSignal(times, values, splits, dictionary)
+
+
+def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """A PNG of [H, W, 3] uint8, the same bytes every time. Raises ClipError."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ClipError("pixels", f"want uint8 [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
+    buffer = io.BytesIO()
+    Pictures.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
+
+
+def decode_png(where: str, png: bytes) -> npt.NDArray[np.uint8]:
+    """uint8 [H, W, 3]. Raises ClipError for what is no picture, or too large a one."""
+    try:
+        with Pictures.open(io.BytesIO(png), formats=("PNG", "JPEG")) as picture:
+            if max(picture.size) > _MAX_SIDE:
+                raise ClipError(where, f"is {picture.size[0]} x {picture.size[1]}, at most {_MAX_SIDE} on a side")
+            return np.asarray(picture.convert("RGB"), np.uint8)
+    except ClipError:
+        raise
+    except Exception as error:  # Pillow raises what it likes for damaged pictures
+        raise ClipError(where, f"is not a readable PNG: {error}") from error
+
+
+def pack_image(png: bytes, camera: str, utc_ns: int) -> bytes:
+    """A foxglove.CompressedImage as JSON."""
+    seconds, nanoseconds = divmod(utc_ns, 1_000_000_000)
+    return json.dumps(
+        {
+            "timestamp": {"sec": seconds, "nsec": nanoseconds},
+            "frame_id": camera,
+            "format": "png",
+            "data": base64.b64encode(png).decode(),
+        }
+    ).encode()
+
+
+def unpack_image(where: str, data: bytes) -> bytes:
+    """The picture's own bytes. Raises ClipError."""
+    try:
+        message = json.loads(data)
+        return base64.b64decode(message["data"], validate=True)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ClipError(where, f"is not a foxglove.CompressedImage in JSON: {error!r}") from error

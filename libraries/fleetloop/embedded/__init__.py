@@ -1,0 +1,1 @@
+"""The embedded run: Kafka, certificates, ports and every service as processes of this machine."""

@@ -1,0 +1,1 @@
+"""Kafka: events and their headers, the producer, the consumers, Faust, and the topic catalogue."""

@@ -1,0 +1,149 @@
+"""Kafka for shells: a producer that knows when a message is safe, and a consumer loop that commits last.
+
+Both ends keep one promise: nothing is committed before everything that follows from it has been acknowledged.
+A message that cannot be understood goes to the dead letters and is then done; a dependency that is broken ends
+the process, because a consumer that goes on would leave a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.helpers import create_ssl_context
+
+from fleetloop.kit.messaging.events import Event, to_headers
+from fleetloop.kit.messaging.topics import DLQ_SUFFIX
+from fleetloop.kit.process.metrics import DEAD_LETTERS, PRODUCED
+from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.process.tracing import current_traceparent
+
+MAX_REQUEST_BYTES = 1_200_000
+SMALL_BATCH_BYTES = 16_384
+"""Fits every topic of the catalogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+    appended_ms: int
+    """When the broker or the producer stamped it, milliseconds since 1970."""
+
+
+class UnreadableMessageError(Exception):
+    """The message cannot be understood and never will be: it belongs into the dead letters."""
+
+
+class Publisher(Protocol):
+    """Sends events and returns once Kafka has them all."""
+
+    async def publish(self, events: Iterable[Event]) -> None:
+        """Raises when any of them was not acknowledged; then some may have been."""
+        ...
+
+
+def connection_options(settings: ServiceSettings) -> dict[str, Any]:
+    """How a client reaches and is known to the broker."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+    }
+    if settings.kafka_username:
+        context = broker_tls(settings)
+        options |= {
+            "security_protocol": "SASL_SSL" if context else "SASL_PLAINTEXT",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": settings.kafka_password,
+        }
+        if context:
+            options["ssl_context"] = context
+    return options
+
+
+def broker_tls(settings: ServiceSettings) -> ssl.SSLContext | None:
+    """How brokers are checked: against their own CA where one is named, such as Strimzi's, else the fleet's."""
+    authority = settings.kafka_ca or settings.tls_ca
+    context: ssl.SSLContext | None = create_ssl_context(cafile=str(authority)) if authority else None
+    return context
+
+
+class KafkaPublisher:
+    """The real Publisher: acks=all, idempotent, murmur2 over the key."""
+
+    def __init__(self, service: str, settings: ServiceSettings, batch_bytes: int = SMALL_BATCH_BYTES) -> None:
+        """`batch_bytes` are what goes to a partition at once; the broker holds it against the topic's `max_bytes`."""
+        self._service = service
+        self._producer = AIOKafkaProducer(
+            **connection_options(settings),
+            client_id=service,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=2,
+            max_batch_size=batch_bytes,
+            compression_type="lz4",
+            max_request_size=MAX_REQUEST_BYTES,
+        )
+
+    async def start(self) -> None:
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        await self._producer.stop()
+
+    async def enqueue(self, event: Event) -> asyncio.Future[Any]:
+        """Puts an event in its partition's line, behind those enqueued before; the future is Kafka's acknowledgement.
+
+        For streams that must keep their order without waiting for each acknowledgement. Whoever calls awaits the
+        future: nothing is safe before.
+        """
+        if event.traceparent is None:
+            event = replace(event, traceparent=current_traceparent())
+        future: asyncio.Future[Any] = await self._producer.send(
+            event.topic, key=event.key.encode(), value=event.payload, headers=to_headers(event, self._service)
+        )
+        future.add_done_callback(partial(self._count, event.topic))
+        return future
+
+    def _count(self, topic: str, sent: asyncio.Future[Any]) -> None:
+        if not sent.cancelled() and sent.exception() is None:
+            PRODUCED.labels(self._service, topic).inc()
+
+    async def publish(self, events: Iterable[Event]) -> None:
+        """Sends all and waits for every acknowledgement: `send` alone returns before delivery."""
+        futures = [await self.enqueue(event) for event in events]
+        for result in await asyncio.gather(*futures, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def send_raw(
+        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        """Sends bytes as they are and waits for the acknowledgement."""
+        await self._producer.send_and_wait(topic, key=key, value=value, headers=list(headers))
+        PRODUCED.labels(self._service, topic).inc()
+
+    async def bury(self, record: Record, error: Exception, attempts: int = 1) -> None:
+        """Puts a message that cannot be processed into the dead letters of its topic, with where and why."""
+        origin = [
+            ("origin_topic", record.topic.encode()),
+            ("origin_partition", str(record.partition).encode()),
+            ("origin_offset", str(record.offset).encode()),
+            ("buried_by", self._service.encode()),
+            ("error_type", type(error).__name__.encode()),
+            ("error", str(error).encode()[:2000]),
+            ("attempts", str(attempts).encode()),
+        ]
+        await self.send_raw(record.topic + DLQ_SUFFIX, record.key, record.value, [*record.headers, *origin])
+        DEAD_LETTERS.labels(self._service, record.topic).inc()

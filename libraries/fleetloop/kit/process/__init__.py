@@ -1,0 +1,1 @@
+"""One process from start to stop: settings, clock, logs, metrics, traces, health endpoints, and exit codes."""

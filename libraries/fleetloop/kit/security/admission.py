@@ -1,0 +1,134 @@
+"""Who of the certificate holders is (still) admitted: an allow-list file that is read again when it changes.
+
+A certificate alone is not enough, because it cannot be taken back. `fleetloop vehicles enrol` and `revoke` write
+the list; the gateway asks it, also about streams that are open already. No list, no entry, or a list that cannot
+be read all mean no: the safe answer is the default.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from fleetloop.kit.security.pki import PkiError, SpiffeId, replace_file
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """One line of the list."""
+
+    spiffe_id: str
+    serial: str
+    """Of the only certificate that is accepted; an older one of the same name is not."""
+    since: str
+    """ISO 8601, UTC."""
+    revoked: str | None = None
+    """When it was taken back; None while admitted."""
+    reason: str = ""
+
+
+class AdmissionList:
+    """The list in `path`, for reading. Cheap enough to be asked per message: one `stat` when nothing changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._entries: Mapping[str, Admission] = {}
+        self._fault = ""
+
+    def refusal(self, spiffe_id: str, serial: str | None = None) -> str | None:
+        """None if admitted, else the reason for a person. Without a `serial` the name alone decides."""
+        self._refresh()
+        if self._fault:
+            return self._fault
+        entry = self._entries.get(spiffe_id)
+        if entry is None:
+            return f"{spiffe_id} is not enrolled"
+        if entry.revoked is not None:
+            return f"{spiffe_id} was revoked on {entry.revoked}" + (f": {entry.reason}" if entry.reason else "")
+        if serial is not None and serial != entry.serial:
+            return f"{spiffe_id} has been enrolled anew; this certificate is no longer accepted"
+        return None
+
+    def entries(self) -> tuple[Admission, ...]:
+        """All lines, by name; PkiError if the file cannot be read."""
+        self._refresh()
+        if self._fault and self._seen is not None:
+            raise PkiError(self._fault)
+        return tuple(sorted(self._entries.values(), key=lambda entry: entry.spiffe_id))
+
+    def _refresh(self) -> None:
+        try:
+            stat = self._path.stat()
+            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if seen == self._seen:
+                return
+            self._entries, self._fault = _parse(self._path.read_bytes()), ""
+            self._seen = seen
+        except FileNotFoundError:
+            self._entries, self._seen = {}, None
+            self._fault = f"nobody is enrolled: there is no {self._path}"
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            self._entries, self._seen = {}, (0, 0, 0)
+            self._fault = f"the admission list {self._path} cannot be read: {error!r}"
+
+
+def admit(path: Path, who: SpiffeId, serial: str, *, now: datetime) -> Admission:
+    """Put somebody on the list, in place of an older line of the same name. PkiError if the list is broken."""
+    entry = Admission(str(who), serial, now.isoformat(timespec="seconds"))
+    with _changing(path) as entries:
+        known = entries.get(entry.spiffe_id)
+        if known is not None and known.serial == serial and known.revoked is None:
+            return known
+        entries[entry.spiffe_id] = entry
+    return entry
+
+
+def revoke(path: Path, who: SpiffeId, *, now: datetime, reason: str = "") -> Admission:
+    """Take an admission back. Twice is once. PkiError if `who` is not on the list."""
+    with _changing(path) as entries:
+        known = entries.get(str(who))
+        if known is None:
+            raise PkiError(f"{who} is not enrolled; `fleetloop vehicles list` shows who is")
+        if known.revoked is not None:
+            return known
+        entry = Admission(known.spiffe_id, known.serial, known.since, now.isoformat(timespec="seconds"), reason)
+        entries[str(who)] = entry
+    return entry
+
+
+def _parse(data: bytes) -> dict[str, Admission]:
+    document = json.loads(data)
+    if document["format"] != _FORMAT:
+        raise ValueError(f"format {document['format']} is not {_FORMAT}")
+    entries = [Admission(**each) for each in document["admitted"]]
+    return {entry.spiffe_id: entry for entry in entries}
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[dict[str, Admission]]:
+    """The entries, to be changed by one process at a time; written back when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            entries = _parse(path.read_bytes())
+        except FileNotFoundError:
+            entries = {}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise PkiError(f"the admission list {path} cannot be read: {error!r}; restore it or remove it") from error
+        before = dict(entries)
+        yield entries
+        if entries != before or not path.exists():
+            lines = [
+                {name: getattr(entry, name) for name in Admission.__slots__}
+                for entry in sorted(entries.values(), key=lambda entry: entry.spiffe_id)
+            ]
+            replace_file(path, (json.dumps({"format": _FORMAT, "admitted": lines}, indent=1) + "\n").encode())

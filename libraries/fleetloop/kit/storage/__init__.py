@@ -1,0 +1,1 @@
+"""Databases with inbox and outbox, object stores, idempotent answers, pages, and retention."""

@@ -1,0 +1,40 @@
+"""What tests of every service share: a clock that is set by hand and a publisher that keeps what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fleetloop.kit.messaging.events import Event
+
+
+@dataclass
+class ManualClock:
+    """A clock that moves only when told."""
+
+    utc_ns: int = 1_700_000_000_000_000_000
+    mono_ns: int = 0
+
+    def now_utc_ns(self) -> int:
+        return self.utc_ns
+
+    def monotonic_ns(self) -> int:
+        return self.mono_ns
+
+    def advance(self, seconds: float) -> None:
+        """Moves both clocks forward."""
+        self.utc_ns += round(seconds * 1e9)
+        self.mono_ns += round(seconds * 1e9)
+
+
+@dataclass
+class KeepingPublisher:
+    """A Publisher for tests of shells: keeps events, and fails when `broken`."""
+
+    events: list[Event] = field(default_factory=list)
+    broken: Exception | None = None
+
+    async def publish(self, events: Iterable[Event]) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.events.extend(events)

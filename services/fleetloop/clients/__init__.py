@@ -1,1 +1,0 @@
-"""What outsiders import: a producer of telemetry and a watch on new models."""

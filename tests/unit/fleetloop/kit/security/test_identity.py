@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from fleetloop.kit.security.identity import AllowList, Identity, parse_spiffe_id
+
+ALLOW = AllowList("demo", {"/fleet.label.v1.LabelService/*": ("user/*",), "/x.Y/Z": ("service/console",)})
+
+
+@pytest.mark.parametrize(
+    ("uri", "identity"),
+    [
+        ("spiffe://demo/vehicle/car-1", Identity("demo", "vehicle", "car-1")),
+        ("spiffe://demo/vehicle/", None),
+        ("spiffe://demo/vehicle/a/b", None),
+        ("https://demo/vehicle/car-1", None),
+        ("", None),
+    ],
+)
+def test_spiffe_ids_are_read_or_refused(uri: str, identity: Identity | None) -> None:
+    assert parse_spiffe_id(uri) == identity
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "may"),
+    [
+        (Identity("demo", "user", "ann"), "/fleet.label.v1.LabelService/LeaseTask", True),
+        (Identity("demo", "vehicle", "car-1"), "/fleet.label.v1.LabelService/LeaseTask", False),
+        (Identity("other", "user", "ann"), "/fleet.label.v1.LabelService/LeaseTask", False),
+        (Identity("demo", "service", "console"), "/x.Y/Z", True),
+        (Identity("demo", "service", "console"), "/x.Y/Other", False),
+        (Identity("demo", "vehicle", "car-1"), "/grpc.health.v1.Health/Check", True),
+        (Identity("other", "vehicle", "car-1"), "/grpc.health.v1.Health/Check", False),
+    ],
+)
+def test_only_who_a_rule_names_may_call(who: Identity, method: str, may: bool) -> None:
+    assert ALLOW.permits(who, method) is may
