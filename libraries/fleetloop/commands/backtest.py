@@ -17,12 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fleetloop.api.campaigns import read_triggers
 from fleetloop.api.channel import TIMEOUT_S, channel_to
 from fleetloop.api.installation import RunningFleet
-from fleetloop.backtesting.account import CANDIDATE, Account
 from fleetloop.backtesting.clips import clip_cost, stored_clips
 from fleetloop.backtesting.model import Result
 from fleetloop.backtesting.page import page
 from fleetloop.backtesting.screen import result_json, result_lines, result_table
 from fleetloop.backtesting.subprocess_runner import Looked, replay
+from fleetloop.backtesting.totals import CANDIDATE, Account
 from fleetloop.commands.options import FOLDER, AsJson, Folder
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.errors import UserError

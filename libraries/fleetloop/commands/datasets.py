@@ -10,12 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fleetloop.api.channel import channel_to, request_id
+from fleetloop.api.channel import channel_to
+from fleetloop.api.datasets import SERVICE, import_labelled
 from fleetloop.commands.options import FOLDER, Folder
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 
-SERVICE = "dataset_curator"
-_IMPORT_TIMEOUT_S = 1800.0
 _TIMEOUT_S = 60.0
 app = typer.Typer(help="Datasets, versioned like source code.", no_args_is_help=True)
 Dataset = Annotated[str, typer.Argument(help="Dataset.")]
@@ -36,20 +35,6 @@ def import_(
     committed = import_labelled(folder, dataset, source if stored else Path(source), reason, frozen)
     refused = ", ".join(f"{count} {why}" for why, count in sorted(committed.refused.items())) or "none"
     print(f"{dataset} {committed.version}: {committed.samples} samples, {committed.added} new; refused: {refused}")
-
-
-def import_labelled(
-    folder: Path, dataset: str, source: Path | str, reason: str, frozen: bool
-) -> dataset_pb2.DatasetCommitted:
-    """Asks the curator to import a folder, or an address in the object store; the version that came of it."""
-    address = source.strip("/") if isinstance(source, str) else str(source.resolve())
-    request = dataset_pb2.ImportDatasetRequest(
-        request_id=request_id(), dataset=dataset, source_address=address, reason=reason, frozen=frozen
-    )
-    with channel_to(folder, SERVICE) as channel:
-        stub = dataset_pb2_grpc.DatasetServiceStub(channel)
-        response: dataset_pb2.ImportDatasetResponse = stub.ImportDataset(request, timeout=_IMPORT_TIMEOUT_S)
-    return response.committed
 
 
 @app.command("list")

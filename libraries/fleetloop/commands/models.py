@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fleetloop.api.channel import TIMEOUT_S, channel_to, request_id
+from fleetloop.api.models import stage_text
 from fleetloop.commands.options import FOLDER, Folder
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
@@ -97,9 +98,3 @@ def rollouts(folder: Folder = FOLDER) -> None:
     Console().print(table if found else "No rollout yet.")
     if found and found[0].silent_vehicles:
         print(f"{found[0].silent_vehicles} vehicles have been silent for long and are waited for no more")
-
-
-def stage_text(change: rollout_pb2.ModelChanged) -> str:
-    """Such as `canary 25 %`."""
-    stage = rollout_pb2.ModelStage.Name(change.stage).removeprefix("MODEL_STAGE_").lower().replace("_", " ")
-    return f"{stage} {change.canary_percent} %" if change.stage == rollout_pb2.MODEL_STAGE_CANARY else stage

@@ -10,10 +10,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fleetloop.api.campaigns import DEFAULT_CAMPAIGN as DEFAULT_CAMPAIGN
-from fleetloop.api.campaigns import SERVICE, definition_yaml, library_folder
-from fleetloop.api.campaigns import apply_files as apply_files
-from fleetloop.api.campaigns import read_triggers as read_triggers
+from fleetloop.api.campaigns import (
+    DEFAULT_CAMPAIGN,
+    SERVICE,
+    apply_files,
+    definition_yaml,
+    library_folder,
+    read_triggers,
+)
 from fleetloop.api.channel import TIMEOUT_S, channel_to, request_id
 from fleetloop.commands.backtest import backtest
 from fleetloop.commands.options import FOLDER, AsJson, Folder

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from fleetloop.demo.watch import PATIENCE
+from fleetloop.demo.loop_client import PATIENCE
 from fleetloop.protos.route.v1 import route_pb2, route_pb2_grpc
 
 AWAY_S = 6.0

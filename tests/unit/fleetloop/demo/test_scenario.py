@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetloop.demo.story import _clear
+from fleetloop.demo.scenario import _clear
 from fleetloop.errors import UserError
 
 

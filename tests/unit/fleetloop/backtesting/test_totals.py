@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetloop.backtesting.account import CANDIDATE, Account, meeting, showing
 from fleetloop.backtesting.clips import clip_cost, stored_clips
 from fleetloop.backtesting.model import ClipCost, Fired, Result, StoredClip
 from fleetloop.backtesting.page import page
 from fleetloop.backtesting.screen import result_json, result_lines, result_table
 from fleetloop.backtesting.subprocess_runner import trigger_text
+from fleetloop.backtesting.totals import CANDIDATE, Account, meeting, showing
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.shipped import config_folder

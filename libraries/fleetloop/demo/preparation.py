@@ -1,4 +1,4 @@
-"""Prepares the demo's folder: its configuration, the labelled sets, the vehicles' identities, the recorded drive."""
+"""Prepare the demo's folder: configuration, labelled sets, and vehicle identities."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ VEHICLE_PREFIX = "vehicle-"
 
 
 def vehicle_names(plan: DemoPlan) -> list[str]:
-    """The simulated vehicles."""
+    """Return the names of the simulated vehicles."""
     return [f"{VEHICLE_PREFIX}{number:03d}" for number in range(plan.vehicles)]
 
 
 def write_config(folder: Path) -> Path:
-    """The shipped configuration with the demo's values in it, comments and all."""
+    """Copy the shipped configuration into `folder` with the demo's values, keeping all comments.
+
+    Raises UserError if a value that the demo replaces does not occur exactly once.
+    """
     target = folder / "config"
     shutil.copytree(config_folder(), target)
     for name, values in CONFIG.items():
@@ -41,14 +44,17 @@ def write_config(folder: Path) -> Path:
 
 
 def enrol_vehicles(layout: RunLayout, fleet_id: str, names: list[str], folder: Path) -> None:
-    """A certificate each, as `fleetloop vehicles enrol` gives it."""
+    """Enrol vehicles as `fleetloop vehicles enrol` does, with one folder of credentials per vehicle."""
     enrolment = Enrolment(layout, fleet_id)
     for name in names:
         enrolment.enrol(name, now=datetime.now(UTC), out=folder / name)
 
 
 def export_labelled(folder: Path, config: Path, plan: DemoPlan) -> tuple[Path, Path]:
-    """Makes the plain cases and the frozen test set, from places and seeds that the fleet never drives."""
+    """Make the plain cases and the frozen test set, from places and seeds that the fleet never drives.
+
+    Returns the folders of the two sets.
+    """
     plain, test = folder / "labelled" / "plain", folder / "labelled" / "test"
     for target, kind, count in ((plain, "plain", plan.plain_samples), (test, "test", plan.test_samples)):
         command = [

@@ -1,4 +1,4 @@
-"""What the demo sees of the loop: answers of the services, nothing of its own making."""
+"""The demo's view of the loop: only what the services answer over gRPC."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _RETRIES = (
     '"backoffMultiplier":2,"retryableStatusCodes":["UNAVAILABLE"]}}]}'
 )
 PATIENCE = [("grpc.service_config", _RETRIES), ("grpc.max_reconnect_backoff_ms", 2_000)]
-"""Of a channel: a service that was killed is waited for until it is back, or the call's time is over."""
+"""Channel options: wait for a service that restarts until it answers or the call's deadline passes."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """The loop at one moment."""
+class LoopState:
+    """The state of the loop at one moment."""
 
     firings: dict[str, int]
-    """By what became of them."""
+    """Number of firings by their routing decision, or by the reason for which they were dropped."""
     open_tasks: int
     ended_tasks: int
     versions: list[dataset_pb2.DatasetCommitted]
@@ -42,13 +42,16 @@ class Glance:
     rollouts: list[rollout_pb2.Rollout]
 
     def only_trains(self) -> bool:
-        """True while a run is queued or running and no candidate waits for what vehicles report."""
+        """Return True while a run is queued or running and no candidate waits for reports from vehicles."""
         waiting = any(rollout.state == rollout_pb2.ROLLOUT_STATE_RUNNING for rollout in self.rollouts)
         states = (training_pb2.RUN_STATE_QUEUED, training_pb2.RUN_STATE_RUNNING)
         return not waiting and any(run.state in states for run in self.runs)
 
     def turn_is_over(self, runs_before: int) -> bool:
-        """True when a run after the first `runs_before` ended and nothing of it is on its way any more."""
+        """Return True once run number `runs_before` + 1 was evaluated and its rollout, if any, has ended.
+
+        A release has ended when the last vehicle attests the model.
+        """
         ended = [run for run in self.runs if run.state == training_pb2.RUN_STATE_EVALUATED]
         if len(ended) <= runs_before:
             return False
@@ -61,8 +64,8 @@ class Glance:
         return rollout.state == rollout_pb2.ROLLOUT_STATE_ROLLED_BACK or rollout.last_attested_at_utc_ns > 0
 
 
-class LoopWatch:
-    """Asks the services, with an engineer's certificate and patience for a restart."""
+class LoopClient:
+    """Calls the services with an engineer's certificate, and waits for a service that restarts."""
 
     def __init__(self, fleet: RunningFleet) -> None:
         self._fleet = fleet
@@ -78,12 +81,12 @@ class LoopWatch:
         return make(self._channels[service])
 
     def close(self) -> None:
-        """Lets go of the connections."""
+        """Close all connections."""
         for channel in self._channels.values():
             channel.close()
 
-    def glance(self) -> Glance:
-        """The loop now."""
+    def state(self) -> LoopState:
+        """Return the current state of the loop."""
         route = self._stub(route_pb2_grpc.RouteServiceStub, "label_router")
         firings: dict[str, int] = {}
         for row in route.CountFirings(route_pb2.CountFiringsRequest(), timeout=_TIMEOUT_S).counts:
@@ -93,7 +96,7 @@ class LoopWatch:
         projects = desk.GetProgress(label_pb2.GetProgressRequest(), timeout=_TIMEOUT_S).projects
         rollout = self._stub(rollout_pb2_grpc.RolloutServiceStub, "rollout_controller")
         models = self._stub(rollout_pb2_grpc.ModelServiceStub, "rollout_controller")
-        return Glance(
+        return LoopState(
             firings=firings,
             open_tasks=sum(project.open for project in projects),
             ended_tasks=sum(sum(project.ended.values()) for project in projects),
@@ -104,22 +107,22 @@ class LoopWatch:
         )
 
     def versions(self) -> list[dataset_pb2.DatasetCommitted]:
-        """Dataset versions, newest first within each dataset."""
+        """List dataset versions, newest first within each dataset."""
         stub = self._stub(dataset_pb2_grpc.DatasetServiceStub, "dataset_curator")
         return list(stub.ListVersions(dataset_pb2.ListVersionsRequest(), timeout=_TIMEOUT_S).versions)
 
     def runs(self) -> list[training_pb2.RunChanged]:
-        """Training runs, newest first."""
+        """List training runs, newest first."""
         stub = self._stub(training_pb2_grpc.TrainingServiceStub, "training_orchestrator")
         return list(stub.ListRuns(training_pb2.ListRunsRequest(), timeout=_TIMEOUT_S).runs)
 
     def ledger(self) -> list[campaign_pb2.TriggerEarnings]:
-        """What each trigger earned."""
+        """Return the ledger: firings, clips and samples by trigger version."""
         stub = self._stub(campaign_pb2_grpc.CampaignServiceStub, "campaign_keeper")
         return list(stub.GetLedger(campaign_pb2.GetLedgerRequest(), timeout=_TIMEOUT_S).earnings)
 
     def labels_by_source(self) -> dict[str, int]:
-        """Ended label tasks by who decided."""
+        """Count ended label tasks by the source that decided them."""
         desk = self._stub(label_pb2_grpc.LabelServiceStub, "label_desk")
         sources: dict[str, int] = {}
         for project in desk.GetProgress(label_pb2.GetProgressRequest(), timeout=_TIMEOUT_S).projects:
@@ -128,13 +131,13 @@ class LoopWatch:
         return sources
 
     def firings_of(self, vehicle: str) -> int:
-        """Firings of one vehicle that the router knows."""
+        """Count the firings of one vehicle that the router knows, up to 1,000."""
         route = self._stub(route_pb2_grpc.RouteServiceStub, "label_router")
         found = route.ListFirings(route_pb2.ListFiringsRequest(limit=1000), timeout=_TIMEOUT_S).firings
         return sum(firing.vehicle_id == vehicle for firing in found)
 
     def archived(self, vehicle: str) -> archive_pb2.GetArchiveResponse:
-        """What the archive holds of one vehicle."""
+        """Return what the archive holds of one vehicle."""
         stub = self._stub(archive_pb2_grpc.ArchiveServiceStub, "telemetry_archiver")
         response: Any = stub.GetArchive(archive_pb2.GetArchiveRequest(vehicle_id=vehicle), timeout=_TIMEOUT_S)
         return response  # type: ignore[no-any-return]
