@@ -62,7 +62,7 @@ class Seen:
     """What was looked at so far."""
 
     files: int = 0
-    files_in_all: int = 0
+    files_total: int = 0
     batches: int = 0
     frames: int = 0
     firings: int = 0
@@ -79,7 +79,7 @@ def replay(request: Request, plan: Plan, catalogue: SignalCatalogue, seen: Seen)
     """
     objects = Objects(request.objects_url)
     addresses = list_files(objects, request.fleet_id)
-    seen.files_in_all = len(addresses)
+    seen.files_total = len(addresses)
     state, partition = DetectorState(), ""
     for address in addresses:
         if address.rpartition("/")[0] != partition:

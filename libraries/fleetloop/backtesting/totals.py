@@ -1,4 +1,4 @@
-"""Adds up firings while they come, and makes the result of them. Pure; small per firing: there may be millions."""
+"""Add up firings as they arrive. Pure, and with little memory per firing: there may be millions."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from fleetloop.backtesting.model import ClipCost, Fired, Overlap, Sample, Stored
 from fleetloop.triggerlang.trigger import Trigger
 
 CANDIDATE = ""
-"""The campaign of the triggers that are backtested; those that run have their own."""
+"""The campaign of the backtested triggers; active triggers keep their own."""
 _SAMPLES = 6
 Key = tuple[str, str]
-"""Campaign and trigger."""
-Driven = Mapping[tuple[str, str], float]
-"""(vehicle, UTC day) -> seconds of telemetry."""
+"""(campaign, trigger)."""
+DrivenSeconds = Mapping[tuple[str, str], float]
+"""Seconds of telemetry by (vehicle, UTC day)."""
 Ints = npt.NDArray[np.int64]
 
 
-class Account:
-    """Firings by trigger."""
+class FiringTotals:
+    """Firings by trigger, with what a result needs of them."""
 
     def __init__(self, clips: Mapping[str, Sequence[StoredClip]]) -> None:
-        """`clips` by vehicle, for samples."""
+        """Take stored `clips` by vehicle, from which samples are chosen."""
         self._clips = {vehicle: sorted(own, key=lambda clip: clip.start_utc_ns) for vehicle, own in clips.items()}
-        self._onsets: defaultdict[Key, defaultdict[str, array[int]]] = defaultdict(lambda: defaultdict(_longs))
+        self._onsets: defaultdict[Key, defaultdict[str, array[int]]] = defaultdict(lambda: defaultdict(_int64_array))
         self._drives: defaultdict[Key, Counter[tuple[str, str]]] = defaultdict(Counter)
         self._conditions: defaultdict[Key, Counter[str]] = defaultdict(Counter)
         self._samples: defaultdict[Key, list[Sample]] = defaultdict(list)
 
     def add(self, fired: Fired) -> None:
-        """Notes a firing."""
+        """Count a firing."""
         key = (fired.campaign, fired.trigger)
         self._onsets[key][fired.vehicle].append(fired.onset_utc_ns)
         if fired.campaign != CANDIDATE:
@@ -44,18 +44,18 @@ class Account:
         self._conditions[key].update(fired.conditions)
         samples = self._samples[key]
         if len(samples) < _SAMPLES and sum(s.fired.vehicle == fired.vehicle for s in samples) < 2:
-            clip = showing(self._clips.get(fired.vehicle, []), fired.onset_utc_ns)
+            clip = clip_at(self._clips.get(fired.vehicle, []), fired.onset_utc_ns)
             if clip is not None and all(s.clip != clip for s in samples):
                 samples.append(Sample(fired, clip))
 
     def result(
-        self, trigger: Trigger, active: Mapping[Key, Trigger], driven: Driven, cost: ClipCost
+        self, trigger: Trigger, active: Mapping[Key, Trigger], driven: DrivenSeconds, cost: ClipCost
     ) -> TriggerResult:
-        """What a backtested trigger would have done."""
+        """Return the result of a backtested trigger, compared with the active ones."""
         key = (CANDIDATE, trigger.name)
         days = _days(self._onsets[key], driven)
         each = cost.of(trigger.pre_s + trigger.post_s, len(trigger.cameras))
-        overlaps, alone = self._overlaps(trigger, active)
+        overlaps, unique = self._overlaps(trigger, active)
         return TriggerResult(
             name=trigger.name,
             version=trigger.version,
@@ -65,9 +65,9 @@ class Account:
             conditions=dict(self._conditions[key].most_common()),
             clip_bytes=each,
             bytes_wanted=each * sum(day.firings for day in days),
-            bytes_within_budget=sum(_within(each * day.firings, trigger.bytes_per_vehicle_day) for day in days),
+            bytes_within_budget=sum(_limited(each * day.firings, trigger.bytes_per_vehicle_day) for day in days),
             overlaps=overlaps,
-            alone=alone,
+            unique=unique,
             samples=self._samples[key],
         )
 
@@ -80,31 +80,32 @@ class Account:
             theirs: Mapping[str, Sequence[int]] = self._onsets.get(key, {})
             met = 0
             for vehicle, times in own.items():
-                meets = meeting(times, trigger, np.sort(np.array(theirs.get(vehicle, ()), np.int64)), other)
+                meets = overlapping(times, trigger, np.sort(np.array(theirs.get(vehicle, ()), np.int64)), other)
                 shown[vehicle] |= meets
                 met += int(meets.sum())
             if met:
                 overlaps.append(Overlap(*key, met, sum(len(times) for times in theirs.values())))
-        alone = sum(int((~each).sum()) for each in shown.values())
-        return sorted(overlaps, key=lambda overlap: -overlap.firings), alone
+        unique = sum(int((~each).sum()) for each in shown.values())
+        return sorted(overlaps, key=lambda overlap: -overlap.firings), unique
 
 
-def meeting(onsets: Ints, trigger: Trigger, others: Ints, other: Trigger) -> npt.NDArray[np.bool_]:
-    """For each of the sorted onsets whether its clip would meet a clip of one of the sorted others."""
+def overlapping(onsets: Ints, trigger: Trigger, others: Ints, other: Trigger) -> npt.NDArray[np.bool_]:
+    """Return for each onset whether its clip would overlap a clip of one of `others`. Both are sorted, in ns."""
     low = onsets - round((trigger.pre_s + other.post_s) * 1e9)
     high = onsets + round((trigger.post_s + other.pre_s) * 1e9)
     meets: npt.NDArray[np.bool_] = np.searchsorted(others, high, "right") > np.searchsorted(others, low, "left")
     return meets
 
 
-def showing(clips: Sequence[StoredClip], at_utc_ns: int) -> StoredClip | None:
-    """One of a vehicle's clips, sorted by start, in which an instant is."""
+def clip_at(clips: Sequence[StoredClip], at_utc_ns: int) -> StoredClip | None:
+    """Return a clip that contains an instant, or None. `clips` are one vehicle's, sorted by start."""
     starts = [clip.start_utc_ns for clip in clips]
-    place = int(np.searchsorted(starts, at_utc_ns, "right"))
-    return next((clip for clip in reversed(clips[max(0, place - 20) : place]) if clip.end_utc_ns >= at_utc_ns), None)
+    after = int(np.searchsorted(starts, at_utc_ns, "right"))
+    # Clips last seconds, so one that started more than 20 clips earlier does not reach the instant.
+    return next((clip for clip in reversed(clips[max(0, after - 20) : after]) if clip.end_utc_ns >= at_utc_ns), None)
 
 
-def _days(onsets: Mapping[str, Iterable[int]], driven: Driven) -> list[VehicleDay]:
+def _days(onsets: Mapping[str, Iterable[int]], driven: DrivenSeconds) -> list[VehicleDay]:
     fired: Counter[tuple[str, str]] = Counter()
     for vehicle, times in onsets.items():
         fired.update((vehicle, day_of(at)) for at in times)
@@ -116,13 +117,13 @@ def _days(onsets: Mapping[str, Iterable[int]], driven: Driven) -> list[VehicleDa
 
 
 def day_of(utc_ns: int) -> str:
-    """The UTC day, as YYYY-MM-DD."""
+    """Return the UTC day as YYYY-MM-DD."""
     return datetime.fromtimestamp(utc_ns // 10**9, UTC).strftime("%Y-%m-%d")
 
 
-def _within(wanted: float, budget: int) -> float:
+def _limited(wanted: float, budget: int) -> float:
     return min(wanted, float(budget)) if budget else wanted
 
 
-def _longs() -> array[int]:
+def _int64_array() -> array[int]:
     return array("q")

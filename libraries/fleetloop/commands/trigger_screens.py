@@ -9,7 +9,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from fleetloop.backtesting.screen import weight_text
+from fleetloop.backtesting.screen import bytes_text
 from fleetloop.protos.campaign.v1 import campaign_pb2
 
 
@@ -63,7 +63,7 @@ def ledger_table(earnings: Sequence[campaign_pb2.TriggerEarnings]) -> Table:
     table.add_column("dropped, and why")
     for e in earnings:
         dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(e.dropped.items(), key=lambda x: -x[1]))
-        counts = (e.fired, e.clips, weight_text(e.clip_bytes), e.tasks, e.labelled, e.kept)
+        counts = (e.fired, e.clips, bytes_text(e.clip_bytes), e.tasks, e.labelled, e.kept)
         table.add_row(f"{e.campaign}/{e.trigger} v{e.version}", *map(str, counts), dropped)
     return table
 

@@ -14,7 +14,7 @@ from fleetloop.backtesting.model import ClipCost, Fired, Result, StoredClip
 from fleetloop.backtesting.page import page
 from fleetloop.backtesting.screen import result_json, result_lines, result_table
 from fleetloop.backtesting.subprocess_runner import trigger_text
-from fleetloop.backtesting.totals import CANDIDATE, Account, meeting, showing
+from fleetloop.backtesting.totals import CANDIDATE, FiringTotals, clip_at, overlapping
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.shipped import config_folder
@@ -41,11 +41,11 @@ def clip(vehicle: str, begin_s: int, end_s: int, address: str = "clip") -> Store
 
 
 def test_firings_are_counted_by_vehicle_and_day_and_days_without_any_count_too() -> None:
-    account = Account({})
+    totals = FiringTotals({})
     for at_s, vehicle in ((0, "a"), (60, "a"), (120, "b"), (86_400, "a")):
-        account.add(fired(at_s, vehicle))
+        totals.add(fired(at_s, vehicle))
     driven = {("a", TODAY): 3600.0, ("b", TODAY): 1800.0, ("a", TOMORROW): 3600.0, ("c", TODAY): 5400.0}
-    result = account.result(NEW, {}, driven, COST)
+    result = totals.result(NEW, {}, driven, COST)
     assert [(d.vehicle, d.day, d.firings) for d in result.days] == [
         ("a", TODAY, 2), ("a", TOMORROW, 1), ("b", TODAY, 1), ("c", TODAY, 0),
     ]  # fmt: skip
@@ -55,43 +55,43 @@ def test_firings_are_counted_by_vehicle_and_day_and_days_without_any_count_too()
 
 
 def test_clips_weigh_what_seconds_of_their_cameras_weigh_and_the_budget_holds_by_vehicle_and_day() -> None:
-    account = Account({})
+    totals = FiringTotals({})
     for at_s in (0, 60, 120):
-        account.add(fired(at_s))
-    account.add(fired(0, "b"))
-    result = account.result(NEW, {}, {}, COST)
+        totals.add(fired(at_s))
+    totals.add(fired(0, "b"))
+    result = totals.result(NEW, {}, {}, COST)
     assert (result.clip_bytes, result.bytes_wanted, result.bytes_within_budget) == (10_000, 40_000, 25_000)
     assert COST.of(10, 2) == 2500
     assert COST.of(10, 0) == COST.of(10, 8) == 10_000
 
 
 def test_overlap_is_by_vehicle_and_by_the_clips_of_both() -> None:
-    account = Account({})
+    totals = FiringTotals({})
     for at_s in (100, 200, 300):
-        account.add(fired(at_s))
-    account.add(fired(100, "b"))
+        totals.add(fired(at_s))
+    totals.add(fired(100, "b"))
     for other_s in (93.9, 194.0, 307.1, 207.0):
-        account.add(fired(other_s, "a", "standing", "old"))
-    result = account.result(NEW, {("standing", "old"): OLD, ("standing", "mute"): OLD}, {}, COST)
+        totals.add(fired(other_s, "a", "standing", "old"))
+    result = totals.result(NEW, {("standing", "old"): OLD, ("standing", "mute"): OLD}, {}, COST)
     assert [(o.trigger, o.firings, o.own_firings) for o in result.overlaps] == [("old", 1, 4)]
-    assert result.alone == 3
+    assert result.unique == 3
 
 
 @given(st.lists(st.integers(0, 60), max_size=8), st.lists(st.integers(0, 60), max_size=8))
 def test_clips_meet_where_any_two_of_them_do(ours: list[int], theirs: list[int]) -> None:
     own, others = np.sort(np.array(ours, np.int64)) * S, np.sort(np.array(theirs, np.int64)) * S
     slowly = [any(a - 5 * S <= b + S and b - 2 * S <= a + 5 * S for b in others.tolist()) for a in own.tolist()]
-    assert meeting(own, NEW, others, OLD).tolist() == slowly
+    assert overlapping(own, NEW, others, OLD).tolist() == slowly
 
 
 def test_samples_are_stored_clips_that_show_a_firing() -> None:
     clips = [clip("a", 0, 10, "one"), clip("a", 50, 60, "two"), clip("a", 52, 58, "three"), clip("b", 0, 90, "four")]
-    assert showing(clips[:3], NOON + 59 * S) == clips[1]
-    assert showing(clips[:3], NOON + 20 * S) is None
-    account = Account({"a": clips[:3], "b": clips[3:]})
+    assert clip_at(clips[:3], NOON + 59 * S) == clips[1]
+    assert clip_at(clips[:3], NOON + 20 * S) is None
+    totals = FiringTotals({"a": clips[:3], "b": clips[3:]})
     for at_s, vehicle in ((5, "a"), (20, "a"), (55, "a"), (30, "b")):
-        account.add(fired(at_s, vehicle))
-    assert [s.clip.address for s in account.result(NEW, {}, {}, COST).samples] == ["one", "three", "four"]
+        totals.add(fired(at_s, vehicle))
+    assert [s.clip.address for s in totals.result(NEW, {}, {}, COST).samples] == ["one", "three", "four"]
 
 
 def test_the_weight_is_measured_where_clips_are_and_stated_where_none_is(tmp_path: object) -> None:
@@ -117,10 +117,10 @@ def test_a_trigger_goes_to_the_detector_as_the_text_of_its_file() -> None:
 
 
 def test_the_result_is_a_table_lines_json_and_a_page(tmp_path: object) -> None:
-    account = Account({"a": [clip("a", 0, 10, "gone.mcap")]})
-    account.add(fired(5))
-    account.add(fired(6, campaign="standing", trigger="old"))
-    each = account.result(NEW, {("standing", "old"): OLD}, {("a", TODAY): 3600.0}, COST)
+    totals = FiringTotals({"a": [clip("a", 0, 10, "gone.mcap")]})
+    totals.add(fired(5))
+    totals.add(fired(6, campaign="standing", trigger="old"))
+    each = totals.result(NEW, {("standing", "old"): OLD}, {("a", TODAY): 3600.0}, COST)
     result = Result("file:///x", "f", 7, 700, 0, COST, "<those> shipped", [each])
     assert result_table(result).row_count == 1
     text = "\n".join(result_lines(result))
