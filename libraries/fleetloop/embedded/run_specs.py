@@ -1,4 +1,4 @@
-"""Puts an embedded run together: broker, authority, ports, and the environment that each service is started with."""
+"""Prepare an embedded run: broker, certificate authority, ports, and the environment of each service."""
 
 from __future__ import annotations
 
@@ -27,31 +27,41 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
-    """What `Supervisor(stack.specs, layout.root, info=stack.info)` needs."""
+class RunSpecs:
+    """The arguments of `Supervisor(run_specs.specs, layout.root, info=run_specs.info)`."""
 
     specs: tuple[ServiceSpec, ...]
     info: Mapping[str, str]
-    """fleet_id, kafka_bootstrap_servers, and <package>_grpc, <package>_http (host:port) for every service."""
+    """`fleet_id`, `kafka_bootstrap_servers`, and `<package>_grpc`, `<package>_http` (host:port) of every service."""
     broker: Broker
 
 
-def build_stack(
+def build_run_specs(
     layout: RunLayout,
     *,
     now: datetime,
-    chance: random.Random,
+    rng: random.Random,
     services: Sequence[str] | None = None,
     fleet_id: str = "demo",
     config_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
     more_env: Mapping[str, Mapping[str, str]] | None = None,
     bench: bool = False,
-) -> Stack:
-    """Prepare `layout.root` (storage, certificates, ports) and describe the processes to run.
+) -> RunSpecs:
+    """Prepare storage, certificates and ports below `layout.root`, and describe the processes to run.
 
-    `services` names packages (all by default; an empty list is a broker with its topics alone). `more_env` adds
-    variables per package. UserError for unknown or uninstalled services and for missing prerequisites.
+    Args:
+        layout: The run's folder.
+        now: The current time, for certificates.
+        rng: Source of new ports.
+        services: Packages to start; all by default. An empty list starts only Kafka and creates its topics.
+        fleet_id: Part of every identity.
+        config_dir: Folder with the configuration; the shipped one by default.
+        environ: Environment variables that select the broker; this process's by default.
+        more_env: Variables to add, by package.
+        bench: Tune Kafka's JVM for throughput instead of a quick start.
+
+    Raises UserError for unknown or missing services, and for missing prerequisites.
     """
     entries = chosen(services)
     try:
@@ -65,10 +75,10 @@ def build_stack(
             for each in entries
         }
     except PkiError as error:
-        raise UserError(f"{error}.", f"The identities of this run lie in {layout.identities}.") from error
+        raise UserError(f"{error}.", f"The identities of this run are in {layout.identities}.") from error
     trust = hold_ceremony(layout.signing, now)
-    broker = find_broker(layout.kafka, os.environ if environ is None else environ, chance, bench=bench)
-    ports = _ports(layout, chance)
+    broker = find_broker(layout.kafka, os.environ if environ is None else environ, rng, bench=bench)
+    ports = _ports(layout, rng)
     info = {"fleet_id": fleet_id, "kafka_bootstrap_servers": broker.bootstrap_servers, "broker": broker.origin}
     for each in entries:
         for name in ("grpc", "http", *each.more_ports):
@@ -82,7 +92,7 @@ def build_stack(
         "FLEETLOOP_LOG_FORMAT": "json",
         "FLEETLOOP_INSTANCE_ID": "0",  # one process of each kind
     }
-    for each in SERVICES:  # of all, so that a service that starts later is found where it will be
+    for each in SERVICES:  # all of them, so that a service that is started later is already known to the others
         common[f"FLEETLOOP_{each.package.upper()}_ADDRESS"] = f"127.0.0.1:{ports[f'{each.package}.grpc']}"
     layout.objects.mkdir(parents=True, exist_ok=True)
     specs = [*([broker.spec] if broker.spec else []), _topics_task(broker)]
@@ -90,11 +100,11 @@ def build_stack(
         own = {**_own_env(layout, each, credentials[each.package], ports), **_signing_env(each.package, trust)}
         added = (more_env or {}).get(each.package, {})
         specs.append(_spec(each, {**common, **own, **each.env, **added}, ports, entries))
-    return Stack(tuple(specs), info, broker)
+    return RunSpecs(tuple(specs), info, broker)
 
 
 def chosen(names: Sequence[str] | None) -> tuple[Entry, ...]:
-    """The table's rows for `names` (hyphens or underscores), in the table's order; all for None."""
+    """Return the table's rows for `names` (with hyphens or underscores) in the table's order; all rows for None."""
     known = {each.package: each for each in SERVICES}
     wanted = list(known) if names is None else [name.strip().replace("-", "_") for name in names]
     for name in wanted:
@@ -102,14 +112,15 @@ def chosen(names: Sequence[str] | None) -> tuple[Entry, ...]:
             raise UserError(f"There is no service {name!r}.", f"Choose from {', '.join(known)}.")
         if importlib.util.find_spec(name) is None:
             raise UserError(
-                f"The service {name} is not installed.", "Install all of fleetloop: pip install '.[embedded]'."
+                f"The service {name} is not installed.",
+                "Services come with a clone (`make setup`) or an image; `pip install fleetloop` has the client side.",
             )
     return tuple(each for each in SERVICES if each.package in wanted)
 
 
-def _ports(layout: RunLayout, chance: random.Random) -> dict[str, int]:
+def _ports(layout: RunLayout, rng: random.Random) -> dict[str, int]:
     names = [f"{each.package}.{name}" for each in SERVICES for name in ("grpc", "http", *each.more_ports)]
-    return remembered_ports(layout.ports_file, names, chance)
+    return remembered_ports(layout.ports_file, names, rng)
 
 
 def _topics_task(broker: Broker) -> ServiceSpec:
@@ -144,7 +155,7 @@ def _own_env(layout: RunLayout, each: Entry, credentials: Credentials, ports: Ma
 
 
 def _signing_env(package: str, trust: Trust) -> dict[str, str]:
-    """The online key of the two services that sign; nobody else gets one."""
+    """Return the variables with the online key, for the two services that sign."""
     if package == "training_orchestrator":
         return {"FLEETLOOP_SIGNING_KEY": str(trust.orchestrator_key)}
     if package == "rollout_controller":
