@@ -1,8 +1,8 @@
 """When to restart a service, and when to stop trying.
 
 Pure, because the rule has corner cases worth testing without processes. A service that was healthy for a while starts
-with a clean history. A service that was killed on request is not blamed. Exit 70 ("a dependency is broken, restart me") is
-retried indefinitely, because the fault is elsewhere.
+with a clean history. A service that was killed on request is not blamed. Exit 70 ("a dependency is broken, restart
+me") is retried indefinitely, because the fault is elsewhere.
 """
 
 from __future__ import annotations
