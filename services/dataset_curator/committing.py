@@ -13,7 +13,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +31,7 @@ from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.tracing import span
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
@@ -78,8 +78,7 @@ class Committer:
         while not stopping.is_set():
             for dataset in await self._database.read(transactions.waiting_datasets):
                 await self.commit_if_due(dataset)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), tick_s)
+            await pause(stopping, tick_s)
 
     async def recover(self) -> None:
         """Finishes or drops the intents that a predecessor left."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.domain.topics import INGEST
@@ -12,6 +11,7 @@ from fleetloop.kit.messaging.producer import KafkaPublisher
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.admission import AdmissionList
 from fleetloop.kit.security.identity import AllowList
@@ -89,8 +89,7 @@ async def _expire(stopping: asyncio.Event, uploads: Uploads, expiry_s: float) ->
         removed = await asyncio.to_thread(uploads.expire, expiry_s)
         if removed:
             log.info("uploads_expired", parts=removed)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _EXPIRY_CHECK_S)
+        await pause(stopping, _EXPIRY_CHECK_S)
 
 
 if __name__ == "__main__":

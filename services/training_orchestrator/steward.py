@@ -15,6 +15,7 @@ from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_he
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
 from fleetloop.protos.training.v1 import training_pb2
@@ -52,8 +53,7 @@ class Steward:
         """Runs until `stopping`. A running job is left running: it is adopted at the next start."""
         while not stopping.is_set():
             await self.tick()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self._settings.tick_s)
+            await pause(stopping, self._settings.tick_s)
 
     async def tick(self) -> None:
         """One look at everything."""

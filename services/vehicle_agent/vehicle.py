@@ -17,6 +17,7 @@ from fleetloop.domain.clips import DriveInfo
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.pausing import pause
 from fleetloop.protos.command.v1 import command_pb2
 from vehicle_agent.clips import ClipShelf
 from vehicle_agent.codec import batch_bytes, clip_request, report_bytes
@@ -218,9 +219,7 @@ class VehicleLink:
     async def _keep_updated(self) -> None:
         wait_s = self._limits.update_poll_s
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):  # wait_for swallows a cancellation in Python 3.11
-                    await self._update_wanted.wait()
+            await pause(self._update_wanted, wait_s)
             self._update_wanted.clear()
             wait_s = self._limits.update_poll_s
             try:

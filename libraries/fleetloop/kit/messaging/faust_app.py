@@ -7,10 +7,8 @@ below keeps both.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import faust
@@ -21,6 +19,7 @@ from fleetloop.kit.process.clock import Clock, ns_to_seconds
 from fleetloop.kit.process.lifecycle import EXIT_BROKEN_DEPENDENCY, Runtime
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import CONSUMER_LAG, DEAD_LETTERS, LAST_COMMIT, MESSAGES
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.settings import ServiceSettings
 
 log = get_logger(__name__)
@@ -183,7 +182,6 @@ async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, c
             stall = watch.stall()
             if stall is not None:
                 raise StreamStalledError(stall)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(runtime.stopping.wait(), 1.0)
+            await pause(runtime.stopping, 1.0)
     finally:
         await app.stop()
