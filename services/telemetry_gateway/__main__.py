@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fleetloop.domain.signals import load_catalogue
-from fleetloop.domain.topics import INGEST
+from fleetloop.domain.topics import INGEST, TELEMETRY
 from fleetloop.kit.messaging.consumer import ConsumerLoop
 from fleetloop.kit.messaging.producer import KafkaPublisher
 from fleetloop.kit.process.clock import SystemClock
@@ -36,7 +36,7 @@ async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
     catalogue = load_catalogue(settings.config_dir / "signals.yaml")
     admissions = AdmissionList(settings.admission_list)
     publisher = KafkaPublisher(SERVICE, settings)
-    firehose = KafkaPublisher(SERVICE, settings, _FIREHOSE_BATCH_BYTES)
+    firehose = KafkaPublisher(SERVICE, settings, _FIREHOSE_BATCH_BYTES, topics=[TELEMETRY])
     for each in (publisher, firehose):
         await each.start()
         runtime.on_stop(each.stop)
@@ -72,6 +72,7 @@ async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
         runtime.stopping,
     )
     runtime.http.add_liveness("ingest", loop.problem)
+    runtime.http.add_liveness("commands", commands.problem)
     runtime.http.add_readiness("commands", lambda: None if commands.caught_up.is_set() else "reading commands")
     runtime.spawn("kafka", outage.watch(runtime.stopping))
     runtime.spawn("commands", commands.run(runtime.stopping))

@@ -6,6 +6,7 @@ import time
 from typing import Protocol
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
+NANOSECONDS_PER_MILLISECOND = 1_000_000
 
 
 class Clock(Protocol):
@@ -38,3 +39,13 @@ def seconds_to_ns(seconds: float) -> int:
 def ns_to_seconds(nanoseconds: int) -> float:
     """Seconds as a float: exact to a microsecond for durations of a century."""
     return nanoseconds / NANOSECONDS_PER_SECOND
+
+
+def ms_to_ns(milliseconds: int) -> int:
+    """Nanoseconds of whole milliseconds, the unit of Kafka's timestamps."""
+    return milliseconds * NANOSECONDS_PER_MILLISECOND
+
+
+def ns_to_ms(nanoseconds: int) -> int:
+    """Whole milliseconds, rounded down."""
+    return nanoseconds // NANOSECONDS_PER_MILLISECOND
