@@ -21,6 +21,8 @@ from typing import Any
 
 import psutil
 
+from fleetloop.kit.process.clock import ns_to_seconds
+
 LOCK, HEARTBEAT, RESULT, REQUEST, PROGRESS, LOG = (
     "lock",
     "heartbeat",
@@ -65,7 +67,7 @@ class TorchrunJobs:
         if (folder / RESULT).exists():
             result = _read_result(folder / RESULT)
         heartbeat = folder / HEARTBEAT
-        age_s = (now_utc_ns - heartbeat.stat().st_mtime_ns) / 1e9 if heartbeat.exists() else 0.0
+        age_s = ns_to_seconds(now_utc_ns - heartbeat.stat().st_mtime_ns) if heartbeat.exists() else 0.0
         return JobStatus(running, result, max(0.0, age_s))
 
     def launch(self, run_id: str, request: Mapping[str, object]) -> bool:

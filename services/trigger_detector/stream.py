@@ -18,7 +18,7 @@ from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.topics import CAMPAIGN, TELEMETRY
 from fleetloop.kit.messaging.partition_reader import GroupReader, Polled, TopicReader
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
-from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.process.clock import Clock, seconds_to_ms, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.triggerlang.kernels.warm import warm
 from trigger_detector import metrics
@@ -193,7 +193,7 @@ class DetectorStream:
             await self._reader.seek_to_beginning(tp)
             start = 0
         else:
-            from_ms = max(0, append_ms - round(self._settings.detector_horizon_s * 1000))
+            from_ms = max(0, append_ms - seconds_to_ms(self._settings.detector_horizon_s))
             found = await self._reader.offset_at(tp, from_ms)
             start = resume if found is None else min(resume, found)
             self._reader.seek(tp, start)

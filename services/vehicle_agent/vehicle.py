@@ -15,7 +15,7 @@ import grpc
 
 from fleetloop.domain.clips import DriveInfo
 from fleetloop.domain.frames import FrameBatch
-from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.clock import Clock, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
 from fleetloop.protos.command.v1 import command_pb2
@@ -118,7 +118,7 @@ class VehicleLink:
         """A new boot; requests for the one before it can still be answered."""
         for boot in self._ended:
             self._ended[boot] = True
-        self.rings[boot_id] = RingBuffer(round(self._limits.ring_s * 1e9))
+        self.rings[boot_id] = RingBuffer(seconds_to_ns(self._limits.ring_s))
         self._infos[boot_id], self._ended[boot_id] = info, False
         for boot in list(self.rings)[:-_KEPT_BOOTS]:
             del self.rings[boot], self._infos[boot], self._ended[boot]

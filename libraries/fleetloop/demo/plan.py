@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FROM_UTC_NS = 1_600_000_000 * 10**9
+from fleetloop.kit.process.clock import seconds_to_ns
+
+FROM_UTC_NS = seconds_to_ns(1_600_000_000)
 """The simulated fleet starts in September 2020, so far back that it never overtakes now."""
 
 

@@ -17,8 +17,9 @@ from fleetloop.api.installation import RunningFleet
 from fleetloop.demo.plan import FROM_UTC_NS, DemoPlan
 from fleetloop.demo.setting import VEHICLE_PREFIX
 from fleetloop.errors import UserError
+from fleetloop.kit.process.clock import seconds_to_ns
 
-_DAY_NS = 86_400 * 10**9
+_DAY_NS = seconds_to_ns(86_400)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,9 @@ from fleetloop.domain.clips.layout import (
     pack_signal,
 )
 from fleetloop.domain.clips.model import ClipError, DriveInfo, DriveSignal, check_signal
+from fleetloop.kit.process.clock import seconds_to_ns
 
-_CHUNK_NS = 10 * 1_000_000_000
+_CHUNK_NS = seconds_to_ns(10)
 """A message holds at most so much of a signal, so that a reader can look into a long drive."""
 
 

@@ -16,7 +16,7 @@ from faust.types import EventT
 
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, broker_tls
 from fleetloop.kit.messaging.progress import ConsumerProgress
-from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.clock import Clock, seconds_to_ms
 from fleetloop.kit.process.lifecycle import EXIT_BROKEN_DEPENDENCY, Runtime
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import MESSAGES, create_alerted_counters
@@ -82,7 +82,7 @@ def record_of(event: EventT[Any]) -> Record:
         key=message.key,
         value=message.value or b"",
         headers=pairs,
-        appended_ms=round((message.timestamp or 0) * 1000),
+        appended_ms=seconds_to_ms(message.timestamp or 0),
     )
 
 

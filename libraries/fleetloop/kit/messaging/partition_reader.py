@@ -52,7 +52,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from fleetloop.kit.messaging.producer import Record, connection_options
 from fleetloop.kit.messaging.progress import ConsumerProgress
-from fleetloop.kit.process.clock import Clock, ns_to_ms, seconds_to_ns
+from fleetloop.kit.process.clock import Clock, ns_to_ms, seconds_to_ms, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.settings import ServiceSettings
 
@@ -152,7 +152,7 @@ class PartitionReader:
 
     async def poll(self, timeout_s: float = POLL_S, max_records: int | None = None) -> Polled:
         """Returns the next records of each partition, in order; an empty mapping after `timeout_s` without any."""
-        fetched = await self._consumer.getmany(timeout_ms=round(timeout_s * 1000), max_records=max_records)
+        fetched = await self._consumer.getmany(timeout_ms=seconds_to_ms(timeout_s), max_records=max_records)
         polled = {partition: [_record_of(m) for m in messages] for partition, messages in fetched.items() if messages}
         for partition, records in polled.items():
             self._in_hand.setdefault(partition, records[0].offset)
