@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError, load_task_schema
+from fleetloop.kit.process.atomic_file import remove_drafts, replace_text
 from perception.recipe import Recipe, RecipeError, load_recipe
 
 LOCK, HEARTBEAT, REQUEST, PROGRESS, RESULT, CHECKPOINTS = (
@@ -201,13 +202,12 @@ def main(arguments: list[str] | None = None) -> int:
             return 75
         if (folder / RESULT).exists():
             return 0
+        remove_drafts(folder)
         with _beating(folder / HEARTBEAT):
             began = time.monotonic()
             progress = Progress(folder / PROGRESS)
             result = _guarded(folder, progress)
-            draft = folder / f"{RESULT}.tmp"
-            draft.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
-            draft.replace(folder / RESULT)
+            replace_text(folder / RESULT, json.dumps(result, indent=1, sort_keys=True) + "\n")
             progress.say("done", message=f"{time.monotonic() - began:.1f} s")
     return 0
 

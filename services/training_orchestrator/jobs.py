@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from fleetloop.kit.process.atomic_file import replace_text
 from fleetloop.kit.process.clock import ns_to_seconds
 
 LOCK, HEARTBEAT, RESULT, REQUEST, PROGRESS, LOG = (
@@ -76,9 +77,7 @@ class TorchrunJobs:
         folder.mkdir(parents=True, exist_ok=True)
         if _is_locked(folder / LOCK):
             return False
-        draft = folder / (REQUEST + ".tmp")
-        draft.write_text(json.dumps(request, indent=2, sort_keys=True))
-        draft.replace(folder / REQUEST)
+        replace_text(folder / REQUEST, json.dumps(request, indent=2, sort_keys=True))
         command = [
             *(["nice", "-n", str(self._nice)] if self._nice else []),
             sys.executable,

@@ -14,6 +14,7 @@ from typing import Any
 from fleetloop.domain.clips import DriveInfo
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.atomic_file import replace_text
 from fleetloop.kit.process.clock import Clock, ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.worlds.recorded import RecordedDrive
@@ -22,7 +23,6 @@ from vehicle_agent.phases import Control, Phase, TruthLedger
 from vehicle_agent.ports import Models, Worlds
 from vehicle_agent.ring_buffer import Shot
 from vehicle_agent.settings import VehicleAgentSettings
-from vehicle_agent.spool import replace_text
 from vehicle_agent.vehicle import VehicleLink
 
 log = get_logger(__name__)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.domain.tasks import load_task_schema
+from fleetloop.kit.process.atomic_file import replacing
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.worlds.town.fleet import TownFleet
 from vehicle_agent.driver import FleetDriver
@@ -49,10 +50,8 @@ def record_town(target: Path, config_dir: Path, seconds: int, seed: int) -> None
         for batch in happened.batches:
             ring.add_batch(batch)
     everything = ClipRequest("", "", _BOOT, 0, ring.latest_ns, -1)
-    draft = target.with_name(f".{target.name}.tmp")
-    with draft.open("wb") as file:
+    with replacing(target) as draft, draft.open("wb") as file:
         write_cut(ring.cut(everything, driver.info(name)), file)
-    draft.replace(target)
 
 
 def main(arguments: Sequence[str]) -> int:

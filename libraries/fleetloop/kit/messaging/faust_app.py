@@ -17,7 +17,8 @@ from faust.types import EventT
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, broker_tls
 from fleetloop.kit.messaging.progress import ConsumerProgress
 from fleetloop.kit.process.clock import Clock, seconds_to_ms
-from fleetloop.kit.process.lifecycle import EXIT_BROKEN_DEPENDENCY, Runtime
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
+from fleetloop.kit.process.lifecycle import Runtime
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import MESSAGES, create_alerted_counters
 from fleetloop.kit.process.pausing import pause

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from fleetloop.kit.messaging.faust_app import STALLED_AFTER_S, StreamWatch, build_app, handled, record_of
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
-from fleetloop.kit.process.lifecycle import EXIT_BROKEN_DEPENDENCY
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.testing import ManualClock
 
