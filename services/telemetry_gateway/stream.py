@@ -19,7 +19,6 @@ from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.board import CommandBoard
 from telemetry_gateway.codec import command_of
-from telemetry_gateway.core import check_speaker
 from telemetry_gateway.intake import Intake, Prepared
 from telemetry_gateway.metrics import REJECTIONS, STANDING_COMMANDS
 from telemetry_gateway.model import NOT_YOURS, Speaker, StandingCommand
@@ -48,7 +47,7 @@ class Ingest:
     async def _begin(self, record: Record) -> Coroutine[None, None, None]:
         try:
             message = parse(telemetry_pb2.TelemetryBatch, record)
-            prepared = self._intake.prepare(message, self._speaker(message, record), _WAY)
+            prepared = self._intake.prepare(message, self._speaker(record), _WAY)
             return self._settle(record, prepared, await self._intake.enqueue(prepared))
         except (BatchError, UnreadableMessageError) as error:
             return self._bury(record, error)
@@ -65,17 +64,13 @@ class Ingest:
         await self._publisher.bury(record, error)
         MESSAGES.labels(self._service, INGEST, "dead").inc()
 
-    def _speaker(self, message: telemetry_pb2.TelemetryBatch, record: Record) -> Speaker:
-        """Whoever may write to the topic speaks for the vehicle in the key, if that vehicle is admitted."""
+    def _speaker(self, record: Record) -> Speaker:
+        """A producer that may write to the topic speaks for the vehicle in the key, if that vehicle is admitted."""
         speaker = Speaker(self._fleet_id, (record.key or b"").decode("utf-8", "replace"))
-        try:
-            check_speaker(message.fleet_id, message.vehicle_id, speaker)
-            refusal = self._admissions.refusal(f"spiffe://{self._fleet_id}/vehicle/{speaker.vehicle_id}")
-            if refusal is not None:
-                raise BatchError(NOT_YOURS, "vehicle_id", refusal)
-        except BatchError as error:
-            REJECTIONS.labels(_WAY, error.code).inc()
-            raise
+        refusal = self._admissions.refusal(f"spiffe://{self._fleet_id}/vehicle/{speaker.vehicle_id}")
+        if refusal is not None:
+            REJECTIONS.labels(_WAY, NOT_YOURS).inc()
+            raise BatchError(NOT_YOURS, "vehicle_id", refusal)
         return speaker
 
 
