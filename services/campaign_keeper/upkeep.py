@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from campaign_keeper import transactions
 from campaign_keeper.codec import STATES, state_of
 from campaign_keeper.metrics import CAMPAIGN_TRIGGERS, DROPPED
 from campaign_keeper.ports import Drops
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database
 from fleetloop.protos.campaign.v1 import campaign_pb2
 
@@ -23,7 +23,7 @@ async def show(stopping: asyncio.Event, database: Database, drops: Drops) -> Non
                 DROPPED.labels(trigger, reason).set(firings)
         for campaign in await database.read(transactions.campaigns):
             show_campaign(campaign)
-        await _rest(stopping, _METRICS_EVERY_S)
+        await pause(stopping, _METRICS_EVERY_S)
 
 
 def show_campaign(campaign: campaign_pb2.Campaign) -> None:
@@ -33,8 +33,3 @@ def show_campaign(campaign: campaign_pb2.Campaign) -> None:
         number = len(campaign.triggers) if state is now_in else 0
         CAMPAIGN_TRIGGERS.labels(campaign.campaign, state.value).set(number)
     CAMPAIGN_TRIGGERS.labels(campaign.campaign, "ended").set(len(campaign.finished))
-
-
-async def _rest(stopping: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), seconds)

@@ -13,7 +13,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,9 +28,10 @@ from dataset_curator.tables import DatasetTables
 from fleetloop.domain.clips import ClipError
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.ids import causal_id
-from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.clock import Clock, ns_to_seconds
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.tracing import span
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
@@ -78,8 +78,7 @@ class Committer:
         while not stopping.is_set():
             for dataset in await self._database.read(transactions.waiting_datasets):
                 await self.commit_if_due(dataset)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), tick_s)
+            await pause(stopping, tick_s)
 
     async def recover(self) -> None:
         """Finishes or drops the intents that a predecessor left."""
@@ -115,7 +114,7 @@ class Committer:
             now_ns = self._clock.now_utc_ns()
             count, oldest_ns = await self._database.read(lambda tx: transactions.waiting_count(tx, dataset))
             WAITING.labels(dataset).set(count)
-            if not self._curation.policy.is_due(count, (now_ns - oldest_ns) / 1e9):
+            if not self._curation.policy.is_due(count, ns_to_seconds(now_ns - oldest_ns)):
                 return None
             await self._settle_leftover(dataset)
             limit = self._curation.commit_most
@@ -261,7 +260,7 @@ class Committer:
             await self._database.run(lambda tx: transactions.conclude(tx, intent, committed, now_ns))
         COMMITS.labels(intent.dataset).inc()
         if committed.latest_detected_at_utc_ns:
-            age_s = (committed.committed_at_utc_ns - committed.earliest_detected_at_utc_ns) / 1e9
+            age_s = ns_to_seconds(committed.committed_at_utc_ns - committed.earliest_detected_at_utc_ns)
             STAGE_SECONDS.labels(transactions.SERVICE, "dataset").observe(max(0.0, age_s))
         log.info("version_committed", dataset=intent.dataset, version=committed.version, added=committed.added)
         return committed

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fleet_monitor.model import Report, Sums, VehicleRecord, Where
+from fleetloop.kit.process.clock import seconds_to_ns
 
 DAY_S = 86_400.0
 EARLIER_BOOTS = 8
@@ -14,7 +15,7 @@ EARLIER_BOOTS = 8
 
 def window_start(utc_ns: int, window_s: float) -> int:
     """Beginning of the window that an instant lies in."""
-    width_ns = round(window_s * 1e9)
+    width_ns = seconds_to_ns(window_s)
     return utc_ns // width_ns * width_ns
 
 
@@ -43,13 +44,13 @@ def add(record: VehicleRecord, report: Report, keep_s: float, fine_s: float = DA
     else:
         earlier[report.boot] = report.sequence
     newest_ns = max(report.end_utc_ns, record.reported_until_utc_ns)
-    horizon_ns, fine_ns = newest_ns - round(keep_s * 1e9), newest_ns - round(fine_s * 1e9)
+    horizon_ns, fine_ns = newest_ns - seconds_to_ns(keep_s), newest_ns - seconds_to_ns(fine_s)
     windows: dict[Where, Sums] = {}
     for where, sums in (*record.windows.items(), (report.where, report.sums)):
         ends_ns = where.window_start_utc_ns
         if where.window_start_utc_ns < fine_ns:
             where = replace(where, window_start_utc_ns=window_start(where.window_start_utc_ns, DAY_S))
-            ends_ns = where.window_start_utc_ns + round(DAY_S * 1e9)
+            ends_ns = where.window_start_utc_ns + seconds_to_ns(DAY_S)
         if ends_ns >= horizon_ns:
             windows[where] = windows[where] + sums if where in windows else sums
     return replace(

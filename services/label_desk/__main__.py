@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.process.clock import Clock, SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.database import Database, Transaction
@@ -61,8 +61,7 @@ async def _settle(stopping: asyncio.Event, database: Database, clock: Clock, set
     while not stopping.is_set():
         while await database.read(look):
             await database.run(lambda tx: transactions.settle(tx, clock.now_utc_ns(), settings.automatic_bound))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _TICK_S)
+        await pause(stopping, _TICK_S)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ two later frames, and the car halted for no other reason. Everything else is lef
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from fleetloop.domain.clips import ClipError, Drive, read_drive
 from fleetloop.domain.tasks import Task, TaskSchema, TaskSchemaError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects
 from fleetloop.protos.label.v1 import label_pb2
@@ -114,8 +114,7 @@ async def run(
             if decision is None:
                 HINDSIGHT_UNSURE.labels(created.project).inc()
         if not waiting:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), _TICK_S)
+            await pause(stopping, _TICK_S)
 
 
 def _look(objects: Objects, schema: TaskSchema, created: label_pb2.LabelTaskCreated, now_utc_ns: int) -> Vote | None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from fleetloop.domain.clips import ClipError
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
-from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.clock import Clock, ns_to_seconds
 from fleetloop.kit.rpc import ON_BEHALF_OF, RpcError, caller, invalid
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
@@ -158,7 +158,7 @@ def progress(tx: Transaction, now_utc_ns: int) -> label_pb2.GetProgressResponse:
     )
     for project, count, oldest_ns in tx.session.execute(waiting):
         row = projects.setdefault(project, label_pb2.ProjectProgress(project=project))
-        row.open, row.oldest_open_s = count, max(0.0, (now_utc_ns - oldest_ns) / 1e9)
+        row.open, row.oldest_open_s = count, max(0.0, ns_to_seconds(now_utc_ns - oldest_ns))
     leased = (
         sa.select(TaskRow.project, sa.func.count())
         .join(LeaseRow, LeaseRow.task_id == TaskRow.task_id)

@@ -6,7 +6,7 @@ import grpc
 import sqlalchemy as sa
 
 from fleetloop.kit.ids import causal_id
-from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.metrics import STAGE_SECONDS
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.rpc import RpcError
@@ -190,7 +190,7 @@ def _end(tx: Transaction, row: TaskRow, decision: Decision, now_utc_ns: int) -> 
     with span("label-desk task ended", parent=row.traceparent, attributes={"outcome": row.outcome}):
         tx.publish(labelled_event(created_of(row), decision, votes_of(tx.session, row.task_id), now_utc_ns))
     ENDED_TASKS.labels(row.project, row.outcome, row.decided_by).inc()
-    STAGE_SECONDS.labels(SERVICE, "label").observe(max(0, now_utc_ns - row.created_at_utc_ns) / 1e9)
+    STAGE_SECONDS.labels(SERVICE, "label").observe(ns_to_seconds(max(0, now_utc_ns - row.created_at_utc_ns)))
 
 
 def _count_ended(tx: Transaction, row: TaskRow) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +10,7 @@ from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.messaging.faust_app import run_app
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
@@ -46,8 +45,7 @@ async def start(runtime: Runtime, settings: LabelRouterSettings) -> None:
             now_ns = clock.now_utc_ns()
             if await keeping.database.read(lambda tx: transactions.has_to_chase(tx, routing, now_ns)):  # noqa: B023
                 await keeping.database.run(lambda tx: transactions.chase_clips(tx, routing, now_ns))  # noqa: B023
-            with suppress(TimeoutError):
-                await asyncio.wait_for(runtime.stopping.wait(), settings.tick_s)
+            await pause(runtime.stopping, settings.tick_s)
 
     runtime.spawn("chase", chase())
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))

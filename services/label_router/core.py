@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from fleetloop.kit.process.clock import seconds_to_ns
 from label_router.model import Check, Drop, Dropped, Firing, Known, Route, Routing, Wanted
 
 _METRES_PER_DEGREE = 111_320.0
@@ -70,7 +71,7 @@ def cell_of(firing: Firing, cell_m: float) -> str:
 
 def wait_ns(attempts: int, repeat_s: float) -> int:
     """How long a clip that was asked for again `attempts` times is waited for: doubling, up to a thousandfold."""
-    return round(repeat_s * 1e9) << min(attempts, MOST_DOUBLINGS)
+    return seconds_to_ns(repeat_s) << min(attempts, MOST_DOUBLINGS)
 
 
 def ask_again(

@@ -6,7 +6,7 @@ from collections import Counter
 
 import sqlalchemy as sa
 
-from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.metrics import STAGE_SECONDS
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.storage.database import Transaction
@@ -20,7 +20,7 @@ from label_router.model import Drop, Dropped, Firing, Known, Progress, Routing, 
 from label_router.store import EarlyClipRow, FiringRow, ForgottenCountRow
 
 SERVICE = "label-router"
-_DAY_NS = 86_400 * 1_000_000_000
+_DAY_NS = seconds_to_ns(86_400)
 _WEIGHED = 20
 """Newest clips of a trigger that say what the next one will weigh."""
 
@@ -144,7 +144,7 @@ def _route(
     with span(f"{SERVICE} routed", parent=row.traceparent, attributes={"project": wanted.route.project}):
         tx.publish(event)
     DECISIONS.labels(row.trigger, row.progress, "").inc()
-    STAGE_SECONDS.labels(SERVICE, "clip").observe(max(0, now_utc_ns - fired.detected_at_utc_ns) / 1e9)
+    STAGE_SECONDS.labels(SERVICE, "clip").observe(ns_to_seconds(max(0, now_utc_ns - fired.detected_at_utc_ns)))
 
 
 def forget_firings(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float, routing: Routing) -> int:

@@ -33,6 +33,7 @@ from fleetloop.domain.run_folder import (
     to_json,
 )
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError, load_task_schema
+from fleetloop.kit.process.atomic_file import remove_drafts, replace_text
 from perception.recipe import Recipe, RecipeError, load_recipe
 
 HEARTBEAT_PERIOD_S = 2.0
@@ -162,13 +163,12 @@ def main(arguments: list[str] | None = None) -> int:
             return EXIT_LOCKED
         if (folder / RESULT).exists():
             return 0
+        remove_drafts(folder)
         with _heartbeat(folder / HEARTBEAT):
             began = time.monotonic()
             progress = Progress(folder / PROGRESS)
             result = _run_checked(folder, progress)
-            draft = folder / f"{RESULT}.tmp"
-            draft.write_text(to_json(result))
-            draft.replace(folder / RESULT)
+            replace_text(folder / RESULT, to_json(result))
             progress.report("done", message=f"{time.monotonic() - began:.1f} s")
     return 0
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.atomic_file import replacing
 from perception.data import BatchSampler, Samples
 from perception.model import Net
 from perception.recipe import Recipe
@@ -141,9 +142,8 @@ def _save(
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{CHECKPOINT}.tmp"
-    save_file(tensors, draft, {NOTES: json.dumps({"step": step, "spent_s": spent_s})})
-    draft.replace(folder / CHECKPOINT)
+    with replacing(folder / CHECKPOINT) as draft:
+        save_file(tensors, draft, {NOTES: json.dumps({"step": step, "spent_s": spent_s})})
 
 
 def _resume(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 
 import grpc
 import sqlalchemy as sa
 
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from rollout_controller import transactions
 from rollout_controller.core import advance
@@ -50,8 +50,7 @@ class Conductor:
                 await self.tick()
             except grpc.aio.AioRpcError as error:
                 log.warning("peer_away", code=error.code().name, detail=error.details())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), tick_s)
+            await pause(stopping, tick_s)
 
     async def tick(self) -> Move | None:
         """One look; the move that it led to, if any."""

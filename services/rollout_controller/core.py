@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from fleetloop.domain.rates import p_rate_is_higher, rate_interval
 from fleetloop.kit.ids import causal_id
+from fleetloop.kit.process.clock import ns_to_seconds
 from rollout_controller.model import (
     Assignment,
     Cohort,
@@ -39,7 +40,7 @@ def advance(standing: Standing, plan: RolloutPlan, evidence: Evidence, now_utc_n
         return Move(Stage.ROLLED_BACK, 0, (*against, *state))
     if enough:
         return _next(standing, plan, state)
-    waited_s = (now_utc_ns - standing.stage_began_at_utc_ns) / 1e9
+    waited_s = ns_to_seconds(now_utc_ns - standing.stage_began_at_utc_ns)
     if waited_s > plan.stage_max_s:
         text = f"not enough evidence after {waited_s:.0f} s"
         return Move(Stage.ROLLED_BACK, 0, (text, *state))

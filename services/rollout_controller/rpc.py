@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from securesystemslib.signer import CryptoSigner
 
 from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcError, caller, invalid
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
@@ -77,8 +77,7 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
                 if not request.stages or change.stage in request.stages:
                     yield rollout_pb2.WatchModelsResponse(change=change)
             if not changes:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), _POLL_S)
+                await pause(self._stopping, _POLL_S)
 
     async def ListModels(
         self, request: rollout_pb2.ListModelsRequest, context: object

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fleetloop.domain.messages import parse
 from fleetloop.domain.topics import HEALTH, TRAINING
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
-from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.clock import Clock, ns_to_seconds
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.kit.storage.inbox import Effect
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 def tell_of_last_vehicle(finished: RolloutRow) -> None:
     """Every vehicle that is heard from attests a released model."""
-    took_s = (finished.last_attested_at_utc_ns - finished.began_at_utc_ns) / 1e9
+    took_s = ns_to_seconds(finished.last_attested_at_utc_ns - finished.began_at_utc_ns)
     LAST_VEHICLE_SECONDS.observe(took_s)
     log.info("last_vehicle_attests", model=finished.digest, seconds=took_s)
 

@@ -10,7 +10,7 @@ import grpc
 import sqlalchemy as sa
 
 from fleetloop.kit.ids import causal_id
-from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.metrics import STAGE_SECONDS
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.rpc import RpcError
@@ -144,7 +144,7 @@ def carry_out(
         )
         reassign(tx, fleet_id, plan, now_utc_ns)
     if not rollout.open:
-        STAGE_SECONDS.labels(SERVICE, "rollout").observe((now_utc_ns - rollout.began_at_utc_ns) / 1e9)
+        STAGE_SECONDS.labels(SERVICE, "rollout").observe(ns_to_seconds(now_utc_ns - rollout.began_at_utc_ns))
 
 
 def _announce(
@@ -322,7 +322,7 @@ def roll_back(
     return rollout
 
 
-_PUBLICATIONS_KEPT_NS = 30 * 86_400 * 10**9
+_PUBLICATIONS_KEPT_NS = seconds_to_ns(30 * 86_400)
 
 
 def forget_changes(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from fleetloop.kit.process.clock import seconds_to_ms
 from fleetloop.kit.process.settings import ServiceSettings
 
 
@@ -20,7 +21,7 @@ class TelemetryArchiverSettings(ServiceSettings):
 
     @property
     def lateness_ms(self) -> int:
-        return round(self.lateness_s * 1000)
+        return seconds_to_ms(self.lateness_s)
 
     @model_validator(mode="after")
     def _cut_before_stuck(self) -> Self:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from fleetloop.domain.signals import load_catalogue
-from fleetloop.domain.topics import INGEST
+from fleetloop.domain.topics import INGEST, TELEMETRY
 from fleetloop.kit.messaging.consumer import ConsumerLoop
 from fleetloop.kit.messaging.producer import KafkaPublisher
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.admission import AdmissionList
 from fleetloop.kit.security.identity import AllowList
@@ -36,7 +36,7 @@ async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
     catalogue = load_catalogue(settings.config_dir / "signals.yaml")
     admissions = AdmissionList(settings.admission_list)
     publisher = KafkaPublisher(SERVICE, settings)
-    firehose = KafkaPublisher(SERVICE, settings, _FIREHOSE_BATCH_BYTES)
+    firehose = KafkaPublisher(SERVICE, settings, _FIREHOSE_BATCH_BYTES, topics=[TELEMETRY])
     for each in (publisher, firehose):
         await each.start()
         runtime.on_stop(each.stop)
@@ -72,6 +72,7 @@ async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
         runtime.stopping,
     )
     runtime.http.add_liveness("ingest", loop.problem)
+    runtime.http.add_liveness("commands", commands.problem)
     runtime.http.add_readiness("commands", lambda: None if commands.caught_up.is_set() else "reading commands")
     runtime.spawn("kafka", outage.watch(runtime.stopping))
     runtime.spawn("commands", commands.run(runtime.stopping))
@@ -89,8 +90,7 @@ async def _expire(stopping: asyncio.Event, uploads: Uploads, expiry_s: float) ->
         removed = await asyncio.to_thread(uploads.expire, expiry_s)
         if removed:
             log.info("uploads_expired", parts=removed)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _EXPIRY_CHECK_S)
+        await pause(stopping, _EXPIRY_CHECK_S)
 
 
 if __name__ == "__main__":

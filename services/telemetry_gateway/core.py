@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping
 
 from fleetloop.domain.frames import FrameBatch
-from fleetloop.domain.signals import SignalCatalogue
-from fleetloop.domain.validation import BatchError, CheckedBatch, validate
+from fleetloop.domain.validation import BatchError
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND, seconds_to_ns
 from telemetry_gateway.model import NOT_YOURS, Clip, FieldError, Speaker
@@ -40,18 +39,8 @@ def check_size(size_bytes: int, max_bytes: int) -> None:
         raise BatchError("size", "batch", f"has {size_bytes} bytes, at most {max_bytes}: send fewer frames a batch")
 
 
-def check_batch(batch: FrameBatch, speaker: Speaker, catalogue: SignalCatalogue, now_utc_ns: int) -> CheckedBatch:
-    """The batch without unknown columns. Raises BatchError that names the field."""
-    check_speaker(batch.fleet_id, batch.vehicle_id, speaker)
-    return validate(batch, catalogue, now_utc_ns)
-
-
-def check_clip(clip: Clip, speaker: Speaker, max_bytes: int, max_future_s: float, now_utc_ns: int) -> None:
-    """Raises FieldError for a header that cannot be right."""
-    if (clip.fleet_id, clip.vehicle_id) != (speaker.fleet_id, speaker.vehicle_id):
-        raise FieldError(
-            "header.vehicle_id", f"you are {speaker.vehicle_id} of {speaker.fleet_id} and speak for no other"
-        )
+def check_clip(clip: Clip, max_bytes: int, max_future_s: float, now_utc_ns: int) -> None:
+    """Raises FieldError for a header that cannot be right. Whose clip it is has been checked before."""
     if not _NAME.fullmatch(clip.vehicle_id):
         raise FieldError("header.vehicle_id", "use letters, digits, '.', '_' and '-'")
     check_digest("header.sha256", clip.sha256)

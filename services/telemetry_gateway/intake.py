@@ -12,13 +12,13 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.telemetry_codec import decode_batch, encode_batch
 from fleetloop.domain.topics import TELEMETRY
-from fleetloop.domain.validation import BatchError
+from fleetloop.domain.validation import BatchError, validate
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
-from telemetry_gateway.core import SpanBudget, batch_id, check_batch, check_size, check_speaker, trace_of
+from telemetry_gateway.core import SpanBudget, batch_id, check_size, check_speaker, trace_of
 from telemetry_gateway.metrics import BATCHES, BYTES, FRAMES, REJECTIONS, count_dropped
 from telemetry_gateway.model import Speaker
 from telemetry_gateway.ports import Line
@@ -87,14 +87,17 @@ class Intake:
         self._budget = SpanBudget(spans_per_s)
 
     def prepare(self, message: telemetry_pb2.TelemetryBatch, speaker: Speaker, way: str) -> Prepared:
-        """The batch as an event, without columns that nobody knows. Raises BatchError, counted."""
+        """The batch as an event, without columns that nobody knows. Raises BatchError, counted.
+
+        Both ways in go through here, and this is the only check that a batch belongs to its speaker.
+        """
         try:
             payload = message.SerializeToString()
             check_speaker(message.fleet_id, message.vehicle_id, speaker)
             check_size(len(payload), self._max_batch_bytes)
             batch = decode_batch(message)
             now_ns = self._clock.now_utc_ns()
-            checked = check_batch(batch, speaker, self._catalogue, now_ns)
+            checked = validate(batch, self._catalogue, now_ns)
             if checked.batch is not batch:  # a column was dropped, or brought into the catalogue's type
                 payload = encode_batch(checked.batch).SerializeToString()
                 check_size(len(payload), self._max_batch_bytes)

@@ -141,7 +141,7 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         try:
             _check_own(speaker, clip.fleet_id, clip.vehicle_id, "header.vehicle_id")
             now_ns = self._clock.now_utc_ns()
-            check_clip(clip, speaker, self._settings.max_clip_bytes, self._max_future_s, now_ns)
+            check_clip(clip, self._settings.max_clip_bytes, self._max_future_s, now_ns)
             message, already = await self._uploads.receive(clip, chunks(), admitted)
         except FieldError as error:
             raise invalid(error.field, error.message) from error

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from typing import Any
-
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from fleetloop.domain.messages import parse
 from fleetloop.domain.topics import COMMAND, INGEST
 from fleetloop.domain.validation import BatchError
-from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, connection_options
-from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.messaging.partition_reader import TopicReader
+from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
+from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import MESSAGES
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.board import CommandBoard
 from telemetry_gateway.codec import command_of
-from telemetry_gateway.core import check_speaker
 from telemetry_gateway.intake import Intake, Prepared
 from telemetry_gateway.metrics import REJECTIONS, STANDING_COMMANDS
 from telemetry_gateway.model import NOT_YOURS, Speaker, StandingCommand
@@ -48,7 +47,7 @@ class Ingest:
     async def _begin(self, record: Record) -> Coroutine[None, None, None]:
         try:
             message = parse(telemetry_pb2.TelemetryBatch, record)
-            prepared = self._intake.prepare(message, self._speaker(message, record), _WAY)
+            prepared = self._intake.prepare(message, self._speaker(record), _WAY)
             return self._settle(record, prepared, await self._intake.enqueue(prepared))
         except (BatchError, UnreadableMessageError) as error:
             return self._bury(record, error)
@@ -65,17 +64,13 @@ class Ingest:
         await self._publisher.bury(record, error)
         MESSAGES.labels(self._service, INGEST, "dead").inc()
 
-    def _speaker(self, message: telemetry_pb2.TelemetryBatch, record: Record) -> Speaker:
-        """Whoever may write to the topic speaks for the vehicle in the key, if that vehicle is admitted."""
+    def _speaker(self, record: Record) -> Speaker:
+        """A producer that may write to the topic speaks for the vehicle in the key, if that vehicle is admitted."""
         speaker = Speaker(self._fleet_id, (record.key or b"").decode("utf-8", "replace"))
-        try:
-            check_speaker(message.fleet_id, message.vehicle_id, speaker)
-            refusal = self._admissions.refusal(f"spiffe://{self._fleet_id}/vehicle/{speaker.vehicle_id}")
-            if refusal is not None:
-                raise BatchError(NOT_YOURS, "vehicle_id", refusal)
-        except BatchError as error:
-            REJECTIONS.labels(_WAY, error.code).inc()
-            raise
+        refusal = self._admissions.refusal(f"spiffe://{self._fleet_id}/vehicle/{speaker.vehicle_id}")
+        if refusal is not None:
+            REJECTIONS.labels(_WAY, NOT_YOURS).inc()
+            raise BatchError(NOT_YOURS, "vehicle_id", refusal)
         return speaker
 
 
@@ -84,60 +79,32 @@ class CommandFeed:
 
     def __init__(self, service: str, settings: ServiceSettings, clock: Clock, horizon_s: float) -> None:
         self._service = service
-        self._settings = settings
         self._clock = clock
-        self._horizon_ns = seconds_to_ns(horizon_s)
+        self._reader = TopicReader(service, [COMMAND], settings, clock, name="commands", horizon_s=horizon_s)
         self._board = CommandBoard()
         self._streams: dict[str, set[asyncio.Event]] = {}
         self.caught_up = asyncio.Event()
 
+    def problem(self) -> str | None:
+        """Liveness check: why the feed counts as stuck, or None."""
+        return self._reader.problem()
+
     async def run(self, stopping: asyncio.Event) -> None:
-        """Runs until `stopping`."""
-        consumer = AIOKafkaConsumer(
-            **connection_options(self._settings),
-            group_id=None,
-            client_id=f"{self._service}-commands",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
-        await consumer.start()
+        """Runs until `stopping`. Reads from the oldest command that can still stand."""
         try:
-            ends = await self._seek(consumer)
-            while not stopping.is_set():
-                polled = await consumer.getmany(timeout_ms=200)
-                for messages in polled.values():
-                    for m in messages:
-                        self._take(
-                            Record(m.topic, m.partition, m.offset, m.key, m.value or b"", m.headers, m.timestamp)
-                        )
-                if not self.caught_up.is_set():
-                    positions = [await consumer.position(partition) >= end for partition, end in ends.items()]
-                    if all(positions):
+            async with self._reader as reader:
+                while not stopping.is_set():
+                    for records in (await reader.poll()).values():
+                        for record in records:
+                            self._take(record)
+                    if reader.caught_up():
                         self.caught_up.set()
-                self._board.prune(self._clock.now_utc_ns())
-                STANDING_COMMANDS.set(len(self._board))
+                    self._board.prune(self._clock.now_utc_ns())
+                    STANDING_COMMANDS.set(len(self._board))
         finally:
-            await consumer.stop()
             for streams in self._streams.values():
                 for wake in streams:
                     wake.set()
-
-    async def _seek(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, int]:
-        """Goes to the oldest command that can still stand; returns where each partition ends now."""
-        consumer.subscribe([COMMAND])
-        while not (known := consumer.partitions_for_topic(COMMAND)):
-            await consumer.getmany(timeout_ms=100)
-        consumer.unsubscribe()
-        partitions = [TopicPartition(COMMAND, number) for number in known]
-        consumer.assign(partitions)
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-        since_ms = max(0, (self._clock.now_utc_ns() - self._horizon_ns) // 1_000_000)
-        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
-        for partition in partitions:
-            at = found.get(partition)
-            consumer.seek(partition, at.offset if at is not None else ends[partition])
-        return ends
 
     def _take(self, record: Record) -> None:
         try:
@@ -166,10 +133,7 @@ class CommandFeed:
                 if self.caught_up.is_set():
                     wake.clear()
                     yield self._board.due(vehicle_id, told, self._clock.now_utc_ns())
-                try:
-                    await asyncio.wait_for(wake.wait(), pause_s if self.caught_up.is_set() else 0.1)
-                except TimeoutError:
-                    continue
+                await pause(wake, pause_s if self.caught_up.is_set() else 0.1)
         finally:
             streams.discard(wake)
             if not streams:

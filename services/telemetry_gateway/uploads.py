@@ -17,12 +17,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fleetloop.kit.messaging.producer import Publisher
 from fleetloop.kit.process.clock import Clock, ns_to_seconds
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
 from fleetloop.protos.clip.v1 import clip_pb2
 from telemetry_gateway.codec import asked_again, clip_event, stored_clip
@@ -146,8 +147,7 @@ class Uploads:
         older = self._receiving.get(part)
         if older is not None:
             older.wanted.set()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(older.free.wait(), _TAKE_OVER_S)
+            await pause(older.free, _TAKE_OVER_S)
         if part in self._receiving:
             raise UnfinishedClipError("another upload of this clip is open; try again")
 

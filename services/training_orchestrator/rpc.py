@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
 
 import grpc
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile
 
 from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcError, caller, invalid
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
@@ -125,8 +125,7 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
             if run.state in _FINAL:
                 yield training_pb2.WatchRunResponse(state=run.state, message="; ".join(run.reasons))
                 return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _POLL_S)
+            await pause(self._stopping, _POLL_S)
 
     async def SignModels(
         self, request: training_pb2.SignModelsRequest, context: object

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.clock import Clock, ns_to_seconds
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
 from fleetloop.protos.training.v1 import training_pb2
@@ -52,8 +53,7 @@ class Steward:
         """Runs until `stopping`. A running job is left running: it is adopted at the next start."""
         while not stopping.is_set():
             await self.tick()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self._settings.tick_s)
+            await pause(stopping, self._settings.tick_s)
 
     async def tick(self) -> None:
         """One look at everything."""
@@ -132,7 +132,7 @@ class Steward:
         await self._database.run(lambda tx: transactions.evaluated(tx, run_id, result, *addresses, files, now_ns))
         verdict = "passed" if result.passed else "rejected"
         RUNS.labels(verdict).inc()
-        STAGE_SECONDS.labels(transactions.SERVICE, "train").observe((now_ns - run.changed_at_utc_ns) / 1e9)
+        STAGE_SECONDS.labels(transactions.SERVICE, "train").observe(ns_to_seconds(now_ns - run.changed_at_utc_ns))
         log.info("run_evaluated", run_id=run_id, verdict=verdict, reasons=list(result.reasons))
 
     def _store(self, run_id: str, result: JobResult) -> tuple[tuple[str, str], dict[str, tuple[int, str]]]:

@@ -20,6 +20,7 @@ from fleetloop.domain.clips import ClipError, read_drive
 from fleetloop.domain.signals import CatalogueError, load_catalogue
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError, load_task_schema
 from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.exit_codes import EXIT_USAGE
 from fleetloop.kit.process.logs import configure_logs, get_logger
 from fleetloop.kit.rpc import open_channel
 from fleetloop.worlds.recorded import RecordedDrive
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 _BOOT_BYTES = 8
-_EXIT_USAGE = 2
 
 
 class OnnxModels:
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str]) -> int:
         for problem in error.errors():
             option = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-")
             sys.stderr.write(f"{option}: {problem['msg']}\n")
-        return _EXIT_USAGE
+        return EXIT_USAGE
     configure_logs("vehicle-agent", settings.log_format, settings.log_level)
     try:
         asyncio.run(run(settings))

@@ -14,7 +14,8 @@ from typing import Any
 from fleetloop.domain.clips import DriveInfo
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.tasks import TaskSchema
-from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.process.atomic_file import replace_text
+from fleetloop.kit.process.clock import Clock, ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.worlds.recorded import RecordedDrive
 from vehicle_agent.driver import FleetDriver, Happened
@@ -22,17 +23,16 @@ from vehicle_agent.phases import Control, Phase, TruthLedger
 from vehicle_agent.ports import Models, Worlds
 from vehicle_agent.ring_buffer import Shot
 from vehicle_agent.settings import VehicleAgentSettings
-from vehicle_agent.spool import replace_text
 from vehicle_agent.vehicle import VehicleLink
 
 log = get_logger(__name__)
 _TICKS_AT_ONCE = 5
 _TICK_S = 0.1
 _PROGRESS_S = 0.5
-_DAY_NS = 86_400 * 1_000_000_000
+_DAY_NS = seconds_to_ns(86_400)
 _ROOM_POLL_S = 0.01
 _IDLE_POLL_S = 0.1
-_PHASE_GAP_NS = 60 * 1_000_000_000
+_PHASE_GAP_NS = seconds_to_ns(60)
 
 
 class Pace:
@@ -49,7 +49,7 @@ class Pace:
         self._simulated_s += seconds
         if not self._rate:
             return
-        ahead_s = self._simulated_s / self._rate - (self._clock.monotonic_ns() - self._began_ns) / 1e9
+        ahead_s = self._simulated_s / self._rate - ns_to_seconds(self._clock.monotonic_ns() - self._began_ns)
         if ahead_s > 0:
             await asyncio.sleep(ahead_s)
         elif ahead_s < -1:
@@ -213,7 +213,7 @@ class FleetAgent:
             replace_text(mark, json.dumps({"drive": digest, "boot": boot.hex(), "next": stretch.batch.sequence + 1}))
             frames += stretch.batch.frames()
             self._drive_progress(link, world, frames, "driving")
-            await pace.passed((stretch.batch.end_monotonic_ns() - stretch.batch.start_monotonic_ns) / 1e9)
+            await pace.passed(ns_to_seconds(stretch.batch.end_monotonic_ns() - stretch.batch.start_monotonic_ns))
         link.end(boot)
         await self._settle(self._settings.drain_s, self._settings.linger_s, "drive")
         if not self._stopping.is_set():
@@ -308,7 +308,7 @@ class FleetAgent:
 
     def _is_due(self, now: bool) -> bool:
         at_ns = self._clock.monotonic_ns()
-        if not now and at_ns - self._last_progress_ns < _PROGRESS_S * 1e9:
+        if not now and at_ns - self._last_progress_ns < seconds_to_ns(_PROGRESS_S):
             return False
         self._last_progress_ns = at_ns
         return True

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from fleetloop.kit.process.atomic_file import remove_drafts, replace_text, replacing
 from vehicle_agent.commands import Standing
 from vehicle_agent.model import ClipHeader
 from vehicle_agent.ring_buffer import Cut, write_cut
-from vehicle_agent.spool import replace_text
 
 _KEPT_MARKS = 10_000
 _CLIP, _HEADER, _DONE = ".mcap", ".json", ".stored"
@@ -24,8 +24,7 @@ class ClipShelf:
         self._folder = folder
         self._max_bytes = max_bytes
         folder.mkdir(parents=True, exist_ok=True)
-        for draft in folder.glob("*.tmp"):
-            draft.unlink(missing_ok=True)
+        remove_drafts(folder)
         self.dropped = 0
         """Clips that had to make room."""
         self.on_put: Callable[[], None] = lambda: None
@@ -39,13 +38,12 @@ class ClipShelf:
     def write(self, cut: Cut, priority: int) -> ClipHeader:
         """Writes a clip. The header comes last: a clip without one never happened. Takes a while: use a thread."""
         path = self._path(cut.info.command_id, _CLIP)
-        draft = path.with_suffix(".tmp")
-        with draft.open("wb") as file:
-            cameras = write_cut(cut, file)
-        with draft.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = draft.stat().st_size
-        draft.replace(path)
+        with replacing(path) as draft:
+            with draft.open("wb") as file:
+                cameras = write_cut(cut, file)
+            with draft.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = draft.stat().st_size
         header = ClipHeader(
             command_id=cut.info.command_id,
             firing_id=cut.info.firing_id,

@@ -17,6 +17,7 @@ from fleetloop.domain.clips import DriveInfo
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.worlds.world import Fleet, FrameTruth, Sensed
 from vehicle_agent.batches import BatchBuilder
 from vehicle_agent.health import Answers, HealthWatch, decisions_of
@@ -25,7 +26,7 @@ from vehicle_agent.ports import Equipped, Models, Outputs, Runner
 from vehicle_agent.ring_buffer import Shot
 
 ACTIVE, SILENT = "Perception", "Shadow"
-_REPORT_EVERY_NS = 60 * 1_000_000_000
+_REPORT_EVERY_NS = seconds_to_ns(60)
 
 
 @dataclass(slots=True)

@@ -14,14 +14,14 @@ import numpy as np
 
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.clock import seconds_to_ns
 from vehicle_agent.model import Assignment, Report
 
-S = 1_000_000_000
-PREVENTED_WITHIN_NS = 5 * S
+PREVENTED_WITHIN_NS = seconds_to_ns(5)
 """A stop that only the silent model called for so shortly before an intervention would have prevented it."""
-JUDGED_AFTER_NS = 8 * S
+JUDGED_AFTER_NS = seconds_to_ns(8)
 """A stop that only the silent model called for was vain when, so long after, nobody has slowed to half the speed."""
-FLICKER_NS = 2 * S
+FLICKER_NS = seconds_to_ns(2)
 """An answer that changes and comes back within so long flickered."""
 MAP_NEAR_M, MAP_PAST_M, MAP_FAR_M = 18.0, 3.0, 60.0
 _MOVING_KMH = 5.0

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from fleetloop.kit.process.atomic_file import replace_text
 from vehicle_agent.model import AgentError
-from vehicle_agent.spool import replace_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.domain.tasks import load_task_schema
+from fleetloop.kit.process.atomic_file import replacing
+from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.worlds.town.fleet import TownFleet
 from vehicle_agent.driver import FleetDriver
 from vehicle_agent.model import AgentError, ClipRequest
@@ -19,7 +21,7 @@ from vehicle_agent.ports import Outputs, Runner
 from vehicle_agent.ring_buffer import RingBuffer, write_cut
 
 _BOOT = b"recorded"
-_START_UTC_NS = 1_577_836_800 * 1_000_000_000
+_START_UTC_NS = seconds_to_ns(1_577_836_800)
 _TICKS_A_SECOND = 10
 
 
@@ -41,17 +43,15 @@ def record_town(target: Path, config_dir: Path, seconds: int, seed: int) -> None
     name = f"town-{seed}"
     world = TownFleet(schema, 1, seed, 0)
     driver = FleetDriver(world, schema, catalogue, NoModels(), "", {name: _BOOT}, _START_UTC_NS, 100)
-    ring = RingBuffer((seconds + 1) * 1_000_000_000)
+    ring = RingBuffer(seconds_to_ns(seconds + 1))
     for happened in (*driver.advance(seconds * _TICKS_A_SECOND, {}), *driver.finish()):
         for shot in happened.shots:
             ring.add_shot(shot)
         for batch in happened.batches:
             ring.add_batch(batch)
     everything = ClipRequest("", "", _BOOT, 0, ring.latest_ns, -1)
-    draft = target.with_name(f".{target.name}.tmp")
-    with draft.open("wb") as file:
+    with replacing(target) as draft, draft.open("wb") as file:
         write_cut(ring.cut(everything, driver.info(name)), file)
-    draft.replace(target)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,10 +6,11 @@ asked to sync: a killed agent loses nothing, a power cut the last seconds.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from fleetloop.kit.process.atomic_file import remove_drafts, replace_bytes
 
 Key = tuple[bytes, int]
 """Boot and sequence."""
@@ -23,8 +24,7 @@ class Spool:
         self._folder = folder
         self._max_bytes = max_bytes
         folder.mkdir(parents=True, exist_ok=True)
-        for draft in folder.glob("*.tmp"):
-            draft.unlink(missing_ok=True)
+        remove_drafts(folder)
         self._files: OrderedDict[Key, tuple[Path, int]] = OrderedDict()
         self._next = 0
         for path in sorted(folder.glob("*.msg")):
@@ -58,9 +58,7 @@ class Spool:
             dropped += 1
         boot, sequence = key
         path = self._folder / f"{self._next:016d}-{boot.hex()}-{sequence}.msg"
-        draft = path.with_suffix(".tmp")
-        draft.write_bytes(payload)
-        draft.replace(path)
+        replace_bytes(path, payload)
         self._next += 1
         self._files[key] = (path, len(payload))
         self.bytes += len(payload)
@@ -89,10 +87,3 @@ class Spool:
         path, size = self._files.pop(key)
         self.bytes -= size
         path.unlink(missing_ok=True)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a small file whole: a reader sees the old text or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(text)
-    draft.replace(path)

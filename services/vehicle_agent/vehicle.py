@@ -15,8 +15,9 @@ import grpc
 
 from fleetloop.domain.clips import DriveInfo
 from fleetloop.domain.frames import FrameBatch
-from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.clock import Clock, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.pausing import pause
 from fleetloop.protos.command.v1 import command_pb2
 from vehicle_agent.clips import ClipShelf
 from vehicle_agent.codec import batch_bytes, clip_request, report_bytes
@@ -117,7 +118,7 @@ class VehicleLink:
         """A new boot; requests for the one before it can still be answered."""
         for boot in self._ended:
             self._ended[boot] = True
-        self.rings[boot_id] = RingBuffer(round(self._limits.ring_s * 1e9))
+        self.rings[boot_id] = RingBuffer(seconds_to_ns(self._limits.ring_s))
         self._infos[boot_id], self._ended[boot_id] = info, False
         for boot in list(self.rings)[:-_KEPT_BOOTS]:
             del self.rings[boot], self._infos[boot], self._ended[boot]
@@ -218,9 +219,7 @@ class VehicleLink:
     async def _keep_updated(self) -> None:
         wait_s = self._limits.update_poll_s
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):  # wait_for swallows a cancellation in Python 3.11
-                    await self._update_wanted.wait()
+            await pause(self._update_wanted, wait_s)
             self._update_wanted.clear()
             wait_s = self._limits.update_poll_s
             try:

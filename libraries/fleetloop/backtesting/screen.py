@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
 from fleetloop.backtesting.model import Result, Sample, TriggerResult
+from fleetloop.kit.process.clock import ns_to_seconds, utc_second
 
 _SHOWN = 3
 
@@ -25,7 +25,7 @@ def bytes_text(count: float) -> str:
 
 def time_text(utc_ns: int) -> str:
     """Format a time in UTC, to the second."""
-    return f"{datetime.fromtimestamp(utc_ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}"
+    return f"{utc_second(utc_ns):%Y-%m-%d %H:%M:%S}"
 
 
 def result_table(result: Result) -> Table:
@@ -77,7 +77,7 @@ def _details(each: TriggerResult) -> list[str]:
 
 def sample_text(sample: Sample) -> str:
     """Format where a stored clip shows a firing."""
-    into_s = (sample.fired.onset_utc_ns - sample.clip.start_utc_ns) / 1e9
+    into_s = ns_to_seconds(sample.fired.onset_utc_ns - sample.clip.start_utc_ns)
     return f"{sample.clip.address} at {into_s:.1f} s ({sample.fired.vehicle}, {time_text(sample.fired.onset_utc_ns)})"
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 
 from fleetloop.backtesting.model import ClipCost, Fired, Overlap, Sample, StoredClip, TriggerResult, VehicleDay
+from fleetloop.kit.process.clock import seconds_to_ns, utc_second
 from fleetloop.triggerlang.trigger import Trigger
 
 CANDIDATE = ""
@@ -91,8 +91,8 @@ class FiringTotals:
 
 def overlapping(onsets: Ints, trigger: Trigger, others: Ints, other: Trigger) -> npt.NDArray[np.bool_]:
     """Return for each onset whether its clip would overlap a clip of one of `others`. Both are sorted, in ns."""
-    low = onsets - round((trigger.pre_s + other.post_s) * 1e9)
-    high = onsets + round((trigger.post_s + other.pre_s) * 1e9)
+    low = onsets - seconds_to_ns(trigger.pre_s + other.post_s)
+    high = onsets + seconds_to_ns(trigger.post_s + other.pre_s)
     meets: npt.NDArray[np.bool_] = np.searchsorted(others, high, "right") > np.searchsorted(others, low, "left")
     return meets
 
@@ -118,7 +118,7 @@ def _days(onsets: Mapping[str, Iterable[int]], driven: DrivenSeconds) -> list[Ve
 
 def day_of(utc_ns: int) -> str:
     """Return the UTC day as YYYY-MM-DD."""
-    return datetime.fromtimestamp(utc_ns // 10**9, UTC).strftime("%Y-%m-%d")
+    return utc_second(utc_ns).strftime("%Y-%m-%d")
 
 
 def _limited(wanted: float, budget: int) -> float:

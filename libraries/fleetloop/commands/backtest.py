@@ -26,6 +26,7 @@ from fleetloop.backtesting.totals import CANDIDATE, FiringTotals
 from fleetloop.commands.options import FOLDER, AsJson, Folder
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.errors import UserError
+from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.layout import RunLayout
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
@@ -165,7 +166,7 @@ def _instant(text: str, option: str, default: int) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise UserError(f"{option}: {text!r} is not a time.", "Write it as 2026-11-21T08:00:00Z.") from error
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 10**9
+    return seconds_to_ns(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
 
 
 @contextmanager

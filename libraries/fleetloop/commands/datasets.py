@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from fleetloop.api.channel import channel_to
 from fleetloop.api.datasets import SERVICE, import_labelled
 from fleetloop.commands.options import FOLDER, Folder
+from fleetloop.kit.process.clock import utc_second
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 
 _TIMEOUT_S = 60.0
@@ -48,7 +48,7 @@ def list_(
     table = Table("dataset", "version", "parent", "samples", "added", "by trigger", "committed", "reason")
     for each in versions:
         triggers = ", ".join(f"{row.trigger} v{row.version}: {row.samples}" for row in each.by_trigger if row.trigger)
-        when = datetime.fromtimestamp(each.committed_at_utc_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M")
+        when = utc_second(each.committed_at_utc_ns).strftime("%Y-%m-%d %H:%M")
         counts = (str(each.samples), str(each.added))
         table.add_row(each.dataset, each.version, each.parent, *counts, triggers, when, each.reason)
     Console().print(table if versions else "There is no dataset yet. Import one with `fleetloop datasets import`.")

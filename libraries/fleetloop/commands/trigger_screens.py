@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
 from fleetloop.backtesting.screen import bytes_text
+from fleetloop.kit.process.clock import utc_second
 from fleetloop.protos.campaign.v1 import campaign_pb2
 
 
@@ -25,7 +25,7 @@ def who(identity: str) -> str:
 
 def moment(utc_ns: int) -> str:
     """Format a time in UTC to the minute; 0 becomes an empty text."""
-    return f"{datetime.fromtimestamp(utc_ns // 10**9, UTC):%Y-%m-%d %H:%M}" if utc_ns else ""
+    return f"{utc_second(utc_ns):%Y-%m-%d %H:%M}" if utc_ns else ""
 
 
 def campaign_tables(

@@ -15,12 +15,12 @@ import signal
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import open_channel
 from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 
@@ -115,8 +115,7 @@ async def _label_one(
     ask = label_pb2.LeaseTaskRequest(lease_s=_LEASE_S, request_id=uuid.uuid4().hex)
     assignment = (await desk.LeaseTask(ask, timeout=10)).assignment
     if not assignment.lease_id:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _IDLE_S)
+        await pause(stopping, _IDLE_S)
         return
     task = assignment.task
     ground_truth.read_on()

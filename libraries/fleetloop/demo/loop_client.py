@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import grpc
 
 from fleetloop.api.installation import RunningFleet
+from fleetloop.kit.rpc import retry_config
 from fleetloop.protos.archive.v1 import archive_pb2, archive_pb2_grpc
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
@@ -19,11 +20,7 @@ from fleetloop.protos.route.v1 import route_pb2, route_pb2_grpc
 from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 
 _TIMEOUT_S = 60.0
-_RETRIES = (
-    '{"methodConfig":[{"name":[{}],"waitForReady":true,"retryPolicy":{"maxAttempts":5,"initialBackoff":"0.3s","maxBackoff":"3s",'
-    '"backoffMultiplier":2,"retryableStatusCodes":["UNAVAILABLE"]}}]}'
-)
-PATIENCE = [("grpc.service_config", _RETRIES), ("grpc.max_reconnect_backoff_ms", 2_000)]
+PATIENCE = [("grpc.service_config", retry_config(wait_for_ready=True)), ("grpc.max_reconnect_backoff_ms", 2_000)]
 """Channel options: wait for a service that restarts until it answers or the call's deadline passes."""
 T = TypeVar("T")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FROM_UTC_NS = 1_600_000_000 * 10**9
+from fleetloop.kit.process.clock import seconds_to_ns
+
+FROM_UTC_NS = seconds_to_ns(1_600_000_000)
 """Start of simulated time, September 2020: early enough that simulated time never overtakes the wall clock."""
 
 

@@ -12,6 +12,7 @@ import lance
 from fleetloop.demo.loop_client import LoopState
 from fleetloop.demo.vehicles import DriveResult
 from fleetloop.domain.rates import rate_interval
+from fleetloop.kit.process.clock import ns_to_seconds
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
 from fleetloop.protos.training.v1 import training_pb2
@@ -189,10 +190,10 @@ def _lead_time(
         return None
 
     def since_detection(at_ns: object) -> float:
-        return median((int(str(at_ns)) - int(str(row["detected_at_utc_ns"]))) / 1e9 for row in rows)
+        return median(ns_to_seconds(int(str(at_ns)) - int(str(row["detected_at_utc_ns"]))) for row in rows)
 
     label_s = median(
-        (int(str(row["labelled_at_utc_ns"])) - int(str(row["detected_at_utc_ns"]))) / 1e9 for row in rows
+        ns_to_seconds(int(str(row["labelled_at_utc_ns"])) - int(str(row["detected_at_utc_ns"]))) for row in rows
     )
     reached = outcome == "released" and rollout is not None and rollout.last_attested_at_utc_ns > 0
     return LeadTime(

@@ -17,8 +17,10 @@ from fleetloop.api.installation import RunningFleet
 from fleetloop.demo.plan import FROM_UTC_NS, DemoPlan
 from fleetloop.demo.preparation import VEHICLE_PREFIX
 from fleetloop.errors import UserError
+from fleetloop.kit.process.atomic_file import replace_text
+from fleetloop.kit.process.clock import seconds_to_ns
 
-_DAY_NS = 86_400 * 10**9
+_DAY_NS = seconds_to_ns(86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +146,7 @@ class TownFleet:
         wanted = {"phase": phase, "seconds": seconds, "seed": seed, "start_utc_ns": start_utc_ns}
         control = self.folder / "control"
         control.mkdir(parents=True, exist_ok=True)
-        draft = control / "phase.json.tmp"
-        draft.write_text(json.dumps(wanted))
-        draft.replace(control / "phase.json")
+        replace_text(control / "phase.json", json.dumps(wanted))
         before = sum(int(report.get("inferences", 0)) for report in self._progress())
         while True:
             reports = [report for report in self._progress() if report.get("phase") == phase]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EXIT_BROKEN_DEPENDENCY = 70
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
 
 
 @dataclass(frozen=True, slots=True)

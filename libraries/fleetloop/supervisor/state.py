@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from fleetloop.kit.process.atomic_file import replace_text
 from fleetloop.supervisor.processes import ProcessMark, is_running
 
 _FORMAT = 1
@@ -87,9 +88,7 @@ def write_state(path: Path, state: RunState) -> None:
     """Write the state atomically."""
     document = {"format": _FORMAT, **asdict(state)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(json.dumps(document, indent=1, default=str) + "\n")
-    draft.replace(path)
+    replace_text(path, json.dumps(document, indent=1, default=str) + "\n")
 
 
 def read_state(path: Path) -> RunState | None:

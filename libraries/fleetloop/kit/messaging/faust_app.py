@@ -7,20 +7,21 @@ below keeps both.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import faust
 from faust.types import EventT
 
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, broker_tls
-from fleetloop.kit.process.clock import Clock, ns_to_seconds
-from fleetloop.kit.process.lifecycle import EXIT_BROKEN_DEPENDENCY, Runtime
+from fleetloop.kit.messaging.progress import ConsumerProgress
+from fleetloop.kit.process.clock import Clock, seconds_to_ms
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
+from fleetloop.kit.process.lifecycle import Runtime
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.process.metrics import CONSUMER_LAG, DEAD_LETTERS, LAST_COMMIT, MESSAGES
+from fleetloop.kit.process.metrics import MESSAGES, create_alerted_counters
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.settings import ServiceSettings
 
 log = get_logger(__name__)
@@ -82,7 +83,7 @@ def record_of(event: EventT[Any]) -> Record:
         key=message.key,
         value=message.value or b"",
         headers=pairs,
-        appended_ms=round((message.timestamp or 0) * 1000),
+        appended_ms=seconds_to_ms(message.timestamp or 0),
     )
 
 
@@ -121,52 +122,43 @@ class StreamStalledError(Exception):
 
 
 class StreamWatch:
-    """Lag and progress of a Faust worker, which has no lag gauge of its own. A stuck worker is a dead one."""
+    """Lag and progress of a Faust worker, which exports no lag of its own; see ConsumerProgress for the rules."""
 
     def __init__(self, service: str, app: faust.App, stuck_after_s: float, clock: Clock) -> None:
         self._service = service
         self._app = app
-        self._stuck_after_s = stuck_after_s
         self._clock = clock
+        self._progress = ConsumerProgress(service, [], stuck_after_s, clock)
         self._committed: dict[Any, int] = {}
-        self._lag = 0
-        self._progress_ns = clock.monotonic_ns()
         self._busy_ns = 0
         self.assigned = False
 
     def observe(self) -> None:
-        """Reads offsets from the worker and sets the gauges."""
+        """Reads offsets from the worker and sets the metrics."""
         consumer: Any = self._app.consumer
         partitions = consumer.assignment()
         self.assigned = bool(partitions)
-        lag, committed = 0, {}
+        behind, committed = {}, {}
         for partition in partitions:
             end, done = consumer.highwater(partition), consumer._committed_offset.get(partition)
             committed[partition] = done
-            behind = max(0, end - done) if end is not None and done is not None else 0
-            CONSUMER_LAG.labels(self._service, partition.topic, str(partition.partition)).set(behind)
-            DEAD_LETTERS.labels(self._service, partition.topic)  # from 0, or the first one would be no increase
-            lag += behind
-        if lag == 0 or committed != self._committed:
-            self._progress_ns = self._clock.monotonic_ns()
-            LAST_COMMIT.labels(self._service).set(ns_to_seconds(self._clock.now_utc_ns()))
-        self._lag, self._committed = lag, committed
+            behind[partition] = max(0, end - done) if end is not None and done is not None else 0
+        create_alerted_counters(self._service, reads={partition.topic for partition in partitions})
+        if committed != self._committed:
+            self._progress.committed()
+        self._progress.revoked(self._committed.keys() - committed.keys())
+        self._progress.observe_lag(behind)
+        self._committed = committed
 
     def problem(self) -> str | None:
-        """Why the worker counts as stuck, or None."""
-        return self._complaint(self._progress_ns, self._stuck_after_s)
+        """Liveness check: why the worker counts as stuck, or None."""
+        return self._progress.problem()
 
     def stall(self) -> str | None:
-        """Why the worker counts as stalled, or None. Restoring tables and rebalancing take what they take."""
+        """Why the worker counts as stalled, or None. Restoring tables and rebalancing have no time limit."""
         if self._app.rebalancing or not self._app.tables.actives_ready:
             self._busy_ns = self._clock.monotonic_ns()
-        return self._complaint(max(self._progress_ns, self._busy_ns), STALLED_AFTER_S)
-
-    def _complaint(self, since_ns: int, after_s: float) -> str | None:
-        idle_s = ns_to_seconds(self._clock.monotonic_ns() - since_ns)
-        if self._lag > 0 and idle_s > after_s:
-            return f"{self._lag} messages behind and no commit for {idle_s:.0f} s"
-        return None
+        return self._progress.idle_problem(self._busy_ns, STALLED_AFTER_S)
 
 
 async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, clock: Clock) -> None:
@@ -183,7 +175,6 @@ async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, c
             stall = watch.stall()
             if stall is not None:
                 raise StreamStalledError(stall)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(runtime.stopping.wait(), 1.0)
+            await pause(runtime.stopping, 1.0)
     finally:
         await app.stop()

@@ -19,7 +19,7 @@ from aiokafka.helpers import create_ssl_context
 
 from fleetloop.kit.messaging.events import Event, to_headers
 from fleetloop.kit.messaging.topics import DLQ_SUFFIX
-from fleetloop.kit.process.metrics import DEAD_LETTERS, PRODUCED
+from fleetloop.kit.process.metrics import DEAD_LETTERS, PRODUCED, create_alerted_counters
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.process.tracing import current_traceparent
 
@@ -82,9 +82,23 @@ def broker_tls(settings: ServiceSettings) -> ssl.SSLContext | None:
 class KafkaPublisher:
     """The real Publisher: acks=all, idempotent, murmur2 over the key."""
 
-    def __init__(self, service: str, settings: ServiceSettings, batch_bytes: int = SMALL_BATCH_BYTES) -> None:
-        """`batch_bytes` are what goes to a partition at once; the broker holds it against the topic's `max_bytes`."""
+    def __init__(
+        self,
+        service: str,
+        settings: ServiceSettings,
+        batch_bytes: int = SMALL_BATCH_BYTES,
+        *,
+        topics: Iterable[str] = (),
+    ) -> None:
+        """
+        Args:
+            service: Name under which metrics count and the broker knows the producer.
+            settings: How to reach the broker.
+            batch_bytes: Bytes that go to a partition in one request; the broker's limit is the topic's `max_bytes`.
+            topics: Topics whose counter of messages starts at 0, because an alert watches it.
+        """
         self._service = service
+        create_alerted_counters(service, writes=topics)
         self._producer = AIOKafkaProducer(
             **connection_options(settings),
             client_id=service,

@@ -15,14 +15,13 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY, EXIT_USAGE
 from fleetloop.kit.process.health_server import HealthServer
 from fleetloop.kit.process.logs import configure_logs, get_logger
 from fleetloop.kit.process.renewal import RenewalWatch
 from fleetloop.kit.process.settings import ServiceSettings, SettingsError, load_settings
 from fleetloop.kit.process.tracing import configure_tracing
 
-EXIT_USAGE = 2
-EXIT_BROKEN_DEPENDENCY = 70
 log = get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
 

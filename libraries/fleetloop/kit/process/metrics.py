@@ -5,6 +5,8 @@ Names follow Prometheus: base units, `_total` for counters. One process a pod, s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _AGES_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
@@ -42,3 +44,15 @@ PRUNED_ROWS = Counter("fleetloop_pruned_rows_total", "Rows let go after their re
 RPCS = Counter("fleetloop_rpcs_total", "RPCs served, by status.", ["service", "method", "code"])
 # Seconds that an RPC took; streams count from open to close.
 RPC_SECONDS = Histogram("fleetloop_rpc_seconds", "Time that RPCs took.", ["service", "method"])
+
+
+def create_alerted_counters(service: str, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) -> None:
+    """Creates the counters that alerts read (charts/fleetloop/alerts.yaml) at 0, for the topics of one client.
+
+    Prometheus computes an increase or a rate from two samples: without a sample at 0 the first dead letter would
+    raise no alert, and a gateway that stores nothing from its start on would look like one that does not exist.
+    """
+    for topic in reads:
+        DEAD_LETTERS.labels(service, topic)
+    for topic in writes:
+        PRODUCED.labels(service, topic)

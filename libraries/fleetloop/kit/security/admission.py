@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from fleetloop.kit.security.pki import PkiError, SpiffeId, replace_file
+from fleetloop.kit.process.atomic_file import replace_text
+from fleetloop.kit.security.pki import PkiError, SpiffeId
 
 _FORMAT = 1
 
@@ -131,4 +132,5 @@ def _changing(path: Path) -> Iterator[dict[str, Admission]]:
                 {name: getattr(entry, name) for name in Admission.__slots__}
                 for entry in sorted(entries.values(), key=lambda entry: entry.spiffe_id)
             ]
-            replace_file(path, (json.dumps({"format": _FORMAT, "admitted": lines}, indent=1) + "\n").encode())
+            document = {"format": _FORMAT, "admitted": lines}
+            replace_text(path, json.dumps(document, indent=1) + "\n", mode=0o644, sync=True)

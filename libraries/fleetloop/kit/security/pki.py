@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from fleetloop.kit.process.atomic_file import replace_bytes
 
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
@@ -111,20 +111,8 @@ def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
     return SpiffeId.parse(uris[0])
 
 
-def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write `path` whole, with `mode` from the first byte on: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+def _replace(path: Path, content: bytes, mode: int = 0o644) -> None:
+    replace_bytes(path, content, mode=mode, sync=True)
 
 
 class CertificateAuthority:
@@ -189,9 +177,9 @@ class CertificateAuthority:
             key = ec.generate_private_key(ec.SECP256R1())
             certificate = self._sign(spiffe_id, key, now, lifetime, hosts)
             # The key first: a certificate without its key would be taken for a whole identity.
-            replace_file(folder / "key.pem", _pem_of(key), 0o600)
-            replace_file(folder / "ca.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
-            replace_file(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
+            _replace(folder / "key.pem", _pem_of(key), 0o600)
+            _replace(folder / "ca.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
+            _replace(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
         return self._credentials(folder, spiffe_id, certificate)
 
     def _credentials(self, folder: Path, spiffe_id: SpiffeId, certificate: x509.Certificate) -> Credentials:
@@ -264,8 +252,8 @@ def _make_authority(folder: Path, fleet: str, now: datetime) -> None:
         .add_extension(_issued_by(key), critical=False)
         .sign(key, hashes.SHA256())
     )
-    replace_file(folder / "ca.key", _pem_of(key), 0o600)
-    replace_file(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
+    _replace(folder / "ca.key", _pem_of(key), 0o600)
+    _replace(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.process.clock import seconds_to_ns
 
 
 @dataclass
@@ -23,8 +24,8 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         """Moves both clocks forward."""
-        self.utc_ns += round(seconds * 1e9)
-        self.mono_ns += round(seconds * 1e9)
+        self.utc_ns += seconds_to_ns(seconds)
+        self.mono_ns += seconds_to_ns(seconds)
 
 
 @dataclass

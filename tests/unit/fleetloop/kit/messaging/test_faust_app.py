@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from fleetloop.kit.messaging.faust_app import STALLED_AFTER_S, StreamWatch, build_app, handled, record_of
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
-from fleetloop.kit.process.lifecycle import EXIT_BROKEN_DEPENDENCY
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.testing import ManualClock
 
@@ -145,6 +145,8 @@ def test_messages_that_wait_without_a_commit_are_a_stall_and_then_a_problem(
     assert watch.problem() is None
     lag = {"service": "test-watch", "topic": TP.topic, "partition": "2"}
     assert REGISTRY.get_sample_value("fleetloop_consumer_lag_messages", lag) == 3
+    dead = {"service": "test-watch", "topic": TP.topic}
+    assert REGISTRY.get_sample_value("fleetloop_dead_letters_total", dead) == 0
     clock.advance(50)
     assert watch.problem() == "3 messages behind and no commit for 63 s"
     app.done = 11  # it goes on, if slowly

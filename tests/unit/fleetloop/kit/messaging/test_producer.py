@@ -102,6 +102,13 @@ async def test_an_event_carries_its_own_trace_or_the_one_it_is_made_in(
     assert header(given, "ce_traceparent") == own
 
 
+def test_the_counter_of_a_topic_that_an_alert_watches_starts_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "AIOKafkaProducer", Producer)
+    KafkaPublisher("test-new", SETTINGS, topics=["fleet.x.v1"])
+    labels = {"service": "test-new", "topic": "fleet.x.v1"}
+    assert REGISTRY.get_sample_value("fleetloop_produced_messages_total", labels) == 0
+
+
 async def test_what_is_buried_says_where_it_came_from_and_why(publisher: KafkaPublisher) -> None:
     record = Record("fleet.x.v1", 3, 77, b"car", b"\xff", [("ce_id", b"e1")], 5)
     await publisher.bury(record, UnreadableMessageError("x" * 5000), attempts=2)

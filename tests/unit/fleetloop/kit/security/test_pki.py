@@ -22,7 +22,6 @@ from fleetloop.kit.security.pki import (
     IdentityKind,
     PkiError,
     SpiffeId,
-    replace_file,
     serial_of,
     serial_of_pem,
     spiffe_id_of,
@@ -147,15 +146,6 @@ def test_many_at_once_make_one_authority_and_one_identity(tmp_path: Path) -> Non
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(enrol, range(16)))) == 1
-
-
-def test_a_file_is_replaced_whole_and_private_from_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    replace_file(path, b"one", 0o600)
-    replace_file(path, b"two", 0o600)
-    assert path.read_bytes() == b"two"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def _handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> dict[str, object]:
