@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import grpc
 import sqlalchemy as sa
 
 from fleetloop.domain.clips import ClipError
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.clock import Clock
-from fleetloop.kit.rpc import ON_BEHALF_OF, RpcError, caller, invalid
+from fleetloop.kit.refusal import InvalidArgumentError, PermissionDeniedError
+from fleetloop.kit.rpc import ON_BEHALF_OF, caller
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects
@@ -50,7 +50,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
     async def LeaseTask(self, request: label_pb2.LeaseTaskRequest, context: object) -> label_pb2.LeaseTaskResponse:
         longest_s = self._settings.longest_lease_s
         if not 0 < request.lease_s <= longest_s:
-            raise invalid("lease_s", f"ask for more than 0 and at most {longest_s:.0f} seconds")
+            raise InvalidArgumentError(f"ask for more than 0 and at most {longest_s:.0f} seconds", "lease_s")
         author, now_ns = _labeller(), self._clock.now_utc_ns()
         found = await self._database.run(
             lambda tx: transactions.lease_next(
@@ -65,7 +65,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
         try:
             questions = questions_of(self._schema, row.task)
         except TaskSchemaError as error:
-            raise invalid("task", str(error)) from error
+            raise InvalidArgumentError(str(error), "task") from error
         return label_pb2.LabelAssignment(
             task=transactions.created_of(row),
             lease_id=lease.lease_id,
@@ -82,7 +82,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
         try:
             frames = await frames_around(self._objects, created, request.instants)
         except (ObjectMissingError, ClipError) as error:
-            raise invalid("task_id", f"the clip of this task cannot be shown: {error}") from error
+            raise InvalidArgumentError(f"the clip of this task cannot be shown: {error}", "task_id") from error
         return label_pb2.GetTaskFramesResponse(frames=frames)
 
     async def SubmitLabel(
@@ -95,7 +95,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
             try:
                 check_answers(self._schema, task, request.answers)
             except AnswerError as error:
-                raise invalid(error.field, error.remedy) from error
+                raise InvalidArgumentError(error.remedy, error.field) from error
             decision = transactions.submit(
                 tx, request, author, now_ns, self._settings.automatic_bound, self._settings.undo_window_s
             )
@@ -135,12 +135,10 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
 
 
 def _labeller() -> str:
-    """Name of the person who labels. Raises RpcError when a service speaks for nobody."""
+    """Name of the person who labels. Raises a Refusal when a service speaks for nobody."""
     who = caller()
     if who.kind != "user":
-        raise RpcError(
-            grpc.StatusCode.PERMISSION_DENIED, f"{who} is no labeller; name the person it speaks for", ON_BEHALF_OF
-        )
+        raise PermissionDeniedError(f"{who} is no labeller; name the person it speaks for", ON_BEHALF_OF)
     return who.name
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import grpc
 import sqlalchemy as sa
 
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.process.metrics import STAGE_SECONDS
 from fleetloop.kit.process.tracing import current_traceparent, span
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.protos.label.v1 import label_pb2
 from label_desk.codec import labelled_event
@@ -110,18 +109,14 @@ def submit(
 ) -> Decision | None:
     """Takes one person's answer; the decision that it brings, if it does.
 
-    Raises RpcError: NOT_FOUND for an unknown task, FAILED_PRECONDITION when it has ended or the lease has expired.
+    Raises a Refusal: NOT_FOUND for an unknown task, FAILED_PRECONDITION when it has ended or the lease has expired.
     """
     row = find_task(tx, request.task_id)
     if row.outcome:
-        raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, f"the task has ended: {row.outcome}", "task_id")
+        raise FailedPreconditionError(f"the task has ended: {row.outcome}", "task_id")
     lease = tx.session.get(LeaseRow, (request.task_id, author))
     if lease is None or lease.lease_id != request.lease_id or lease.expires_at_utc_ns <= now_utc_ns:
-        raise RpcError(
-            grpc.StatusCode.FAILED_PRECONDITION,
-            "the lease is not yours or has expired; lease the task again",
-            "lease_id",
-        )
+        raise FailedPreconditionError("the lease is not yours or has expired; lease the task again", "lease_id")
     tx.session.delete(lease)
     put_vote(tx.session, row.task_id, Vote(author, Source.HUMAN, dict(request.answers), 1.0, now_utc_ns))
     VOTES.labels(row.project, Source.HUMAN).inc()
@@ -219,14 +214,14 @@ def forget_ended(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) ->
 def undo(tx: Transaction, task_id: str, author: str, lease_s: float, now_utc_ns: int) -> tuple[TaskRow, LeaseRow]:
     """Takes the author's answer back and leases the task to the same author again.
 
-    Raises RpcError: FAILED_PRECONDITION when it has ended, NOT_FOUND when the author gave no answer.
+    Raises a Refusal: FAILED_PRECONDITION when it has ended, NOT_FOUND when the author gave no answer.
     """
     row = find_task(tx, task_id)
     if row.outcome:
-        raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, "too late, the task has ended", "task_id")
+        raise FailedPreconditionError("too late, the task has ended", "task_id")
     vote = tx.session.get(VoteRow, (task_id, author))
     if vote is None:
-        raise RpcError(grpc.StatusCode.NOT_FOUND, "you gave no answer to this task", "task_id")
+        raise NotFoundError("you gave no answer to this task", "task_id")
     tx.session.delete(vote)
     row.settles_at_utc_ns = None
     return row, _lease(tx, task_id, author, lease_s, now_utc_ns)
@@ -240,10 +235,10 @@ def release(tx: Transaction, task_id: str, author: str, lease_id: str) -> None:
 
 
 def find_task(tx: Transaction, task_id: str) -> TaskRow:
-    """The task. Raises RpcError NOT_FOUND."""
+    """The task. Raises a Refusal NOT_FOUND."""
     row = tx.session.get(TaskRow, task_id)
     if row is None:
-        raise RpcError(grpc.StatusCode.NOT_FOUND, "the desk knows no such task", "task_id")
+        raise NotFoundError("the desk knows no such task", "task_id")
     return row
 
 

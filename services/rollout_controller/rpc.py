@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from securesystemslib.signer import CryptoSigner
 
 from fleetloop.kit.process.clock import Clock, seconds_to_ns
-from fleetloop.kit.rpc import RpcError, caller, invalid
+from fleetloop.kit.refusal import InvalidArgumentError, NotFoundError, PermissionDeniedError
+from fleetloop.kit.rpc import caller
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.objects import ObjectMissingError
@@ -92,16 +93,16 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
     ) -> rollout_pb2.FetchMetadataResponse:
         if request.repository == rollout_pb2.REPOSITORY_MODELS:
             if "/" in request.name:
-                raise invalid("name", "a file name without folders is wanted")
+                raise InvalidArgumentError("a file name without folders is wanted", "name")
             try:
                 return rollout_pb2.FetchMetadataResponse(
                     content=await asyncio.to_thread(self._publisher.read, request.name)
                 )
             except ObjectMissingError as error:
-                raise RpcError(grpc.StatusCode.NOT_FOUND, str(error), "name") from error
+                raise NotFoundError(str(error), "name") from error
         if request.repository == rollout_pb2.REPOSITORY_DIRECTOR:
             return rollout_pb2.FetchMetadataResponse(content=await self._director(request.name))
-        raise invalid("repository", "name REPOSITORY_MODELS or REPOSITORY_DIRECTOR")
+        raise InvalidArgumentError("name REPOSITORY_MODELS or REPOSITORY_DIRECTOR", "repository")
 
     async def _director(self, name: str) -> bytes:
         if name == "1.root.json":
@@ -109,13 +110,13 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
         vehicle, version, signed_at_ns = await self._mine()
         files = director_files(caller().name, vehicle, version, signed_at_ns, self._signer)
         if name not in files:
-            raise RpcError(grpc.StatusCode.NOT_FOUND, f"your director has {', '.join(sorted(files))}", "name")
+            raise NotFoundError(f"your director has {', '.join(sorted(files))}", "name")
         return files[name]
 
     async def _mine(self) -> tuple[Assignment, int, int]:
         """What the calling vehicle is meant to run, the version of that, and when it was signed."""
         if caller().kind != "vehicle":
-            raise RpcError(grpc.StatusCode.PERMISSION_DENIED, "a director speaks to its vehicle alone", "repository")
+            raise PermissionDeniedError("a director speaks to its vehicle alone", "repository")
         name, now_ns = caller().name, self._clock.now_utc_ns()
 
         def read(tx: Transaction) -> tuple[Assignment, int, int]:
@@ -132,16 +133,16 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
     ) -> AsyncIterator[rollout_pb2.FetchTargetResponse]:
         if request.repository == rollout_pb2.REPOSITORY_DIRECTOR:
             if request.path.rpartition(".")[0].rpartition(".")[2] + ".json" != ASSIGNMENT:
-                raise RpcError(grpc.StatusCode.NOT_FOUND, f"a director has {ASSIGNMENT} alone", "path")
+                raise NotFoundError(f"a director has {ASSIGNMENT} alone", "path")
             vehicle, version, _ = await self._mine()
             content = assignment_bytes(caller().name, vehicle, version)
         else:
             if not request.path.startswith("models/") or ".." in request.path.split("/"):
-                raise invalid("path", "models/<digest>/<sha256>.<file> is wanted")
+                raise InvalidArgumentError("models/<digest>/<sha256>.<file> is wanted", "path")
             try:
                 content = await asyncio.to_thread(self._publisher.target, request.path)
             except ObjectMissingError as error:
-                raise RpcError(grpc.StatusCode.NOT_FOUND, str(error), "path") from error
+                raise NotFoundError(str(error), "path") from error
         for begin in range(0, len(content), _CHUNK_BYTES):
             yield rollout_pb2.FetchTargetResponse(chunk=content[begin : begin + _CHUNK_BYTES])
 

@@ -6,14 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import grpc
 import sqlalchemy as sa
 
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.process.metrics import STAGE_SECONDS
 from fleetloop.kit.process.tracing import current_traceparent, span
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.kit.storage.paging import FIRST_PAGE, Page
 from fleetloop.protos.rollout.v1 import rollout_pb2
@@ -305,16 +304,14 @@ def conclude(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> RolloutRow 
 def roll_back(
     tx: Transaction, rollout_id: str, reason: str, fleet_id: str, plan: RolloutPlan, now_utc_ns: int
 ) -> RolloutRow:
-    """Takes a model back by hand. Raises RpcError NOT_FOUND or FAILED_PRECONDITION."""
+    """Takes a model back by hand. Raises a Refusal NOT_FOUND or FAILED_PRECONDITION."""
     rollout = tx.session.get(RolloutRow, rollout_id)
     if rollout is None:
-        raise RpcError(grpc.StatusCode.NOT_FOUND, "no such rollout; ListRollouts has them all", "rollout_id")
+        raise NotFoundError("no such rollout; ListRollouts has them all", "rollout_id")
     drives = rollout.stage == Stage.RELEASED.value and released(tx) == rollout.digest
     if not rollout.open and not (drives and rollout.previous):
-        raise RpcError(
-            grpc.StatusCode.FAILED_PRECONDITION,
-            "it is not on its way and does not drive, or nothing stood before it",
-            "rollout_id",
+        raise FailedPreconditionError(
+            "it is not on its way and does not drive, or nothing stood before it", "rollout_id"
         )
     if drives:
         tx.session.get_one(ModelRow, rollout.previous).stage = Stage.RELEASED.value

@@ -7,12 +7,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 
-import grpc
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile
 
 from fleetloop.kit.process.clock import Clock
-from fleetloop.kit.rpc import RpcError, caller, invalid
+from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from fleetloop.kit.rpc import caller
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.paging import page_of
@@ -72,21 +72,19 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
     ) -> training_pb2.StartRunResponse:
         policy = self._policies.get(request.dataset)
         if policy is None:
-            raise invalid("dataset", f"config/training.yaml has {', '.join(sorted(self._policies))}")
+            raise InvalidArgumentError(f"config/training.yaml has {', '.join(sorted(self._policies))}", "dataset")
         choices = self._recipes()
         if request.recipe and request.recipe not in choices:
-            raise invalid("recipe", f"there is no such recipe; config/recipes has {', '.join(choices)}")
+            raise InvalidArgumentError(f"there is no such recipe; config/recipes has {', '.join(choices)}", "recipe")
         version = transactions.newest_version(tx, request.dataset, request.dataset_version)
         test_set = transactions.newest_version(tx, policy.test_set)
         if version is None:
-            raise invalid("dataset_version", "no such version; DatasetService.ListVersions has them all")
+            raise InvalidArgumentError("no such version; DatasetService.ListVersions has them all", "dataset_version")
         if test_set is None or not test_set.frozen:
-            raise RpcError(
-                grpc.StatusCode.FAILED_PRECONDITION, f"import the frozen test set {policy.test_set} first", "dataset"
-            )
+            raise FailedPreconditionError(f"import the frozen test set {policy.test_set} first", "dataset")
         situation = transactions.situation(tx, policy)
         if situation.run_is_open:
-            raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, "a run of this dataset is under way", "dataset")
+            raise FailedPreconditionError("a run of this dataset is under way", "dataset")
         recipe = request.recipe or (policy.recipe if situation.parent_digest else policy.first_recipe)
         start = Start(
             version.seen(),
@@ -110,7 +108,7 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         while not self._stopping.is_set():
             run = await self._database.read(lambda tx: transactions.run_of(tx, request.run_id))
             if run is None:
-                raise RpcError(grpc.StatusCode.NOT_FOUND, "no such run; ListRuns has them all", "run_id")
+                raise NotFoundError("no such run; ListRuns has them all", "run_id")
             folder = self._jobs.folder(run.run_id)
             lines, position = await asyncio.to_thread(read_progress, folder, position)
             for line in lines:
@@ -138,25 +136,23 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
 
 
 def _targets_of(signed: bytes) -> dict[str, TargetFile]:
-    """The targets of a role's canonical JSON. Raises RpcError when it is not one."""
+    """The targets of a role's canonical JSON. Raises a Refusal when it is not one."""
     try:
         content = json.loads(signed)
         if content["_type"] != "targets" or content.get("delegations"):
             raise ValueError("a targets role without delegations is wanted")
         return {path: TargetFile.from_dict(entry, path) for path, entry in content["targets"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise invalid("signed", f"not the signed part of a targets role: {error}") from error
+        raise InvalidArgumentError(f"not the signed part of a targets role: {error}", "signed") from error
 
 
 def _check_targets(tx: Transaction, targets: Mapping[str, TargetFile]) -> None:
-    """Raises RpcError unless every target is a file of a model that passed here, byte for byte."""
+    """Raises a Refusal unless every target is a file of a model that passed here, byte for byte."""
     for path, target in targets.items():
         kind, _, rest = path.partition("/")
         digest, _, name = rest.partition("/")
         files = transactions.passed_files(tx, digest) if kind == "models" else None
         if files is None:
-            raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, f"{digest or path} did not pass here", "signed")
+            raise FailedPreconditionError(f"{digest or path} did not pass here", "signed")
         if files.get(name) != (target.length, target.hashes.get("sha256")):
-            raise RpcError(
-                grpc.StatusCode.FAILED_PRECONDITION, f"{path} is not the file that passed the examination", "signed"
-            )
+            raise FailedPreconditionError(f"{path} is not the file that passed the examination", "signed")

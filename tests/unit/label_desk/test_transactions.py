@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database
 from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.label.v1 import label_pb2
@@ -90,9 +90,9 @@ def test_a_lease_that_expired_is_refused_and_the_task_goes_to_another(database: 
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     _, lease = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) or pytest.fail("no task")
     request = label_pb2.SubmitLabelRequest(task_id="t1", lease_id=lease.lease_id, answers={"stop_sign": "held"})
-    with pytest.raises(RpcError, match="lease_id: the lease is not yours or has expired"):
+    with pytest.raises(RefusedError, match="lease_id: the lease is not yours or has expired"):
         database.run_now(lambda tx: transactions.submit(tx, request, "ann", 10 + 60 * S, 0.9, 5))
-    with pytest.raises(RpcError, match="lease_id"):
+    with pytest.raises(RefusedError, match="lease_id"):
         database.run_now(lambda tx: transactions.submit(tx, request, "ben", 20, 0.9, 5))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 import sqlalchemy as sa
 
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.paging import Page, page_of
 from fleetloop.protos.command.v1 import command_pb2
@@ -224,9 +224,9 @@ def test_taking_back_by_hand_brings_back_what_stood_before(fleet: Fleet) -> None
     fleet.pass_model(FIRST, 1)
     first = fleet.begin(1)
     assert first is not None
-    with pytest.raises(RpcError, match="nothing stood before it"):
+    with pytest.raises(RefusedError, match="nothing stood before it"):
         fleet.back(first.rollout_id, 2)
-    with pytest.raises(RpcError, match="no such rollout"):
+    with pytest.raises(RefusedError, match="no such rollout"):
         fleet.back("nowhere", 2)
     fleet.pass_model(SECOND, 3)
     second = fleet.begin(3)
@@ -236,7 +236,7 @@ def test_taking_back_by_hand_brings_back_what_stood_before(fleet: Fleet) -> None
     fleet.back(second.rollout_id, 5)
     assert fleet.vehicle("car").active == FIRST
     assert fleet.stages()[-1] == (SECOND, rollout_pb2.MODEL_STAGE_ROLLED_BACK)
-    with pytest.raises(RpcError, match="does not drive"):
+    with pytest.raises(RefusedError, match="does not drive"):
         fleet.back(second.rollout_id, 6)
 
 

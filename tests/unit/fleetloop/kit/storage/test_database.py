@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fleetloop.kit.messaging.events import Event
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database, InboxMixin, OutboxMixin, RequestMixin, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.outbox import OutboxRelay
@@ -99,7 +99,7 @@ async def test_the_same_id_serves_a_request_of_each_method(database: Database) -
 
 
 async def test_a_request_without_an_id_is_refused(database: Database) -> None:
-    with pytest.raises(RpcError, match="request_id"):
+    with pytest.raises(RefusedError, match="request_id"):
         await database.run(lambda tx: answer_once(tx, "", "M", 1, lambda: b""))
 
 
