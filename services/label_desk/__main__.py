@@ -14,7 +14,7 @@ from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.objects import Objects
-from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from fleetloop.protos.label.v1 import label_pb2_grpc
 from label_desk import hindsight, transactions
 from label_desk.metrics import OLDEST_TASK_SECONDS, OPEN_TASKS
@@ -32,16 +32,16 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
     clock = SystemClock()
     schema = load_task_schema(settings.config_dir / "tasks.yaml")
     objects = Objects(settings.objects_url)
-    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
+    storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     forget = partial(transactions.forget_ended, keep_s=settings.keep_ended_s)
-    spawn_keeping(runtime, settings, clock, keeping, EFFECTS, {"tasks": forget})
-    runtime.spawn("settle", _settle(runtime.stopping, keeping.database, clock, settings))
+    start_storage_tasks(runtime, settings, clock, storage, EFFECTS, {"tasks": forget})
+    runtime.spawn("settle", _settle(runtime.stopping, storage.database, clock, settings))
     runtime.spawn(
         "hindsight",
-        hindsight.run(runtime.stopping, keeping.database, objects, schema, clock, settings.automatic_bound),
+        hindsight.run(runtime.stopping, storage.database, objects, schema, clock, settings.automatic_bound),
     )
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED), speakers=(CONSOLE,))
-    service = LabelService(keeping.database, objects, schema, clock, settings)
+    service = LabelService(storage.database, objects, schema, clock, settings)
     label_pb2_grpc.add_LabelServiceServicer_to_server(service, server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

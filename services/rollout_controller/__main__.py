@@ -11,7 +11,7 @@ from fleetloop.kit.rpc import RpcServer, open_service_channel
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
-from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from fleetloop.protos.rollout.v1 import rollout_pb2_grpc
 from rollout_controller import transactions
 from rollout_controller.conductor import Conductor
@@ -33,8 +33,8 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
     signer = load_key(settings.signing_key)
     monitor = open_service_channel(settings.fleet_monitor_address, settings)
     orchestrator = open_service_channel(settings.training_orchestrator_address, settings)
-    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
-    database, fleet_id = keeping.database, settings.fleet_id
+    storage = await open_storage(runtime, settings, Base, MIGRATIONS)
+    database, fleet_id = storage.database, settings.fleet_id
     publisher = Publisher(
         database,
         Objects(settings.objects_url),
@@ -46,7 +46,7 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
     )
     publisher.install_trust()
     forget = partial(transactions.forget_changes, keep_s=settings.keep_changes_s)
-    spawn_keeping(runtime, settings, clock, keeping, effects(fleet_id, plan, clock), {"changes": forget})
+    start_storage_tasks(runtime, settings, clock, storage, effects(fleet_id, plan, clock), {"changes": forget})
     conductor = Conductor(database, publisher, MonitorWitness(monitor), plan, fleet_id, clock)
     runtime.spawn("conduct", conductor.run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(fleet_id, ALLOWED))

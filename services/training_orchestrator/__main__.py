@@ -11,7 +11,7 @@ from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
-from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from fleetloop.protos.training.v1 import training_pb2_grpc
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.rpc import ALLOWED, SERVICE_NAME, TrainingService
@@ -30,13 +30,13 @@ async def start(runtime: Runtime, settings: TrainingOrchestratorSettings) -> Non
     policies = load_policies(settings.config_dir / "training.yaml")
     signer = load_key(settings.signing_key)
     jobs = TorchrunJobs(job_folder_root(settings.state_dir.resolve()), settings.job_module, settings.nice)
-    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
-    spawn_keeping(runtime, settings, clock, keeping, EFFECTS)
-    steward = Steward(keeping.database, Objects(settings.objects_url), jobs, policies, settings, clock)
+    storage = await open_storage(runtime, settings, Base, MIGRATIONS)
+    start_storage_tasks(runtime, settings, clock, storage, EFFECTS)
+    steward = Steward(storage.database, Objects(settings.objects_url), jobs, policies, settings, clock)
     runtime.spawn("steward", steward.run(runtime.stopping))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
     service = TrainingService(
-        keeping.database, jobs, policies, signer, settings.seed, clock, runtime.stopping,
+        storage.database, jobs, policies, signer, settings.seed, clock, runtime.stopping,
         partial(recipes_in, settings.config_dir),
     )  # fmt: skip
     training_pb2_grpc.add_TrainingServiceServicer_to_server(service, server.server)

@@ -73,7 +73,7 @@ async def test_a_failure_leaves_nothing_behind(database: Database) -> None:
 async def test_old_ids_are_forgotten_and_young_ones_kept(database: Database) -> None:
     await database.run(lambda tx: tx.first_time("old", 10))
     await database.run(lambda tx: tx.first_time("young", 20))
-    assert await database.run(lambda tx: tx.forget_before(15, 100)) == 1
+    assert await database.run(lambda tx: tx.prune_ids(15, 100)) == 1
     assert await database.run(lambda tx: tx.first_time("old", 30))
     assert not await database.run(lambda tx: tx.first_time("young", 30))
 
