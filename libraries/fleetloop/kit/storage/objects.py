@@ -34,7 +34,7 @@ class Objects:
         self.url = url.rstrip("/")
 
     def put_once(self, address: str, content: bytes | Path) -> bool:
-        """Store an object unless the address has one; True when this call stored it. Atomic: no partial object is seen."""
+        """Store an object unless the address has one; True when this call stored it. It appears atomically."""
         try:
             obstore.put(self._store, address, content, mode="create")
         except AlreadyExistsError:

@@ -36,7 +36,7 @@ def prune_rows(tx: Transaction, key: InstrumentedAttribute[str], limit: int, *ol
 async def prune(
     stopping: asyncio.Event, service: str, database: Database, clock: Clock, batches: Mapping[str, Batch]
 ) -> None:
-    """Prune every hour until `stopping`. Each of `batches`, named for the metric, runs until no more rows are left."""
+    """Prune every hour until `stopping`. Each of `batches`, named for the metric, runs until it finds no more."""
     while not stopping.is_set():
         for name, batch in batches.items():
             await prune_once(stopping, service, database, clock, name, batch)
