@@ -19,6 +19,7 @@ from fleetloop.kit.testing import ManualClock
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator import transactions
+from training_orchestrator.codec import version_of
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.model import JobResult, Policy
 from training_orchestrator.rpc import TrainingService
@@ -52,7 +53,7 @@ def commit(database: Database, dataset: str, *, frozen: bool = False, version: s
     committed = dataset_pb2.DatasetCommitted(
         dataset=dataset, version=version, samples=300, frozen=frozen, lance_tag=version, table_address="t"
     )
-    database.run_now(lambda tx: transactions.note_version(tx, committed))
+    database.run_now(lambda tx: transactions.record_version(tx, version_of(committed)))
 
 
 def start_request(**changes: str) -> training_pb2.StartRunRequest:
@@ -136,7 +137,9 @@ async def test_only_what_passed_is_signed_and_byte_for_byte(service: TrainingSer
     with pytest.raises(RefusedError, match="did not pass here"):
         await service.SignModels(good, None)
     result = JobResult(True, ["good"], [], [], DIGEST, {})
-    database.run_now(lambda tx: transactions.evaluated(tx, run_id, result, "a", "e", {"head.onnx": (10, sha)}, 6))
+    database.run_now(
+        lambda tx: transactions.record_evaluation(tx, run_id, result, "a", "e", {"head.onnx": (10, sha)}, 6)
+    )
     answer = await service.SignModels(good, None)
     assert answer.key_id and len(answer.signature) == 64
     for wrong in (role(path, 11, sha), role(path, 10, "6" * 64), role(f"models/{DIGEST}/other", 10, sha)):
@@ -151,7 +154,7 @@ async def test_a_watch_ends_with_its_run_and_knows_no_other(service: TrainingSer
     commit(database, "town")
     commit(database, "town-test", frozen=True)
     run_id = (await service.StartRun(start_request(), None)).run.run_id
-    database.run_now(lambda tx: transactions.failed(tx, run_id, "it died", 5))
+    database.run_now(lambda tx: transactions.fail_run(tx, run_id, "it died", 5))
     watch = service.WatchRun(training_pb2.WatchRunRequest(run_id=run_id), None)
     assert [(each.state, each.message) async for each in watch] == [(training_pb2.RUN_STATE_FAILED, "it died")]
     with pytest.raises(RefusedError, match="run_id: no such run"):
@@ -173,7 +176,7 @@ async def test_runs_come_in_pages_newest_first(service: TrainingService, databas
     commit(database, "town-test", frozen=True)
     for number in range(5):
         run_id = (await service.StartRun(start_request(request_id=str(number)), None)).run.run_id
-        database.run_now(lambda tx, r=run_id: transactions.failed(tx, r, "it died", 5))  # type: ignore[misc]
+        database.run_now(lambda tx, r=run_id: transactions.fail_run(tx, r, "it died", 5))  # type: ignore[misc]
     seen, token = [], ""
     for size in (2, 2, 1):
         answer = await service.ListRuns(training_pb2.ListRunsRequest(page_size=2, page_token=token), None)
