@@ -19,7 +19,7 @@ from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer, open_service_channel
 from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from fleetloop.protos.campaign.v1 import campaign_pb2_grpc
 
 SERVICE = "campaign-keeper"
@@ -34,21 +34,21 @@ async def start(runtime: Runtime, settings: CampaignKeeperSettings) -> None:
         load_task_schema(settings.config_dir / "tasks.yaml"),
         settings.trigger_memory_s,
     )
-    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
-    await keeping.database.run(restore_metrics)
+    storage = await open_storage(runtime, settings, Base, MIGRATIONS)
+    await storage.database.run(restore_metrics)
     prunings = {
         "firings": partial(forget_firings, keep_s=settings.keep_firings_s),
         "early": partial(forget_early, keep_s=settings.keep_firings_s),
     }
-    spawn_keeping(runtime, settings, clock, keeping, effects(clock), prunings)
+    start_storage_tasks(runtime, settings, clock, storage, effects(clock), prunings)
     router = None
     if settings.label_router_address:
         router = open_service_channel(settings.label_router_address, settings)
         runtime.on_stop(lambda: router.close())
     drops = RouterDrops(router)
-    runtime.spawn("show", upkeep.show(runtime.stopping, keeping.database, drops))
+    runtime.spawn("show", upkeep.show(runtime.stopping, storage.database, drops))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
-    service = CampaignService(keeping.database, clock, examine, drops)
+    service = CampaignService(storage.database, clock, examine, drops)
     campaign_pb2_grpc.add_CampaignServiceServicer_to_server(service, server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

@@ -15,7 +15,7 @@ from campaign_keeper.model import Count
 from campaign_keeper.store import CommitRow, EarlyRow, EarningRow, FiringRow, add_to
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.storage.database import Transaction
-from fleetloop.kit.storage.pruning import forget_rows
+from fleetloop.kit.storage.pruning import prune_rows
 from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.protos.common.v1 import provenance_pb2
 
@@ -87,12 +87,12 @@ def first_count(tx: Transaction, commit_id: str) -> bool:
 
 def forget_firings(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:
     """Drops at most `limit` firings from before `keep_s` seconds ago; returns how many."""
-    return forget_rows(tx, FiringRow.firing_id, limit, FiringRow.at_utc_ns < now_utc_ns - seconds_to_ns(keep_s))
+    return prune_rows(tx, FiringRow.firing_id, limit, FiringRow.at_utc_ns < now_utc_ns - seconds_to_ns(keep_s))
 
 
 def forget_early(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:
     """Drops counts that waited so long for a firing that none will come; returns how many."""
-    return forget_rows(tx, EarlyRow.firing_id, limit, EarlyRow.at_utc_ns < now_utc_ns - seconds_to_ns(keep_s))
+    return prune_rows(tx, EarlyRow.firing_id, limit, EarlyRow.at_utc_ns < now_utc_ns - seconds_to_ns(keep_s))
 
 
 def restore_metrics(tx: Transaction) -> None:

@@ -8,7 +8,8 @@ from campaign_keeper import reports, transactions
 from campaign_keeper.ledger import ledger
 from campaign_keeper.ports import Drops, Examine
 from fleetloop.kit.process.clock import Clock
-from fleetloop.kit.rpc import caller, invalid
+from fleetloop.kit.refusal import InvalidArgumentError
+from fleetloop.kit.rpc import caller
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
@@ -37,7 +38,7 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         self, request: campaign_pb2.ApplyCampaignRequest, context: object
     ) -> campaign_pb2.ApplyCampaignResponse:
         if not request.campaign.campaign:
-            raise invalid("campaign.campaign", "give the campaign a name")
+            raise InvalidArgumentError("give the campaign a name", "campaign.campaign")
         now_ns, by = self._clock.now_utc_ns(), str(caller())
         if request.dry_run:
             return await self._database.read(lambda tx: transactions.apply(tx, request, now_ns, self._examine, by))
@@ -86,7 +87,7 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         self, request: campaign_pb2.ReportInForceRequest, context: object
     ) -> campaign_pb2.ReportInForceResponse:
         if not request.reporter:
-            raise invalid("reporter", "say which process speaks")
+            raise InvalidArgumentError("say which process speaks", "reporter")
         now_ns = self._clock.now_utc_ns()
         await self._database.run(lambda tx: reports.note_report(tx, request, now_ns))
         return campaign_pb2.ReportInForceResponse()

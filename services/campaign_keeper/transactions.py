@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import grpc
 import sqlalchemy as sa
 
 from campaign_keeper.codec import STATES, campaign_event, contents_of, finished_names, state_of
@@ -12,7 +11,7 @@ from campaign_keeper.core import MOVES, Change, compare, may_move, quota_is_met,
 from campaign_keeper.model import Count, State
 from campaign_keeper.ports import Examine
 from campaign_keeper.store import CampaignRow, EarningRow, ResumptionRow, RevisionRow
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.protos.campaign.v1 import campaign_pb2
 
@@ -77,7 +76,7 @@ def apply(
     state_before = state_of(before.state) if before else None
     state = state_after_apply(state_before, state_of(wanted.state), not change.is_empty)
     if state_before is not None and not may_move(state_before, state):
-        raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, _moves_text(state_before), "campaign.state")
+        raise FailedPreconditionError(_moves_text(state_before), "campaign.state")
     stay_ended = sorted(ended.keys() & {t.name for t in wanted.triggers} - set(change.changed))
     response = campaign_pb2.ApplyCampaignResponse(
         added=change.added, changed=change.changed, removed=change.removed, problems=problems, finished=stay_ended
@@ -132,24 +131,22 @@ def _taken(tx: Transaction, wanted: campaign_pb2.Campaign) -> list[campaign_pb2.
 
 def _refuse_taken(tx: Transaction, campaign: campaign_pb2.Campaign) -> None:
     for problem in _taken(tx, campaign):
-        raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, problem.message, problem.trigger)
+        raise FailedPreconditionError(problem.message, problem.trigger)
 
 
 def set_state(
     tx: Transaction, request: campaign_pb2.SetCampaignStateRequest, now_utc_ns: int, by: str = ""
 ) -> campaign_pb2.SetCampaignStateResponse:
-    """Moves a campaign. Raises RpcError NOT_FOUND, INVALID_ARGUMENT or FAILED_PRECONDITION with the moves allowed."""
+    """Move a campaign to another state. Raises a RefusedError that names the moves allowed."""
     before = _known(tx, request.campaign)
     wanted, now_in = state_of(request.state), state_of(before.state) or State.DRAFT
     if wanted is None:
-        raise RpcError(grpc.StatusCode.INVALID_ARGUMENT, "name the state wanted", "state")
+        raise InvalidArgumentError("name the state wanted", "state")
     only_from = state_of(request.only_from)
     if not may_move(now_in, wanted) or (only_from is not None and now_in is not only_from):
-        raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, _moves_text(now_in), "state")
+        raise FailedPreconditionError(_moves_text(now_in), "state")
     if wanted is State.RUNNING and not before.triggers:
-        raise RpcError(
-            grpc.StatusCode.FAILED_PRECONDITION, "no trigger of it is left: resume or apply one", "campaign"
-        )
+        raise FailedPreconditionError("no trigger of it is left: resume or apply one", "campaign")
     if wanted is not State.FINISHED:
         _refuse_taken(tx, before)
     if wanted is not now_in:
@@ -169,13 +166,13 @@ def resume_trigger(
 ) -> campaign_pb2.ResumeTriggerResponse:
     """Starts a trigger again whose quota was met; the quota counts from the labels that it has now.
 
-    A campaign that ended with its last trigger runs again, approved by who asked. Raises RpcError NOT_FOUND.
+    A campaign that ended with its last trigger runs again, approved by who asked. Raises a Refusal NOT_FOUND.
     """
     campaign = _known(tx, request.campaign)
     ended = next((each for each in campaign.finished if each.trigger.name == request.trigger), None)
     if ended is None:
         names = ", ".join(finished_names(campaign)) or "none"
-        raise RpcError(grpc.StatusCode.NOT_FOUND, f"it has not ended; these have: {names}", "trigger")
+        raise NotFoundError(f"it has not ended; these have: {names}", "trigger")
     trigger = ended.trigger
     labelled = tx.session.get(EarningRow, (campaign.campaign, trigger.name, trigger.version, Count.LABELLED.value))
     tx.session.merge(
@@ -224,7 +221,7 @@ def close_when_met(
 def _known(tx: Transaction, name: str) -> campaign_pb2.Campaign:
     campaign = current(tx, name)
     if campaign is None:
-        raise RpcError(grpc.StatusCode.NOT_FOUND, "no such campaign; ListCampaigns has them all", "campaign")
+        raise NotFoundError("no such campaign; ListCampaigns has them all", "campaign")
     return campaign
 
 

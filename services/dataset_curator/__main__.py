@@ -19,7 +19,7 @@ from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.objects import Objects
-from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from fleetloop.protos.dataset.v1 import dataset_pb2_grpc
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -32,13 +32,13 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     curation = load_curation(settings.config_dir / "curation.yaml")
     trunk = await asyncio.to_thread(load_trunk)
     tables = DatasetTables(settings.tables_url or f"{settings.objects_url}/{settings.fleet_id}/datasets")
-    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
+    storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     objects = Objects(settings.objects_url)
-    committer = Committer(keeping.database, tables, objects, schema, trunk, curation, settings.fleet_id, clock)
-    spawn_keeping(runtime, settings, clock, keeping, effects(clock))
+    committer = Committer(storage.database, tables, objects, schema, trunk, curation, settings.fleet_id, clock)
+    start_storage_tasks(runtime, settings, clock, storage, effects(clock))
     runtime.spawn("commit", committer.run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
-    service = DatasetService(keeping.database, tables, committer, objects, schema, trunk, clock)
+    service = DatasetService(storage.database, tables, committer, objects, schema, trunk, clock)
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(service, server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 
-import grpc
-
 from dataset_curator import transactions
 from dataset_curator.committing import Committer, KnownSampleError
 from dataset_curator.ports import Trunk
@@ -16,7 +14,8 @@ from fleetloop.domain.clips import ClipError
 from fleetloop.domain.labelled_set import LabelledSetError, read_set_at
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.clock import Clock
-from fleetloop.kit.rpc import RpcError, caller, invalid
+from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from fleetloop.kit.rpc import caller
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
@@ -55,9 +54,9 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_pb2.ImportDatasetRequest, context: object
     ) -> dataset_pb2.ImportDatasetResponse:
         if not request.request_id:
-            raise invalid("request_id", "give every attempt of one request the same random id")
+            raise InvalidArgumentError("give every attempt of one request the same random id", "request_id")
         if not request.dataset.replace("-", "").replace("_", "").isalnum():
-            raise invalid("dataset", "a name of letters, digits, - and _ is wanted")
+            raise InvalidArgumentError("a name of letters, digits, - and _ is wanted", "dataset")
         key = f"{caller()}:{request.request_id}"
         known = await self._database.read(lambda tx: tx.response_of(key, "ImportDataset"))
         if known is not None:
@@ -65,11 +64,7 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         newest = await self._database.read(lambda tx: transactions.newest(tx, request.dataset))
         if newest is not None and newest.frozen != request.frozen:
             kind = "a frozen test set" if newest.frozen else "trained on"
-            raise RpcError(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                f"{request.dataset} is {kind}; import under another name",
-                "frozen",
-            )
+            raise FailedPreconditionError(f"{request.dataset} is {kind}; import under another name", "frozen")
         now_ns = self._clock.now_utc_ns()
         try:
             samples = await asyncio.to_thread(
@@ -79,15 +74,15 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
                 ]
             )
         except (ClipError, LabelledSetError, TaskSchemaError) as error:
-            raise invalid("source_address", str(error)) from error
+            raise InvalidArgumentError(str(error), "source_address") from error
         if not samples:
-            raise invalid("source_address", "the set has no samples")
+            raise InvalidArgumentError("the set has no samples", "source_address")
         try:
             committed = await self._committer.import_samples(
                 request.dataset, samples, request.reason, request.frozen, key
             )
         except KnownSampleError as error:
-            raise invalid("source_address", str(error)) from error
+            raise InvalidArgumentError(str(error), "source_address") from error
         return dataset_pb2.ImportDatasetResponse(committed=committed)
 
     async def ListVersions(
@@ -102,7 +97,7 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         known = {v.version for v in await self._database.read(lambda tx: transactions.versions(tx, request.dataset))}
         for field, version in (("base", request.base), ("head", request.head)):
             if version not in known:
-                raise RpcError(grpc.StatusCode.NOT_FOUND, f"{request.dataset} has no version {version}", field)
+                raise NotFoundError(f"{request.dataset} has no version {version}", field)
         changes = await asyncio.to_thread(self._changes, request)
         return dataset_pb2.DiffVersionsResponse(
             changes=changes[:_MOST_CHANGES], truncated=len(changes) > _MOST_CHANGES

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import grpc
-
 from fleet_monitor.codec import totals_of
 from fleet_monitor.core import Selection, compare
 from fleet_monitor.model import VehicleRecord
 from fleet_monitor.stream import FleetRecords
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import UnavailableError
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 
@@ -28,9 +26,9 @@ class MonitorService(monitor_pb2_grpc.MonitorServiceServicer):
         self._records = records
 
     def _all(self) -> Iterator[tuple[str, VehicleRecord]]:
-        """Every vehicle. Raises RpcError UNAVAILABLE when some are missing: half of the evidence misleads."""
+        """Every vehicle. Raises UnavailableError while some are missing: half of the evidence misleads."""
         if not self._records.is_whole():
-            raise RpcError(grpc.StatusCode.UNAVAILABLE, "the sums are being restored; ask again in a few seconds")
+            raise UnavailableError("the sums are being restored; ask again in a few seconds")
         return self._records.all()
 
     async def CompareCohorts(

@@ -1,7 +1,7 @@
-"""Pure decisions of the desk: when votes agree, who may be asked, which lease holds.
+"""Pure decisions of the desk: when votes agree, who may be asked, which lease is valid.
 
-Humans decide by agreement of n equal answers. An automatic source decides alone, but only above its confidence
-bound; below it, its vote is kept for the record and people are asked.
+People decide by agreement: n equal answers. One automatic source suffices, but only above the confidence bound; below
+it, its vote is kept for the record and people are asked.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from label_desk.model import Decision, Lease, Outcome, Source, Vote
 
 EXTRA_VOTES_BEFORE_DISPUTE = 2
-"""People asked beyond the agreement wanted before a task counts as disputed."""
+"""People asked beyond the required agreement before a task counts as disputed."""
 
 
 class AnswerError(ValueError):
-    """An answer that the task does not take; `field` names it."""
+    """An answer that is not one of the task's choices; `field` names it."""
 
     def __init__(self, field: str, remedy: str) -> None:
         super().__init__(f"{field}: {remedy}")
@@ -39,8 +39,8 @@ def check_answers(schema: TaskSchema, task: str, answers: Mapping[str, str]) -> 
 def decide(votes: Sequence[Vote], agreement: int, automatic_bound: float) -> Decision | None:
     """How the task ends by these votes, or None while more are needed.
 
-    One vote an author counts, the last one. `agreement` equal human answers end it; so does an automatic vote
-    of at least `automatic_bound`. `agreement` people who cannot tell end it too, and after
+    The last vote of each author counts. `agreement` equal human answers end the task; so does an automatic vote of at
+    least `automatic_bound`. `agreement` people who cannot tell end it too, and after
     `agreement + EXTRA_VOTES_BEFORE_DISPUTE` people without agreement it is disputed.
     """
     latest = {vote.author: vote for vote in sorted(votes, key=lambda vote: vote.at_utc_ns)}
@@ -65,7 +65,7 @@ def _key(vote: Vote) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(vote.answers.items()))
 
 
-def places_left(votes: Sequence[Vote], leases: Sequence[Lease], agreement: int, now_utc_ns: int) -> int:
+def people_wanted(votes: Sequence[Vote], leases: Sequence[Lease], agreement: int, now_utc_ns: int) -> int:
     """How many more people may be asked now: never more at once than could still be needed to agree."""
     humans = {vote.author: _key(vote) for vote in votes if vote.source is Source.HUMAN}
     leading = max(Counter(humans.values()).values(), default=0)
@@ -74,9 +74,9 @@ def places_left(votes: Sequence[Vote], leases: Sequence[Lease], agreement: int, 
 
 
 def may_ask(author: str, votes: Sequence[Vote], leases: Sequence[Lease], agreement: int, now_utc_ns: int) -> bool:
-    """True when this labeller may get the task: has not answered it, does not hold it, and a place is free."""
+    """True when this labeller may get the task: has not answered it, has no lease on it, and is still wanted."""
     if any(vote.author == author for vote in votes):
         return False
     if any(lease.author == author and lease.is_live(now_utc_ns) for lease in leases):
         return False
-    return places_left(votes, leases, agreement, now_utc_ns) > 0
+    return people_wanted(votes, leases, agreement, now_utc_ns) > 0

@@ -7,27 +7,25 @@ from functools import lru_cache
 
 from fleetloop.domain.clips import Drive, read_drive
 from fleetloop.kit.storage.objects import Objects
-from fleetloop.protos.label.v1 import label_pb2
+from label_desk.model import Frame, Task
 
 _MOST_INSTANTS = 40
 
 
-async def frames_around(
-    objects: Objects, created: label_pb2.LabelTaskCreated, instants: int
-) -> list[label_pb2.TaskFrame]:
-    """Up to `instants` instants around the task's moment (0: all, at most 40), by time and then by camera.
+async def frames_around(objects: Objects, task: Task, instants: int) -> list[Frame]:
+    """Frames of up to `instants` instants around the task's moment, by time and then by camera; 0 means 40 instants.
 
     Raises ObjectMissingError when the clip is gone and ClipError when it is damaged.
     """
-    return await asyncio.to_thread(_frames, objects, created, min(instants or _MOST_INSTANTS, _MOST_INSTANTS))
+    return await asyncio.to_thread(_frames, objects, task, min(instants or _MOST_INSTANTS, _MOST_INSTANTS))
 
 
-def _frames(objects: Objects, created: label_pb2.LabelTaskCreated, instants: int) -> list[label_pb2.TaskFrame]:
-    drive = _clip(objects, created.clip_address)
+def _frames(objects: Objects, task: Task, instants: int) -> list[Frame]:
+    drive = _clip(objects, task.clip_address)
     if not drive.cameras:
         return []
     times = [image.time_ns for image in drive.images(drive.cameras[0])]
-    moment = moment_index(times, created.moment_monotonic_ns)
+    moment = moment_index(times, task.moment_monotonic_ns)
     first = min(max(0, moment - instants // 2), max(0, len(times) - instants))
     frames = []
     for index in range(first, min(len(times), first + instants)):
@@ -35,15 +33,7 @@ def _frames(objects: Objects, created: label_pb2.LabelTaskCreated, instants: int
             images = drive.images(camera)
             if index >= len(images):
                 continue
-            frames.append(
-                label_pb2.TaskFrame(
-                    camera=camera,
-                    at_utc_ns=drive.info.utc_ns(images[index].time_ns),
-                    is_moment=index == moment,
-                    image=images[index].png,
-                    media_type="image/png",
-                )
-            )
+            frames.append(Frame(camera, drive.info.utc_ns(images[index].time_ns), index == moment, images[index].png))
     return frames
 
 

@@ -1,43 +1,36 @@
-"""The automatic source: what the rest of the clip shows, once the car has come closer.
+"""Hindsight, the automatic source: what the rest of the clip shows once the car has come closer.
 
-A thing that the model did not see at the trigger's moment is often plain a second later, and what the driver then
-did says whether it counted. Hindsight answers only where both agree: the model came to see it clearly in at least
-two later frames, and the car halted for no other reason. Everything else is left to people.
+What the model missed at the trigger's moment is often clear a second later, and what the driver then did says whether
+it mattered. Hindsight answers only when both agree: the model saw the thing clearly in at least two later frames, and
+the car halted for no other reason. Everything else is left to people.
 """
 
 from __future__ import annotations
-
-import asyncio
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetloop.domain.clips import ClipError, Drive, read_drive
-from fleetloop.domain.tasks import Task, TaskSchema, TaskSchemaError
-from fleetloop.kit.process.clock import Clock
+from fleetloop.domain.tasks import Task as TaskDefinition
+from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.process.pausing import pause
-from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects
-from fleetloop.protos.label.v1 import label_pb2
-from label_desk import transactions
-from label_desk.metrics import HINDSIGHT_UNSURE
-from label_desk.model import Source, Vote
+from label_desk.model import Source, Task, Vote
 
 AUTHOR = "hindsight/1"
 CLEAR = 0.9
-"""Probability from which a later frame counts as having seen the thing."""
+"""Probability from which on a frame counts as having seen the thing."""
 CLEAR_FRAMES = 2
 HALT_KMH, WAS_DRIVING_KMH = 5.0, 12.0
+"""Below the first the car has halted; above the second it was driving before."""
 _HIDDEN = "occluded"
-_TICK_S = 0.5
 log = get_logger(__name__)
 
 
-def look_back(drive: Drive, schema: TaskSchema, task_name: str, moment_ns: int, now_utc_ns: int) -> Vote | None:
+def vote_by_clip(drive: Drive, schema: TaskSchema, task_name: str, moment_ns: int, now_utc_ns: int) -> Vote | None:
     """The answer that the rest of a clip gives, or None when it gives none.
 
-    Only tasks with a decision can be answered: all its heads have to become clear after the moment.
+    Only tasks with a decision can be answered: all heads of the decision have to become clear after the moment.
     """
     task = schema.task(task_name)
     paths = [schema.signal_names("Perception")[f"{task_name}.{head}"][0] for head in task.decision]
@@ -65,7 +58,7 @@ def _at(drive: Drive, path: str, times_ns: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def _halted_for_it(drive: Drive, moment_ns: int) -> bool:
-    """True when the car was driving and then halted after the moment, with no red light and nobody in front."""
+    """True when the car was driving and halted after the moment, with no red light and no vehicle in front."""
     speed = drive.signals.get("Vehicle.Speed")
     if speed is None:
         return False
@@ -87,8 +80,8 @@ def _halted_for_it(drive: Drive, moment_ns: int) -> bool:
     return not (code < len(light.dictionary) and light.dictionary[code] == "red")
 
 
-def _choice(task: Task, hidden: bool) -> str | None:
-    """The choice that says yes to the whole decision: the hidden kind when it was hidden, else the plain one."""
+def _choice(task: TaskDefinition, hidden: bool) -> str | None:
+    """The choice that affirms the whole decision: the occluded one when the thing was hidden, else the plain one."""
     yes = [c for c in task.answers if all(c.heads.get(head) == 1 for head in task.decision)]
     if hidden:
         occluded = [c for c in yes if any(v == [_HIDDEN] for v in c.heads.values())]
@@ -98,34 +91,16 @@ def _choice(task: Task, hidden: bool) -> str | None:
     return plain[0].name if plain else None
 
 
-async def run(
-    stopping: asyncio.Event, database: Database, objects: Objects, schema: TaskSchema, clock: Clock, bound: float
-) -> None:
-    """Looks at new tasks until `stopping`. A clip that cannot be read leaves its task to people."""
-    while not stopping.is_set():
-        waiting = await database.read(transactions.waiting_for_hindsight)
-        for created in waiting:
-            vote = await asyncio.to_thread(_look, objects, schema, created, clock.now_utc_ns())
-            decision = await database.run(
-                lambda tx, created=created, vote=vote: transactions.take_automatic(  # type: ignore[misc]
-                    tx, created.task_id, vote, clock.now_utc_ns(), bound
-                )
-            )
-            if decision is None:
-                HINDSIGHT_UNSURE.labels(created.project).inc()
-        if not waiting:
-            await pause(stopping, _TICK_S)
-
-
-def _look(objects: Objects, schema: TaskSchema, created: label_pb2.LabelTaskCreated, now_utc_ns: int) -> Vote | None:
+def hindsight_vote(objects: Objects, schema: TaskSchema, task: Task, now_utc_ns: int) -> Vote | None:
+    """Hindsight's vote on a task, or None when the clip does not show the answer or cannot be read."""
     try:
-        drive = read_drive(objects.get(created.clip_address))
+        drive = read_drive(objects.get(task.clip_address))
     except (ObjectMissingError, ClipError) as error:
-        log.warning("hindsight_cannot_look", task_id=created.task_id, error=str(error))
+        log.warning("clip_unreadable", task_id=task.task_id, error=str(error))
         return None
     try:
-        return look_back(drive, schema, created.task, created.moment_monotonic_ns, now_utc_ns)
+        return vote_by_clip(drive, schema, task.task, task.moment_monotonic_ns, now_utc_ns)
     except (TaskSchemaError, LookupError, TypeError, ValueError, OverflowError) as error:
-        # A clip may be whole and still say what no signal of that name can: a list, a NaN as a code.
-        log.warning("hindsight_cannot_look", task_id=created.task_id, error=repr(error))
+        # A clip may be intact and still hold what a signal of that name cannot be: a list, or NaN as a code.
+        log.warning("clip_unusable", task_id=task.task_id, error=repr(error))
         return None

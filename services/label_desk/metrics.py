@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-# Tasks that wait for an answer, by project.
-OPEN_TASKS = Gauge("fleetloop_label_tasks_open", "Label tasks that wait.", ["project"])
-# Age of the oldest of them.
-OLDEST_TASK_SECONDS = Gauge("fleetloop_label_task_oldest_seconds", "Age of the oldest open label task.", ["project"])
-# Tasks that ended, by how and by whom.
-ENDED_TASKS = Counter(
-    "fleetloop_label_tasks_ended_total", "Label tasks that ended.", ["project", "outcome", "source"]
+OPEN_TASKS = Gauge("fleetloop_label_tasks_open", "Label tasks without an outcome, by project.", ["project"])
+OLDEST_TASK_SECONDS = Gauge(
+    "fleetloop_label_task_oldest_seconds", "Age of the oldest open label task in seconds, by project.", ["project"]
 )
-# Answers given, by source.
-VOTES = Counter("fleetloop_label_votes_total", "Answers given to label tasks.", ["project", "source"])
-# Clips in which hindsight looked and could not tell.
+ENDED_TASKS = Counter(
+    "fleetloop_label_tasks_ended_total",
+    "Label tasks that ended, by outcome (agreed, cannot_tell, disputed) and by the source that decided.",
+    ["project", "outcome", "source"],
+)
+VOTES = Counter(
+    "fleetloop_label_votes_total",
+    "Answers given to label tasks, by source (human, hindsight).",
+    ["project", "source"],
+)
 HINDSIGHT_UNSURE = Counter(
-    "fleetloop_label_hindsight_unsure_total", "Tasks that hindsight left to people.", ["project"]
+    "fleetloop_label_hindsight_unsure_total",
+    "Label tasks that hindsight left to people, because the clip did not show the answer or could not be read.",
+    ["project"],
 )

@@ -1,9 +1,9 @@
-"""What the desk speaks of: tasks, leases, votes and how a task ends."""
+"""What the desk works with: tasks, leases, votes, and how a task ends."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -25,13 +25,34 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """A question about one moment of one clip."""
+
+    task_id: str
+    project: str
+    task: str
+    """Name of the task in config/tasks.yaml."""
+    sources: frozenset[Source]
+    """Who or what is asked."""
+    agreement: int
+    """Equal human answers that end the task."""
+    priority: int
+    clip_address: str
+    moment_monotonic_ns: int
+    """The moment by the vehicle's monotonic clock, which the clip uses too."""
+    created_at_utc_ns: int
+    event: bytes
+    """The serialised LabelTaskCreated, kept whole: what ends the task repeats its provenance and its place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Vote:
-    """One answer."""
+    """One answer of one author."""
 
     author: str
     source: Source
     answers: Mapping[str, str]
-    """Choice by task of the schema; empty: could not tell."""
+    """Task of the schema -> choice; empty when the author cannot tell."""
     confidence: float
     at_utc_ns: int
 
@@ -45,16 +66,51 @@ class Lease:
     expires_at_utc_ns: int
 
     def is_live(self, now_utc_ns: int) -> bool:
-        """True while nobody else may get this place at the task."""
+        """True until the lease expires."""
         return now_utc_ns < self.expires_at_utc_ns
 
 
 @dataclass(frozen=True, slots=True)
+class Assignment:
+    """A task and the lease on it that a labeller got."""
+
+    task: Task
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """How the votes of a task stand when they suffice to end it."""
+    """What the votes of a task decide, once they suffice to end it."""
 
     outcome: Outcome
     answers: Mapping[str, str]
     source: Source
     confidence: float
-    """Share of those asked who gave this answer, or the automatic source's own confidence."""
+    """Share of the people asked who gave this answer, or the confidence of the automatic source."""
+
+
+@dataclass(slots=True)
+class ProjectProgress:
+    """Counts of one project's tasks."""
+
+    project: str
+    open: int = 0
+    leased: int = 0
+    """Open tasks' leases that have not expired."""
+    oldest_open_s: float = 0.0
+    """Age of the oldest open task in seconds; 0 when none is open."""
+    ended: dict[str, int] = field(default_factory=dict)
+    """Outcome -> tasks."""
+    by_source: dict[str, int] = field(default_factory=dict)
+    """Source that decided -> tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of one camera, as it was recorded."""
+
+    camera: str
+    at_utc_ns: int
+    is_moment: bool
+    """True for the instant that the task asks about."""
+    png: bytes

@@ -8,17 +8,17 @@ from fleetloop.kit.process.settings import ServiceSettings
 
 
 class LabelDeskSettings(ServiceSettings):
-    """What the desk is told beside what every service is."""
+    """Settings of the desk, in addition to those of every service."""
 
     undo_window_s: float = Field(
-        5.0, ge=0, description="A person's deciding answer can be taken back for so long before it counts."
+        5.0, ge=0, description="Seconds in which a person's deciding answer can be undone before it ends the task."
     )
-    longest_lease_s: float = Field(600.0, gt=0, description="Longest lease that a labeller can ask for.")
+    longest_lease_s: float = Field(600.0, gt=0, description="Longest lease in seconds that a labeller can ask for.")
     keep_ended_s: float = Field(
         90 * 86_400.0,
         gt=31 * 86_400.0,
-        description="A task that ended is let go after so long, with its votes; longer than Kafka keeps tasks.",
+        description="Seconds after which an ended task and its votes are pruned; longer than Kafka keeps tasks.",
     )
     automatic_bound: float = Field(
-        0.9, gt=0, le=1, description="Confidence from which an automatic source decides without people."
+        0.9, gt=0, le=1, description="Confidence from 0 to 1 at which an automatic source decides without people."
     )

@@ -13,7 +13,7 @@ from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from fleetloop.protos.route.v1 import route_pb2_grpc
 from label_router import transactions
 from label_router.rpc import ALLOWED, SERVICE_NAME, RouteService
@@ -31,25 +31,25 @@ async def start(runtime: Runtime, settings: LabelRouterSettings) -> None:
     routing = replace(
         load_routing(settings.config_dir / "routing.yaml"), task_schema_version=f"{schema.name}-{schema.version}"
     )
-    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
+    storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     prunings = {
         "firings": partial(transactions.forget_firings, keep_s=settings.keep_firings_s, routing=routing),
         "early_clips": partial(transactions.forget_early_clips, keep_s=settings.keep_early_clips_s),
     }
-    spawn_keeping(runtime, settings, clock, keeping, {}, prunings)
-    app = build_router(settings, routing, keeping.database, keeping.publisher, clock)
+    start_storage_tasks(runtime, settings, clock, storage, {}, prunings)
+    app = build_router(settings, routing, storage.database, storage.publisher, clock)
     runtime.spawn("faust", run_app(app, runtime, settings, clock))
 
     async def chase() -> None:
         while not runtime.stopping.is_set():
             now_ns = clock.now_utc_ns()
-            if await keeping.database.read(lambda tx: transactions.has_to_chase(tx, routing, now_ns)):  # noqa: B023
-                await keeping.database.run(lambda tx: transactions.chase_clips(tx, routing, now_ns))  # noqa: B023
+            if await storage.database.read(lambda tx: transactions.has_to_chase(tx, routing, now_ns)):  # noqa: B023
+                await storage.database.run(lambda tx: transactions.chase_clips(tx, routing, now_ns))  # noqa: B023
             await pause(runtime.stopping, settings.tick_s)
 
     runtime.spawn("chase", chase())
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
-    route_pb2_grpc.add_RouteServiceServicer_to_server(RouteService(keeping.database), server.server)
+    route_pb2_grpc.add_RouteServiceServicer_to_server(RouteService(storage.database), server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)
 

@@ -10,7 +10,7 @@ from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.metrics import STAGE_SECONDS
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.storage.database import Transaction
-from fleetloop.kit.storage.pruning import forget_rows
+from fleetloop.kit.storage.pruning import prune_rows
 from fleetloop.protos.clip.v1 import clip_pb2
 from fleetloop.protos.trigger.v1 import trigger_pb2
 from label_router.codec import firing_of, label_task, send_clip
@@ -176,7 +176,7 @@ def forget_firings(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float, 
 
 def forget_early_clips(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:
     """Lets go of clips whose firing never came."""
-    return forget_rows(tx, EarlyClipRow.firing_id, limit, EarlyClipRow.at_utc_ns < now_utc_ns - seconds_to_ns(keep_s))
+    return prune_rows(tx, EarlyClipRow.firing_id, limit, EarlyClipRow.at_utc_ns < now_utc_ns - seconds_to_ns(keep_s))
 
 
 def count_firings(tx: Transaction) -> list[tuple[str, str, str, int]]:

@@ -1,1 +1,1 @@
-"""Takes a candidate through shadow and canary to every vehicle, or back, and tells everybody who subscribed."""
+"""Takes a candidate through shadow and canary to every vehicle, or rolls it back, and tells all subscribers."""

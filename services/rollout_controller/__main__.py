@@ -11,30 +11,30 @@ from fleetloop.kit.rpc import RpcServer, open_service_channel
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
-from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from fleetloop.protos.rollout.v1 import rollout_pb2_grpc
 from rollout_controller import transactions
-from rollout_controller.conductor import Conductor
-from rollout_controller.peers import MonitorWitness, OrchestratorCosigner
+from rollout_controller.peers import MonitorEvidence, OrchestratorCosigner
 from rollout_controller.publishing import Publisher
 from rollout_controller.rpc import ALLOWED, MODEL_SERVICE, ROLLOUT_SERVICE, ModelService, RolloutService
 from rollout_controller.settings import RolloutControllerSettings, load_plan
 from rollout_controller.store import Base
 from rollout_controller.stream import effects
 from rollout_controller.transactions import SERVICE
+from rollout_controller.worker import Worker
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
-    """Wires the controller together."""
+    """Build the controller from its parts and start it."""
     clock = SystemClock()
     plan = load_plan(settings.config_dir / "rollout.yaml")
     signer = load_key(settings.signing_key)
     monitor = open_service_channel(settings.fleet_monitor_address, settings)
     orchestrator = open_service_channel(settings.training_orchestrator_address, settings)
-    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
-    database, fleet_id = keeping.database, settings.fleet_id
+    storage = await open_storage(runtime, settings, Base, MIGRATIONS)
+    database, fleet_id = storage.database, settings.fleet_id
     publisher = Publisher(
         database,
         Objects(settings.objects_url),
@@ -45,10 +45,10 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
         clock,
     )
     publisher.install_trust()
-    forget = partial(transactions.forget_changes, keep_s=settings.keep_changes_s)
-    spawn_keeping(runtime, settings, clock, keeping, effects(fleet_id, plan, clock), {"changes": forget})
-    conductor = Conductor(database, publisher, MonitorWitness(monitor), plan, fleet_id, clock)
-    runtime.spawn("conduct", conductor.run(runtime.stopping, settings.tick_s))
+    prune_changes = partial(transactions.prune_changes, keep_s=settings.keep_changes_s)
+    start_storage_tasks(runtime, settings, clock, storage, effects(fleet_id, plan, clock), {"changes": prune_changes})
+    worker = Worker(database, publisher, MonitorEvidence(monitor), plan, fleet_id, clock)
+    runtime.spawn("worker", worker.run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(fleet_id, ALLOWED))
     models = ModelService(database, publisher, signer, settings.trust_dir, fleet_id, plan, clock, runtime.stopping)
     rollout_pb2_grpc.add_ModelServiceServicer_to_server(models, server.server)

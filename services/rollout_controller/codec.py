@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from fleetloop.domain.messages import event_of
+from fleetloop.domain.messages import event_of, parse
 from fleetloop.domain.topics import COMMAND, MODEL
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.protos.command.v1 import command_pb2
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.monitor.v1 import monitor_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
 from fleetloop.protos.training.v1 import training_pb2
-from rollout_controller.model import Cohort, Evidence, Stage, Totals
+from rollout_controller.model import (
+    Attestation,
+    Cohort,
+    Evidence,
+    ModelChange,
+    PassedRun,
+    RolloutStatus,
+    Stage,
+    Totals,
+)
 
 STAGES = {
     Stage.REGISTERED: rollout_pb2.MODEL_STAGE_REGISTERED,
@@ -23,18 +33,49 @@ STAGES = {
     Stage.RELEASED: rollout_pb2.MODEL_STAGE_RELEASED,
     Stage.ROLLED_BACK: rollout_pb2.MODEL_STAGE_ROLLED_BACK,
 }
+_STAGES_BY_NUMBER = {number: stage for stage, number in STAGES.items()}
 COHORTS = {
     Cohort.CONTROL: health_pb2.COHORT_CONTROL,
     Cohort.SHADOW: health_pb2.COHORT_SHADOW,
     Cohort.CANARY: health_pb2.COHORT_CANARY,
 }
 MODEL_FAULTS = ("inference_failed", "silent_inference_failed", "model_refused", "values_out_of_range")
-"""Faults that speak against a model; a full spool or a clip that is gone does not."""
+"""Faults that count against a model; a full spool or a missing clip does not."""
 _FETCH_EXPIRES_S = 86_400.0
 
 
+def passed_run_in(record: Record) -> PassedRun | None:
+    """The run in a record of fleet.training.v1; None unless its model passed the examination.
+
+    Raises UnreadableMessageError when a run that passed names no model.
+    """
+    run = parse(training_pb2.RunChanged, record)
+    if run.state != training_pb2.RUN_STATE_EVALUATED or run.verdict != training_pb2.VERDICT_PASSED:
+        return None
+    for name in ("model_digest", "artifact_address"):
+        if not getattr(run, name):
+            raise UnreadableMessageError(f"{name}: is empty in a run that passed")
+    return passed_run(run)
+
+
+def passed_run(run: training_pb2.RunChanged) -> PassedRun:
+    """A RunChanged as a value."""
+    return PassedRun(run.model_digest, run.artifact_address, tuple(run.reasons), run.SerializeToString())
+
+
+def passed_run_from(event: bytes) -> PassedRun:
+    """The run whose serialised RunChanged is kept."""
+    return passed_run(training_pb2.RunChanged.FromString(event))
+
+
+def attestation_in(record: Record) -> Attestation:
+    """What the vehicle of a record of fleet.health.v1 ran."""
+    report = parse(health_pb2.VehicleReport, record)
+    return Attestation(report.vehicle_id, report.model_digest, report.boot_id, report.sequence, report.end_utc_ns)
+
+
 def change_of(
-    run: training_pb2.RunChanged,
+    run: PassedRun,
     *,
     number: int,
     stage: Stage,
@@ -44,35 +85,91 @@ def change_of(
     reasons: Iterable[str],
     sequence: int,
     now_utc_ns: int,
-) -> rollout_pb2.ModelChanged:
-    """The new-model event for a model that `run` made."""
-    return rollout_pb2.ModelChanged(
+) -> ModelChange:
+    """The change of a model that `run` made."""
+    message = training_pb2.RunChanged.FromString(run.event)
+    return ModelChange(
         event_id=causal_id("model", run.model_digest, rollout_id, stage.value, canary_percent),
         model_digest=run.model_digest,
         model_version=f"model-{number}",
-        stage=STAGES[stage],
+        stage=stage,
         canary_percent=canary_percent,
         artifact_address=run.artifact_address,
-        dataset=run.dataset,
-        dataset_version=run.dataset_version,
-        run_id=run.run_id,
+        dataset=message.dataset,
+        dataset_version=message.dataset_version,
+        run_id=message.run_id,
         rollout_id=rollout_id,
-        reasons=list(reasons),
+        reasons=tuple(reasons),
         changed_at_utc_ns=now_utc_ns,
         sequence=sequence,
         previous_model_digest=previous,
-        latest_detected_at_utc_ns=run.latest_detected_at_utc_ns,
-        earliest_detected_at_utc_ns=run.earliest_detected_at_utc_ns,
+        latest_detected_at_utc_ns=message.latest_detected_at_utc_ns,
+        earliest_detected_at_utc_ns=message.earliest_detected_at_utc_ns,
     )
 
 
-def model_event(change: rollout_pb2.ModelChanged) -> Event:
+def change_message(change: ModelChange) -> rollout_pb2.ModelChanged:
+    """A change as a message."""
+    return rollout_pb2.ModelChanged(
+        event_id=change.event_id,
+        model_digest=change.model_digest,
+        model_version=change.model_version,
+        stage=STAGES[change.stage],
+        canary_percent=change.canary_percent,
+        artifact_address=change.artifact_address,
+        dataset=change.dataset,
+        dataset_version=change.dataset_version,
+        run_id=change.run_id,
+        rollout_id=change.rollout_id,
+        reasons=change.reasons,
+        changed_at_utc_ns=change.changed_at_utc_ns,
+        sequence=change.sequence,
+        previous_model_digest=change.previous_model_digest,
+        latest_detected_at_utc_ns=change.latest_detected_at_utc_ns,
+        earliest_detected_at_utc_ns=change.earliest_detected_at_utc_ns,
+    )
+
+
+def change_bytes(change: ModelChange) -> bytes:
+    """A change as it is kept."""
+    return change_message(change).SerializeToString()
+
+
+def change_from(raw: bytes) -> ModelChange:
+    """A change that was kept."""
+    message = rollout_pb2.ModelChanged.FromString(raw)
+    return ModelChange(
+        event_id=message.event_id,
+        model_digest=message.model_digest,
+        model_version=message.model_version,
+        stage=_STAGES_BY_NUMBER[message.stage],
+        canary_percent=message.canary_percent,
+        artifact_address=message.artifact_address,
+        dataset=message.dataset,
+        dataset_version=message.dataset_version,
+        run_id=message.run_id,
+        rollout_id=message.rollout_id,
+        reasons=tuple(message.reasons),
+        changed_at_utc_ns=message.changed_at_utc_ns,
+        sequence=message.sequence,
+        previous_model_digest=message.previous_model_digest,
+        latest_detected_at_utc_ns=message.latest_detected_at_utc_ns,
+        earliest_detected_at_utc_ns=message.earliest_detected_at_utc_ns,
+    )
+
+
+def stages_of(numbers: Iterable[rollout_pb2.ModelStage.ValueType]) -> Sequence[Stage | None]:
+    """Stages that a request names; None for a number that is no stage."""
+    return [_STAGES_BY_NUMBER.get(number) for number in numbers]
+
+
+def model_event(change: ModelChange) -> Event:
     """The announcement of a change."""
-    return event_of(MODEL, change.model_digest, change.event_id, change, change.changed_at_utc_ns)
+    return event_of(MODEL, change.model_digest, change.event_id, change_message(change), change.changed_at_utc_ns)
 
 
 def fetch_command(fleet_id: str, vehicle_id: str, rollout_id: str, version: int, now_utc_ns: int) -> Event:
-    """Tells a vehicle that its director has something new. What it is stands in signed metadata alone."""
+    """Tells a vehicle that its director has a new assignment. Only signed metadata says which."""
     command_id = causal_id("fetch", vehicle_id, version)
     command = command_pb2.VehicleCommand(
         command_id=command_id,
@@ -105,4 +202,28 @@ def evidence_of(response: monitor_pb2.CompareCohortsResponse, candidate: str) ->
         shadow=sum_of(row for row in rows if row.shadow_model_digest == candidate),
         canary=sum_of(row for row in rows if row.model_digest == candidate),
         control=sum_of(row for row in rows if candidate not in (row.model_digest, row.shadow_model_digest)),
+    )
+
+
+def rollout_message(status: RolloutStatus) -> rollout_pb2.Rollout:
+    """A rollout as operators see it."""
+    rollout = status.rollout
+    if rollout.is_open:
+        state = rollout_pb2.ROLLOUT_STATE_RUNNING
+    elif rollout.position.stage is Stage.ROLLED_BACK:
+        state = rollout_pb2.ROLLOUT_STATE_ROLLED_BACK
+    else:
+        state = rollout_pb2.ROLLOUT_STATE_COMPLETED
+    return rollout_pb2.Rollout(
+        rollout_id=rollout.rollout_id,
+        model_digest=rollout.digest,
+        state=state,
+        stage=STAGES[rollout.position.stage],
+        canary_percent=rollout.position.canary_percent,
+        vehicles=status.vehicles,
+        stage_began_at_utc_ns=rollout.position.stage_began_at_utc_ns,
+        reasons=rollout.reasons,
+        attested=status.attested,
+        last_attested_at_utc_ns=rollout.last_attested_at_utc_ns,
+        silent_vehicles=status.silent_vehicles,
     )

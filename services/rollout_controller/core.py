@@ -1,7 +1,7 @@
-"""Pure decisions of a rollout: go on, wait, or come back; and what that means for each vehicle.
+"""Pure decisions of a rollout: move forward, wait, or roll back; and what that means for each vehicle.
 
-A candidate comes back as soon as the evidence against it is strong, goes on when there is enough evidence and none
-against it, and comes back when enough evidence never came.
+A candidate is rolled back as soon as the evidence against it is strong, moves forward when there is enough evidence
+and none against it, and is rolled back when enough evidence did not come in time.
 """
 
 from __future__ import annotations
@@ -10,51 +10,68 @@ from collections.abc import Sequence
 
 from fleetloop.domain.rates import p_rate_is_higher, rate_interval
 from fleetloop.kit.ids import causal_id
-from fleetloop.kit.process.clock import ns_to_seconds
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from rollout_controller.model import (
     Assignment,
     Cohort,
     Evidence,
     Move,
+    Position,
     RolloutPlan,
     Stage,
-    Standing,
     Totals,
 )
 
+RESIGN_AFTER_S = 86_400.0
+"""Metadata that expires after a week is signed again once it is this many seconds old."""
 
-def advance(standing: Standing, plan: RolloutPlan, evidence: Evidence, now_utc_ns: int) -> Move:
+
+def must_sign_again(signed_at_utc_ns: int, now_utc_ns: int) -> bool:
+    """True when metadata of this age has to be signed again, long before it expires."""
+    return now_utc_ns - signed_at_utc_ns > seconds_to_ns(RESIGN_AFTER_S)
+
+
+def is_late(sequence: int, last_sequence: int | None, until_utc_ns: int, last_until_utc_ns: int) -> bool:
+    """True when a report of a vehicle is older than the newest one that is known.
+
+    Reports of one boot are ordered by their sequence; `last_sequence` is None when the newest report is of another
+    boot, and then the ends of the reports decide.
+    """
+    return until_utc_ns < last_until_utc_ns if last_sequence is None else sequence <= last_sequence
+
+
+def next_move(position: Position, plan: RolloutPlan, evidence: Evidence, now_utc_ns: int) -> Move:
     """The next move of a rollout that is shadowing or in canary."""
-    watched = evidence.shadow if standing.stage is Stage.SHADOWING else evidence.canary
+    watched = evidence.shadow if position.stage is Stage.SHADOWING else evidence.canary
     against = _against(watched, plan)
-    if standing.stage is Stage.SHADOWING:
+    if position.stage is Stage.SHADOWING:
         against += _shadow_against(watched, plan)
         enough = watched.shadow_frames >= plan.shadow_frames
         state = _shadow_text(watched, plan)
     else:
         against += _canary_against(evidence, plan)
-        wanted_km = _wanted_km(standing, plan)
-        enough = watched.km >= wanted_km and evidence.control.km > 0
-        state = _canary_text(evidence, wanted_km)
+        required_km = _required_km(position, plan)
+        enough = watched.km >= required_km and evidence.control.km > 0
+        state = _canary_text(evidence, required_km)
     if against:
         return Move(Stage.ROLLED_BACK, 0, (*against, *state))
     if enough:
-        return _next(standing, plan, state)
-    waited_s = ns_to_seconds(now_utc_ns - standing.stage_began_at_utc_ns)
+        return _next(position, plan, state)
+    waited_s = ns_to_seconds(now_utc_ns - position.stage_began_at_utc_ns)
     if waited_s > plan.stage_max_s:
         text = f"not enough evidence after {waited_s:.0f} s"
         return Move(Stage.ROLLED_BACK, 0, (text, *state))
-    return Move(standing.stage, standing.canary_percent, state, stays=True)
+    return Move(position.stage, position.canary_percent, state, stays=True)
 
 
-def _wanted_km(standing: Standing, plan: RolloutPlan) -> float:
-    """What the canary stages so far want together: the evidence is summed since the rollout began."""
-    return plan.canary_km * max(1, sum(percent <= standing.canary_percent for percent in plan.canary_percents))
+def _required_km(position: Position, plan: RolloutPlan) -> float:
+    """Distance that the canary stages so far require together: the evidence is summed since the rollout began."""
+    return plan.canary_km * max(1, sum(percent <= position.canary_percent for percent in plan.canary_percents))
 
 
-def _next(standing: Standing, plan: RolloutPlan, reasons: tuple[str, ...]) -> Move:
+def _next(position: Position, plan: RolloutPlan, reasons: tuple[str, ...]) -> Move:
     for percent in plan.canary_percents:
-        if percent > standing.canary_percent:
+        if percent > position.canary_percent:
             return Move(Stage.CANARY, percent, reasons)
     return Move(Stage.RELEASED, 100, reasons)
 
@@ -77,7 +94,7 @@ def _shadow_against(shadow: Totals, plan: RolloutPlan) -> tuple[str, ...]:
     if rate <= plan.shadow_false_alarms_per_1000:
         return ()
     return (
-        f"{rate:.2f} vain stops a thousand silent frames, at most {plan.shadow_false_alarms_per_1000} are allowed",
+        f"{rate:.2f} false stops per 1,000 shadow frames, at most {plan.shadow_false_alarms_per_1000} are allowed",
     )
 
 
@@ -91,14 +108,14 @@ def _canary_against(evidence: Evidence, plan: RolloutPlan) -> tuple[str, ...]:
 
 def _shadow_text(shadow: Totals, plan: RolloutPlan) -> tuple[str, ...]:
     return (
-        f"{shadow.shadow_frames} of {plan.shadow_frames} silent frames: would have prevented "
-        f"{shadow.would_have_prevented} interventions, called {shadow.false_alarms} vain stops",
+        f"{shadow.shadow_frames} of {plan.shadow_frames} shadow frames: would have prevented "
+        f"{shadow.would_have_prevented} interventions, called for {shadow.false_alarms} false stops",
     )
 
 
-def _canary_text(evidence: Evidence, wanted_km: float) -> tuple[str, ...]:
+def _canary_text(evidence: Evidence, required_km: float) -> tuple[str, ...]:
     return (
-        f"canary {_rate_text(evidence.canary)} (at least {wanted_km:.0f} km wanted)",
+        f"canary {_rate_text(evidence.canary)} (at least {required_km:.0f} km required)",
         f"control {_rate_text(evidence.control)}",
     )
 
@@ -111,43 +128,43 @@ def _rate_text(totals: Totals) -> str:
     )
 
 
-def order_of(vehicles: Sequence[str], rollout_id: str) -> list[str]:
-    """The vehicles in an order that chance gave this rollout, the same whoever asks and however often."""
+def shuffled(vehicles: Sequence[str], rollout_id: str) -> list[str]:
+    """The vehicles in an order that is random between rollouts and always the same for one rollout."""
     return sorted(vehicles, key=lambda vehicle: causal_id("order", rollout_id, vehicle))
 
 
 def share_of(
     vehicles: Sequence[str], rollout_id: str, percent: int, members: frozenset[str] = frozenset()
 ) -> frozenset[str]:
-    """So many percent of the vehicles, rounded up, members first: a larger share holds every smaller one."""
+    """`percent` of the vehicles, rounded up, members first: a larger share contains every smaller one."""
     count = -(-len(vehicles) * percent // 100)
-    order = order_of(vehicles, rollout_id)
+    order = shuffled(vehicles, rollout_id)
     order.sort(key=lambda vehicle: vehicle not in members)  # stable: each part keeps its order
     return frozenset(order[:count])
 
 
-def chosen_of(
+def chosen_vehicles(
     vehicles: Sequence[str],
-    standing: Standing | None,
+    position: Position | None,
     rollout_id: str,
     plan: RolloutPlan,
     members: frozenset[str] = frozenset(),
 ) -> frozenset[str]:
-    """The vehicles that a rollout has chosen at its stage: to shadow, or to drive as canaries.
+    """The vehicles that a rollout has chosen at its stage: to run the candidate in shadow, or to drive as canaries.
 
-    `vehicles` are those that are heard from. Whoever is a member stays one as long as the share has room, or one that
-    is new would send another one back; members that fell silent keep what they have and take nobody's place.
+    `vehicles` are those that are heard from. A member stays one as long as the share has room, since otherwise a new
+    vehicle would replace a canary. Members that fell silent keep their assignment and do not count towards the share.
     """
-    if standing is None:
+    if position is None:
         return frozenset()
-    percent = plan.shadow_percent if standing.stage is Stage.SHADOWING else standing.canary_percent
+    percent = plan.shadow_percent if position.stage is Stage.SHADOWING else position.canary_percent
     return share_of(vehicles, rollout_id, percent, members) | (members - frozenset(vehicles))
 
 
-def assign(chosen: bool, standing: Standing | None, rollout_id: str, candidate: str, released: str) -> Assignment:
-    """What a vehicle is meant to run while `candidate` stands where it stands; `standing` None: no rollout."""
-    if chosen and standing is not None and standing.stage is Stage.SHADOWING:
+def assign(chosen: bool, position: Position | None, rollout_id: str, candidate: str, released: str) -> Assignment:
+    """What a vehicle is assigned to run while `candidate` is at `position`; None means that no rollout is open."""
+    if chosen and position is not None and position.stage is Stage.SHADOWING:
         return Assignment(released, candidate, rollout_id, Cohort.SHADOW)
-    if chosen and standing is not None and standing.stage is Stage.CANARY:
+    if chosen and position is not None and position.stage is Stage.CANARY:
         return Assignment(candidate, "", rollout_id, Cohort.CANARY)
     return Assignment(released, "", rollout_id, Cohort.CONTROL)

@@ -1,15 +1,15 @@
-"""TUF metadata as values: from what is listed, versions and times to bytes, the same bytes every time.
+"""TUF metadata as pure functions: the same files, versions and times always give the same bytes.
 
-Two repositories, as Uptane has them. The models repository lists what exists: top-level targets (offline) delegate
-`models/*/*` to a threshold of two online keys, the orchestrator's (it passed the examination) and this service's.
-The director says what one vehicle is meant to run, in one target, assignment.json.
+There are two repositories, as in Uptane. The models repository lists the models that exist: top-level targets, signed
+offline, delegate `models/*/*` to a threshold of two online keys, the orchestrator's (which says that the model passed
+its examination) and this service's. The director says what one vehicle is assigned to run, in one target,
+assignment.json.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from securesystemslib.signer import CryptoSigner, Signature
@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, 
 
 from fleetloop.domain.artifacts import sha256_hex
 from fleetloop.kit.process.clock import utc_second
-from rollout_controller.model import Assignment
+from rollout_controller.model import Assignment, ListedFile
 
 MODELS_ROLE = "models"
 ASSIGNMENT = "assignment.json"
@@ -25,22 +25,12 @@ LONG_LIFE = timedelta(days=365)
 SHORT_LIFE = timedelta(days=7)
 
 
-@dataclass(frozen=True, slots=True)
-class ListedFile:
-    """One file of one model."""
-
-    path: str
-    """models/<digest>/<name>"""
-    size_bytes: int
-    sha256: str
-
-
 def _at(utc_ns: int) -> datetime:
     return utc_second(utc_ns)
 
 
 def models_role(files: Sequence[ListedFile], version: int, signed_at_utc_ns: int) -> Metadata[Targets]:
-    """The delegated role that lists every model, not signed yet."""
+    """The delegated role that lists every model, still unsigned."""
     targets = {
         file.path: TargetFile(file.size_bytes, {"sha256": file.sha256}, file.path)
         for file in sorted(files, key=lambda file: file.path)
@@ -51,7 +41,7 @@ def models_role(files: Sequence[ListedFile], version: int, signed_at_utc_ns: int
 def sign_models_role(
     role: Metadata[Targets], signer: CryptoSigner, cosignature: tuple[str, bytes]
 ) -> Metadata[Targets]:
-    """Adds our signature and the orchestrator's (key id, signature)."""
+    """Add our signature and the orchestrator's (key id, signature)."""
     role.sign(signer)
     key_id, signature = cosignature
     role.signatures[key_id] = Signature(key_id, signature.hex())
@@ -61,7 +51,7 @@ def sign_models_role(
 def snapshot_and_timestamp(
     files: Mapping[str, int], version: int, signed_at_utc_ns: int, signer: CryptoSigner
 ) -> tuple[bytes, bytes]:
-    """snapshot.json that lists each metadata file with its version, and the timestamp.json that points at it."""
+    """snapshot.json, which lists each metadata file with its version, and timestamp.json, which points at it."""
     snapshot = Metadata(
         Snapshot(
             version=version,
@@ -93,7 +83,7 @@ def assignment_bytes(vehicle_id: str, assignment: Assignment, version: int) -> b
 def director_files(
     vehicle_id: str, assignment: Assignment, version: int, signed_at_utc_ns: int, signer: CryptoSigner
 ) -> dict[str, bytes]:
-    """All metadata of one vehicle's director but the root, by the names that an updater asks for."""
+    """All metadata of one vehicle's director except the root, by the names that an updater asks for."""
     content = assignment_bytes(vehicle_id, assignment, version)
     targets = Metadata(
         Targets(

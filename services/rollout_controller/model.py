@@ -1,13 +1,14 @@
-"""What the controller speaks of: stages, evidence, and what each vehicle is meant to run."""
+"""What the controller works with: models, stages, evidence, and what each vehicle is assigned to run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """Where a model stands."""
+    """How far a model has come."""
 
     REGISTERED = "registered"
     SHADOWING = "shadowing"
@@ -25,15 +26,70 @@ class Cohort(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PassedRun:
+    """A training run whose model passed its examination."""
+
+    model_digest: str
+    artifact_address: str
+    reasons: Sequence[str]
+    event: bytes
+    """The serialised RunChanged, kept whole: announcements of the model repeat what it says of the dataset."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """A model changed its stage. What subscribers of new models read."""
+
+    event_id: str
+    model_digest: str
+    model_version: str
+    stage: Stage
+    canary_percent: int
+    artifact_address: str
+    dataset: str
+    dataset_version: str
+    run_id: str
+    rollout_id: str
+    reasons: Sequence[str]
+    changed_at_utc_ns: int
+    sequence: int
+    """Token from which a subscriber resumes."""
+    previous_model_digest: str
+    latest_detected_at_utc_ns: int
+    earliest_detected_at_utc_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
-    """What one vehicle is meant to run."""
+    """What one vehicle is assigned to run."""
 
     active: str
-    """Digest of the model that drives; empty: none yet."""
+    """Digest of the model that drives; empty before the first."""
     shadow: str
-    """Digest of the silent model; empty: none."""
+    """Digest of the model that runs in shadow; empty when none does."""
     rollout_id: str
     cohort: Cohort
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAssignment:
+    """An assignment with the version and the time that its director's metadata is made of."""
+
+    assignment: Assignment
+    version: int
+    signed_at_utc_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """What a report says that its vehicle ran."""
+
+    vehicle_id: str
+    digest: str
+    boot: bytes
+    sequence: int
+    end_utc_ns: int
+    """End of the reported time, by the vehicle's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +100,9 @@ class Totals:
     interventions: int = 0
     shadow_frames: int = 0
     would_have_prevented: int = 0
+    """Interventions that the shadow model would have prevented."""
     false_alarms: int = 0
+    """Stops that only the shadow model called for and that were not needed."""
     faults: int = 0
     inference_p99_ms: float = 0.0
 
@@ -54,7 +112,7 @@ class Evidence:
     """What is known of a candidate at its present stage."""
 
     shadow: Totals
-    """The cohort that runs it silently."""
+    """The cohort that runs it in shadow."""
     canary: Totals
     """The cohort that drives with it."""
     control: Totals
@@ -67,26 +125,26 @@ class RolloutPlan:
 
     shadow_percent: int
     shadow_frames: int
-    """Silent frames wanted before anything else happens."""
+    """Shadow frames required before the first canary."""
     shadow_false_alarms_per_1000: float
-    """More vain stops than this a thousand silent frames, and the candidate comes back."""
+    """A candidate with more false stops per 1,000 shadow frames is rolled back."""
     canary_percents: tuple[int, ...]
     canary_km: float
-    """Distance wanted in each canary stage."""
+    """Distance required in each canary stage."""
     worse_p: float
-    """A canary whose interventions are more frequent with a p-value below this comes back."""
+    """A canary whose interventions are more frequent with a p-value below this is rolled back."""
     inference_p99_ms: float
     faults: int
-    """More faults than this, and the candidate comes back."""
+    """A candidate with more faults is rolled back."""
     stage_max_s: float
-    """A stage without enough evidence after so long ends the rollout."""
+    """A candidate without enough evidence this many seconds after its stage began is rolled back."""
     silent_after_s: float = 7 * 86_400.0
-    """A vehicle that was not heard from for so long is waited for no more."""
+    """A vehicle that was not heard from for this many seconds counts as silent: no rollout waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A rollout on its way."""
+class Position:
+    """How far an open rollout has come."""
 
     stage: Stage
     canary_percent: int
@@ -95,10 +153,62 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What to do with a rollout, and why."""
+    """The next step of a rollout, and why."""
 
     stage: Stage
     canary_percent: int
     reasons: tuple[str, ...]
     """Figures, for the record and for subscribers."""
     stays: bool = False
+    """True when the rollout waits where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One candidate's rollout."""
+
+    rollout_id: str
+    digest: str
+    previous: str
+    """Digest of the model that was released when it began; empty for the first."""
+    position: Position
+    began_at_utc_ns: int
+    reasons: tuple[str, ...]
+    is_open: bool
+    last_attested_at_utc_ns: int
+    """When the last vehicle attested the released model; 0 before."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStatus:
+    """A rollout with what the fleet does with its model."""
+
+    rollout: Rollout
+    vehicles: Sequence[str]
+    """Vehicles that are assigned the model, sorted."""
+    attested: int
+    """Vehicles that attest it."""
+    silent_vehicles: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """One file of one model, as the TUF role `models` lists it."""
+
+    path: str
+    """models/<digest>/<name>"""
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A publication of the TUF repository that was begun; a redo after a crash writes the same bytes."""
+
+    number: int
+    """Version of models.json, snapshot.json and timestamp.json."""
+    signed_at_utc_ns: int
+    digests: Sequence[str]
+    """Models that it lists."""
+    cosignature: tuple[str, bytes] | None
+    """The orchestrator's key id and signature, once it gave them."""

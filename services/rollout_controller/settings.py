@@ -11,18 +11,20 @@ from rollout_controller.model import RolloutPlan
 
 
 class RolloutControllerSettings(ServiceSettings):
-    """What the controller is told beside what every service is."""
+    """Settings of the controller, in addition to those of every service."""
 
-    fleet_monitor_address: str = Field(description="host:port of fleet_monitor, asked for evidence.")
-    training_orchestrator_address: str = Field(description="host:port of training_orchestrator, which co-signs.")
-    signing_key: Path = Field(description="PEM file of the rollout's online key.")
+    fleet_monitor_address: str = Field(description="Address (host:port) of fleet_monitor, which has the evidence.")
+    training_orchestrator_address: str = Field(
+        description="Address (host:port) of training_orchestrator, the co-signer."
+    )
+    signing_key: Path = Field(description="PEM file with the online signing key of the rollout.")
     trust_dir: Path = Field(description="Folder with the offline-signed roots and targets of both repositories.")
     keep_changes_s: float = Field(
         365 * 86_400.0,
         gt=0,
-        description="A change that its model's later ones have overtaken is told to watchers for so long.",
+        description="Seconds for which a change stays available to watchers once its model has a later one.",
     )
-    tick_s: float = Field(2.0, gt=0, description="Seconds between looks at the evidence.")
+    tick_s: float = Field(2.0, gt=0, description="Seconds between two checks of the evidence.")
 
 
 class _PlanFile(BaseModel):
@@ -35,9 +37,9 @@ class _PlanFile(BaseModel):
 
     @field_validator("canary_percents")
     @classmethod
-    def _rise(cls, percents: tuple[int, ...]) -> tuple[int, ...]:
+    def _must_rise(cls, percents: tuple[int, ...]) -> tuple[int, ...]:
         if any(not 1 <= percent <= 99 for percent in percents) or list(percents) != sorted(set(percents)):
-            raise ValueError("shares of 1 to 99 are wanted, each larger than the one before")
+            raise ValueError("give shares from 1 to 99, each larger than the one before")
         return percents
 
     canary_km: float = Field(gt=0)

@@ -1,4 +1,4 @@
-"""The controller's tables: models, rollouts, every change in sequence, what each vehicle is meant to and does run."""
+"""The controller's tables: models, rollouts, every change in sequence, what each vehicle should run and runs."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ class RequestRow(RequestMixin, Base):
 
 
 class ModelRow(Base):
-    """A model that passed its examination. `number` is its place in the order of arrival, from 1."""
+    """A model that passed its examination. `number` counts models in the order of arrival, from 1."""
 
     __tablename__ = "models"
     digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     number: Mapped[int] = mapped_column(unique=True)
     stage: Mapped[str] = mapped_column(sa.String(16))
     run: Mapped[bytes] = mapped_column(sa.LargeBinary)
-    """The RunChanged that brought it."""
+    """The serialised RunChanged of the run that made it."""
     files: Mapped[str] = mapped_column(sa.Text, default="[]")
     """JSON list of [path, size, sha256], once it is in the TUF repository."""
     published: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     traceparent: Mapped[str | None] = mapped_column(sa.String(64))
     latest_sequence: Mapped[int] = mapped_column(index=True)
-    """Of its newest change."""
+    """Sequence of its newest change."""
 
 
 class RolloutRow(Base):
-    """One candidate's way."""
+    """One candidate's rollout."""
 
     __tablename__ = "rollouts"
     rollout_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -55,12 +55,12 @@ class RolloutRow(Base):
     stage_began_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
     reasons: Mapped[str] = mapped_column(sa.Text, default="[]")
     last_attested_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
-    """When the last of all vehicles attested it; 0 before."""
+    """When the last vehicle attested the released model; 0 before."""
     open: Mapped[bool] = mapped_column(sa.Boolean, index=True)
 
 
 class ChangeRow(Base):
-    """Every ModelChanged; `sequence` is the resume token."""
+    """A change of a model's stage. `sequence` is the token from which a subscriber resumes."""
 
     __tablename__ = "changes"
     sequence: Mapped[int] = mapped_column(primary_key=True)
@@ -69,7 +69,7 @@ class ChangeRow(Base):
 
 
 class VehicleRow(Base):
-    """What a vehicle is meant to run, and what it last attested."""
+    """What a vehicle is assigned to run, and what it last attested."""
 
     __tablename__ = "vehicles"
     vehicle_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
@@ -84,13 +84,13 @@ class VehicleRow(Base):
     attested_sequence: Mapped[int] = mapped_column(sa.BigInteger, default=-1)
     attested_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     attested_until_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
-    """End of the newest report by the vehicle's clock, at most ours: what an earlier boot says late is older."""
+    """End of the newest report by the vehicle's clock, at most our time. Late reports of earlier boots end before."""
     last_seen_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0, index=True)
-    """When it last reported or asked its director, our clock."""
+    """When it last reported or asked its director, by our clock."""
 
 
 class PublicationRow(Base):
-    """The TUF publication under way or the last one done: numbers and times that a redo uses again."""
+    """A publication of the TUF repository. A redo uses its number and its time again."""
 
     __tablename__ = "publications"
     number: Mapped[int] = mapped_column(primary_key=True)

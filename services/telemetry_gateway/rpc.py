@@ -6,13 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
-import grpc
 from aiokafka.errors import KafkaError
 
 from fleetloop.domain.validation import BatchError
 from fleetloop.kit.messaging.producer import Publisher
 from fleetloop.kit.process.clock import Clock
-from fleetloop.kit.rpc import RpcError, caller, invalid, peer_serial
+from fleetloop.kit.refusal import (
+    AbortedError,
+    DataLossError,
+    InvalidArgumentError,
+    PermissionDeniedError,
+    RefusedError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from fleetloop.kit.rpc import caller, peer_serial
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 from telemetry_gateway.codec import clip_of, command_response, rejection, report_event
 from telemetry_gateway.conversation import Conversations
@@ -80,13 +88,13 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
             except BatchError as error:
                 return _refused(batch, error)
             except KafkaAwayError as error:
-                raise RpcError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
+                raise UnavailableError(str(error)) from error
 
         with OPEN_STREAMS.labels("telemetry").track_inprogress():
             async for response in self._batches.hold(aiter(request_iterator), begin):
                 yield response
         if self._batches.closing:
-            raise RpcError(grpc.StatusCode.UNAVAILABLE, _RESTARTING)
+            raise UnavailableError(_RESTARTING)
 
     async def _settle(
         self, batch: telemetry_pb2.TelemetryBatch, prepared: Prepared, acknowledgement: Awaitable[Any]
@@ -96,7 +104,7 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         except BatchError as error:
             return rejection(batch.boot_id, batch.sequence, error)
         except KafkaAwayError as error:
-            raise RpcError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
+            raise UnavailableError(str(error)) from error
         return telemetry_pb2.StreamTelemetryResponse(
             boot_id=batch.boot_id,
             sequence=batch.sequence,
@@ -113,9 +121,9 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         try:
             event = report_event(report, self._clock.now_utc_ns())
         except FieldError as error:
-            raise invalid(error.field, error.message) from error
+            raise InvalidArgumentError(error.message, error.field) from error
         if len(event.payload) > 60_000:
-            raise invalid("report.faults", "the report is larger than 60 kB; name fewer faults")
+            raise InvalidArgumentError("the report is larger than 60 kB; name fewer faults", "report.faults")
         try:
             await self._publisher.publish([event])
         except KafkaError as error:
@@ -129,7 +137,7 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         requests = aiter(request_iterator)
         first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "header":
-            raise invalid("header", "the first message names the clip")
+            raise InvalidArgumentError("the first message names the clip", "header")
         clip = clip_of(first.header)
 
         async def chunks() -> AsyncIterator[tuple[int, bytes]]:
@@ -144,13 +152,13 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
             check_clip(clip, self._settings.max_clip_bytes, self._max_future_s, now_ns)
             message, already = await self._uploads.receive(clip, chunks(), admitted)
         except FieldError as error:
-            raise invalid(error.field, error.message) from error
+            raise InvalidArgumentError(error.message, error.field) from error
         except DamagedClipError as error:
-            raise RpcError(grpc.StatusCode.DATA_LOSS, str(error)) from error
+            raise DataLossError(str(error)) from error
         except UnfinishedClipError as error:
-            raise RpcError(grpc.StatusCode.ABORTED, str(error), "chunk.offset") from error
+            raise AbortedError(str(error), "chunk.offset") from error
         except TooManyUploadsError as error:
-            raise RpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), "header.sha256") from error
+            raise ResourceExhaustedError(str(error), "header.sha256") from error
         except KafkaError as error:
             raise self._kafka_away(error) from error
         return telemetry_pb2.UploadClipResponse(sha256=clip.sha256, address=message.address, already_stored=already)
@@ -163,7 +171,7 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         try:
             check_digest("sha256", request.sha256)
         except FieldError as error:
-            raise invalid(error.field, error.message) from error
+            raise InvalidArgumentError(error.message, error.field) from error
         offset, stored = await self._uploads.progress(request.vehicle_id, request.sha256)
         return telemetry_pb2.GetUploadResponse(next_offset=offset, stored=stored)
 
@@ -179,7 +187,7 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
                 for command in commands:
                     yield command_response(command)
                     COMMANDS.inc()
-        raise RpcError(grpc.StatusCode.UNAVAILABLE, _RESTARTING)
+        raise UnavailableError(_RESTARTING)
 
     def _admission(self) -> tuple[Speaker, Callable[[], None]]:
         """Who calls, and a check that raises once that vehicle is not admitted, or not with this certificate."""
@@ -189,14 +197,14 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         def admitted() -> None:
             refusal = self._admissions.refusal(spiffe_id, serial)
             if refusal is not None:
-                raise RpcError(grpc.StatusCode.PERMISSION_DENIED, refusal)
+                raise PermissionDeniedError(refusal)
 
         admitted()
         return Speaker(who.fleet_id, who.name), admitted
 
-    def _kafka_away(self, error: KafkaError) -> RpcError:
+    def _kafka_away(self, error: KafkaError) -> RefusedError:
         self._outage.report(error)
-        return RpcError(grpc.StatusCode.UNAVAILABLE, f"Kafka did not acknowledge: {error!r}; try again")
+        return UnavailableError(f"Kafka did not acknowledge: {error!r}; try again")
 
 
 async def _refused(batch: telemetry_pb2.TelemetryBatch, error: BatchError) -> telemetry_pb2.StreamTelemetryResponse:
@@ -206,4 +214,4 @@ async def _refused(batch: telemetry_pb2.TelemetryBatch, error: BatchError) -> te
 def _check_own(speaker: Speaker, fleet_id: str, vehicle_id: str, field: str) -> None:
     if (fleet_id, vehicle_id) != (speaker.fleet_id, speaker.vehicle_id):
         said = f"you are {speaker.vehicle_id} of {speaker.fleet_id} and speak for no other"
-        raise RpcError(grpc.StatusCode.PERMISSION_DENIED, said, field)
+        raise PermissionDeniedError(said, field)

@@ -1,1 +1,1 @@
-"""Decides when a dataset is worth a training run, runs it, and says how the examination went."""
+"""Decides when a dataset is worth a training run, runs it, and announces the result of its examination."""

@@ -11,32 +11,32 @@ from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
-from fleetloop.kit.storage.wiring import open_keeping, spawn_keeping
+from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from fleetloop.protos.training.v1 import training_pb2_grpc
-from training_orchestrator.jobs import TorchrunJobs
+from training_orchestrator.jobs import TorchrunJobs, job_folder_root
 from training_orchestrator.rpc import ALLOWED, SERVICE_NAME, TrainingService
 from training_orchestrator.settings import TrainingOrchestratorSettings, load_policies, recipes_in
-from training_orchestrator.steward import Steward, job_folder_root
 from training_orchestrator.store import Base
 from training_orchestrator.stream import EFFECTS
 from training_orchestrator.transactions import SERVICE
+from training_orchestrator.worker import Worker
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def start(runtime: Runtime, settings: TrainingOrchestratorSettings) -> None:
-    """Wires the orchestrator together."""
+    """Build the orchestrator from its parts and start it."""
     clock = SystemClock()
     policies = load_policies(settings.config_dir / "training.yaml")
     signer = load_key(settings.signing_key)
     jobs = TorchrunJobs(job_folder_root(settings.state_dir.resolve()), settings.job_module, settings.nice)
-    keeping = await open_keeping(runtime, settings, Base, MIGRATIONS)
-    spawn_keeping(runtime, settings, clock, keeping, EFFECTS)
-    steward = Steward(keeping.database, Objects(settings.objects_url), jobs, policies, settings, clock)
-    runtime.spawn("steward", steward.run(runtime.stopping))
+    storage = await open_storage(runtime, settings, Base, MIGRATIONS)
+    start_storage_tasks(runtime, settings, clock, storage, EFFECTS)
+    worker = Worker(storage.database, Objects(settings.objects_url), jobs, policies, settings, clock)
+    runtime.spawn("worker", worker.run(runtime.stopping))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
     service = TrainingService(
-        keeping.database, jobs, policies, signer, settings.seed, clock, runtime.stopping,
+        storage.database, jobs, policies, signer, settings.seed, clock, runtime.stopping,
         partial(recipes_in, settings.config_dir),
     )  # fmt: skip
     training_pb2_grpc.add_TrainingServiceServicer_to_server(service, server.server)

@@ -1,54 +1,55 @@
-"""Pure decisions of the orchestrator: whether a run is due, with which recipe, and what a dead job means."""
+"""Pure decisions of the orchestrator: whether a run is due, with which recipe, and whether a dead job is retried."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from fleetloop.kit.process.clock import ns_to_seconds
-from training_orchestrator.model import Policy, VersionSeen
+from training_orchestrator.model import DatasetVersion, Policy
 
 MOST_DOUBLINGS = 5
+"""After this many doublings the wait between two runs without a candidate stays the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What is known when the question is asked."""
+    """What a decision on a new run depends on."""
 
-    newest: VersionSeen | None
+    newest: DatasetVersion | None
     """Newest version of the policy's dataset."""
-    test_set: VersionSeen | None
+    test_set: DatasetVersion | None
     samples_at_last_candidate: int
-    """Samples of the version that the last run compiled which gave a candidate; 0 before the first."""
+    """Samples of the version of the last run that gave a candidate; 0 before the first."""
     samples_at_last_run: int
-    """Samples of the version that the last run compiled, whatever came of it; 0 before the first."""
+    """Samples of the version of the last run, with or without a candidate; 0 before the first."""
     failures: int
     """Runs that failed or were rejected since the last candidate."""
     last_ended_at_utc_ns: int
-    """When the last of them ended; 0: none did."""
+    """When the last run ended; 0 when none has."""
     run_is_open: bool
     rollout_is_open: bool
-    """A candidate is on its way: the model that drives may change at any moment."""
+    """True while a candidate is in its rollout: the model that drives may change at any moment."""
     parent_digest: str
-    """Model that drives; empty before the first."""
+    """Digest of the model that drives; empty before the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """A run to start."""
 
-    version: VersionSeen
-    test_set: VersionSeen
+    version: DatasetVersion
+    test_set: DatasetVersion
     recipe: str
     parent_digest: str
     why: str
 
 
 def due(policy: Policy, now: Situation, now_utc_ns: int) -> Start | str:
-    """The run to start, or why none is due.
+    """The run to start, or the reason why none is due.
 
-    One run at a time, none while a candidate is on its way (its parent would be yesterday's model), and none
-    without a frozen test set to examine it on. A run without a candidate uses up no samples: it is tried again when
-    as many new ones have come since it, or after a wait that doubles, so that a recipe that fails does not loop.
+    There is one run at a time, none while a candidate is in its rollout (the run would start from the model before
+    it), and none without a frozen test set to examine the model on. A run without a candidate uses up no samples: it
+    is retried once `new_samples` more have come, or after a wait that doubles: a failing recipe must not loop.
     """
     if now.run_is_open:
         return "a run is under way"
@@ -78,10 +79,10 @@ def due(policy: Policy, now: Situation, now_utc_ns: int) -> Start | str:
 
 
 def wait_s(failures: int, policy: Policy) -> float:
-    """How long after the last of so many failures the same data is tried again: doubling, up to 32 times as long."""
+    """Seconds after the last of `failures` until the same data is retried: doubling, up to 32 times as long."""
     return policy.retry_after_s * 2.0 ** min(failures - 1, MOST_DOUBLINGS)
 
 
 def start_again(attempts: int, policy: Policy) -> bool:
-    """True when a job that died without a result gets another try; it resumes from its checkpoint."""
+    """True when a job that died without a result is started again; it resumes from its checkpoint."""
     return attempts < policy.attempts

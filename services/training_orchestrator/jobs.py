@@ -1,10 +1,10 @@
-"""Jobs as folders: started once, adopted by their lock, judged by their result.
+"""Jobs as folders: a job is started once, adopted by its lock, and finished by its result.
 
-A job is a process of its own session that outlives this service. It holds `flock` on <run>/lock for as long as it
-lives, touches <run>/heartbeat, writes progress lines, and renames result.json into place when it is done. So after
-any crash the truth is in the folder: a result means done, a held lock means running, neither means dead. A process
-belongs to a run when its command line ends with the run's folder: ids are used again, and torchrun gives its worker a
-session of its own, which ending the launcher's group would leave alive.
+A job is a process in its own session that outlives this service. It holds `flock` on <run>/lock as long as it lives,
+touches <run>/heartbeat, writes progress lines, and renames result.json into place when it is done. So after any
+crash the folder says what happened: a result means done, a held lock means running, neither means dead. A process
+belongs to a run when its command line ends with the run's folder. Process ids would not do, because they are reused;
+nor would the launcher's process group, because torchrun gives its worker a session of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _RUN_DIR = "--run-dir"
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """What a run's folder says."""
+    """The state of a run's job, as its folder says."""
 
     running: bool
     result: Mapping[str, Any] | None
@@ -56,11 +56,11 @@ class TorchrunJobs:
         root.mkdir(parents=True, exist_ok=True)
 
     def folder(self, run_id: str) -> Path:
-        """Where a run lies."""
+        """The folder of a run."""
         return self._root / run_id
 
-    def look(self, run_id: str, now_utc_ns: int) -> JobStatus:
-        """Reads the folder; never blocks."""
+    def status(self, run_id: str, now_utc_ns: int) -> JobStatus:
+        """Read the state of the run's job from its folder. Never blocks."""
         self._reap()
         folder = self.folder(run_id)
         running = _is_locked(folder / LOCK)
@@ -72,7 +72,7 @@ class TorchrunJobs:
         return JobStatus(running, result, max(0.0, age_s))
 
     def launch(self, run_id: str, request: Mapping[str, object]) -> bool:
-        """Starts a job; False when one holds the lock already, which is then the job."""
+        """Start a job; False when a process holds the lock already, which is then the run's job."""
         folder = self.folder(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         if _is_locked(folder / LOCK):
@@ -101,7 +101,7 @@ class TorchrunJobs:
         return True
 
     def end(self, run_id: str) -> None:
-        """Ends a job that holds its lock: the launcher and the worker, whoever started them."""
+        """Kill a job that holds its lock: the launcher and the worker, also those that an earlier process started."""
         folder = self.folder(run_id)
         if _is_locked(folder / LOCK):
             for process in _processes_of(folder):
@@ -112,9 +112,14 @@ class TorchrunJobs:
         self._children = [child for child in self._children if child.poll() is None]
 
     def starting(self, run_id: str) -> bool:
-        """True while a process of the run lives that may not have taken the lock yet, whoever started it."""
+        """True while a process of the run lives, even before it holds the lock, and whichever process started it."""
         self._reap()
         return any(True for _ in _processes_of(self.folder(run_id)))
+
+
+def job_folder_root(state_dir: Path) -> Path:
+    """The folder of all runs, below a service's state."""
+    return state_dir / "runs"
 
 
 def _processes_of(folder: Path) -> Iterator[psutil.Process]:
@@ -145,7 +150,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def read_progress(folder: Path, after: int) -> tuple[list[dict[str, Any]], int]:
-    """Progress lines after a byte position, and the position to go on from. Half a line waits for its end."""
+    """Progress lines after a byte position, and the position after them. An incomplete last line is left out."""
     path = folder / PROGRESS
     if not path.exists():
         return [], after

@@ -1,14 +1,14 @@
-"""What the orchestrator speaks of: runs, the policy that starts them, and what a finished job says."""
+"""What the orchestrator works with: runs, the policy that starts them, and what a finished job reports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class State(StrEnum):
-    """Life of a run."""
+    """State of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -21,13 +21,31 @@ class State(StrEnum):
         return self in (State.EVALUATED, State.FAILED)
 
 
+class Verdict(StrEnum):
+    """What the examination of a run's model says."""
+
+    PASSED = "passed"
+    REJECTED = "rejected"
+
+
+class ModelStage(IntEnum):
+    """How far a model has come in its rollout. The numbers are stored; they are those of fleet.rollout.v1."""
+
+    UNSPECIFIED = 0
+    REGISTERED = 1
+    SHADOWING = 2
+    CANARY = 3
+    RELEASED = 4
+    ROLLED_BACK = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """One dataset's entry in config/training.yaml."""
 
     dataset: str
     test_set: str
-    """Frozen dataset that models are examined on."""
+    """Frozen dataset on which models are examined."""
     first_recipe: str
     """Recipe of the first run, from scratch."""
     recipe: str
@@ -35,14 +53,14 @@ class Policy:
     new_samples: int
     """Samples that the dataset must have gained since the version of the last run that gave a candidate."""
     attempts: int
-    """How often a job that died is started again before its run has failed."""
+    """How often a job is started before its run has failed."""
     retry_after_s: float = 3600.0
-    """A run that gave no candidate is tried again on the same data after so long; twice that after the next."""
+    """Seconds until a run that gave no candidate is retried on the same data; doubled after each further one."""
 
 
 @dataclass(frozen=True, slots=True)
-class VersionSeen:
-    """A version of a dataset."""
+class DatasetVersion:
+    """A committed version of a dataset."""
 
     dataset: str
     version: str
@@ -50,8 +68,22 @@ class VersionSeen:
     table_address: str
     lance_tag: str
     frozen: bool
+    """True for a test set."""
     earliest_detected_at_utc_ns: int = 0
     latest_detected_at_utc_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """A model changed its stage, as the rollout controller announces it."""
+
+    digest: str
+    stage: ModelStage
+    sequence: int
+    """Rises with every change of any model."""
+    previous: str
+    """Digest of the model that was released before it; empty for the first."""
+    artifact_address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +100,43 @@ class MetricValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """A training run as last announced."""
+
+    run_id: str
+    state: State
+    dataset: str
+    dataset_version: str
+    test_set: str
+    test_set_version: str
+    recipe: str
+    parent_digest: str
+    """Model that the run starts from; empty: from scratch."""
+    seed: int
+    why: str
+    earliest_detected_at_utc_ns: int
+    latest_detected_at_utc_ns: int
+    changed_at_utc_ns: int
+    verdict: Verdict | None = None
+    reasons: Sequence[str] = ()
+    metrics: Sequence[MetricValue] = ()
+    parent_metrics: Sequence[MetricValue] = ()
+    model_digest: str = ""
+    artifact_address: str = ""
+    evaluation_address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that is not final, and how often its job was started."""
+
+    run: Run
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a job left in its result.json."""
+    """What a job reports in its result.json."""
 
     passed: bool
     reasons: Sequence[str]

@@ -1,4 +1,4 @@
-"""TrainingService: starts and watches runs, and co-signs what passed."""
+"""TrainingService: starts and watches runs, and co-signs models that passed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-import grpc
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile
 
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.pausing import pause
-from fleetloop.kit.rpc import RpcError, caller, invalid
+from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from fleetloop.kit.rpc import caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.paging import page_of
 from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
-from training_orchestrator import transactions
+from training_orchestrator import queries, transactions
+from training_orchestrator.codec import STATES, run_message
 from training_orchestrator.core import Start
 from training_orchestrator.jobs import TorchrunJobs, read_progress
 from training_orchestrator.model import Policy
@@ -29,7 +30,6 @@ ALLOWED = {
     f"/{SERVICE_NAME}/ListRuns": ("user/*", "service/fleet-console"),
     f"/{SERVICE_NAME}/WatchRun": ("user/*",),
 }
-_FINAL = (training_pb2.RUN_STATE_EVALUATED, training_pb2.RUN_STATE_FAILED)
 _POLL_S = 0.5
 
 
@@ -47,7 +47,7 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         stopping: asyncio.Event,
         recipes: Callable[[], Sequence[str]],
     ) -> None:
-        """`recipes` names those that exist; a run may be started with no other."""
+        """`recipes` returns the names of the recipes that exist; a run may be started with no other."""
         self._recipes = recipes
         self._database = database
         self._jobs = jobs
@@ -59,7 +59,7 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
 
     async def StartRun(self, request: training_pb2.StartRunRequest, context: object) -> training_pb2.StartRunResponse:
         now_ns = self._clock.now_utc_ns()
-        key = f"{caller()}:{request.request_id}" if request.request_id else ""
+        key = request_key(request.request_id)
         answer = await self._database.run(
             lambda tx: answer_once(
                 tx, key, "StartRun", now_ns, lambda: self._start(tx, request, now_ns).SerializeToString()
@@ -72,45 +72,44 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
     ) -> training_pb2.StartRunResponse:
         policy = self._policies.get(request.dataset)
         if policy is None:
-            raise invalid("dataset", f"config/training.yaml has {', '.join(sorted(self._policies))}")
+            raise InvalidArgumentError(f"config/training.yaml has {', '.join(sorted(self._policies))}", "dataset")
         choices = self._recipes()
         if request.recipe and request.recipe not in choices:
-            raise invalid("recipe", f"there is no such recipe; config/recipes has {', '.join(choices)}")
-        version = transactions.newest_version(tx, request.dataset, request.dataset_version)
-        test_set = transactions.newest_version(tx, policy.test_set)
+            raise InvalidArgumentError(f"there is no such recipe; config/recipes has {', '.join(choices)}", "recipe")
+        version = queries.newest_version(tx, request.dataset, request.dataset_version)
+        test_set = queries.newest_version(tx, policy.test_set)
         if version is None:
-            raise invalid("dataset_version", "no such version; DatasetService.ListVersions has them all")
+            remedy = "DatasetService.ListVersions has them all"
+            raise InvalidArgumentError("no such version", "dataset_version", remedy)
         if test_set is None or not test_set.frozen:
-            raise RpcError(
-                grpc.StatusCode.FAILED_PRECONDITION, f"import the frozen test set {policy.test_set} first", "dataset"
-            )
-        situation = transactions.situation(tx, policy)
+            raise FailedPreconditionError(f"import the frozen test set {policy.test_set} first", "dataset")
+        situation = queries.situation(tx, policy)
         if situation.run_is_open:
-            raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, "a run of this dataset is under way", "dataset")
+            raise FailedPreconditionError("a run of this dataset is under way", "dataset")
         recipe = request.recipe or (policy.recipe if situation.parent_digest else policy.first_recipe)
         start = Start(
-            version.seen(),
-            test_set.seen(),
+            version,
+            test_set,
             recipe,
             situation.parent_digest,
             f"by {caller()}: {request.reason}",
         )
-        row = transactions.queue(tx, start, self._first_seed, now_ns, request.seed or None)
-        return training_pb2.StartRunResponse(run=training_pb2.RunChanged.FromString(row.message))
+        run = transactions.queue_run(tx, start, self._first_seed, now_ns, request.seed or None)
+        return training_pb2.StartRunResponse(run=run_message(run))
 
     async def ListRuns(self, request: training_pb2.ListRunsRequest, context: object) -> training_pb2.ListRunsResponse:
         page = page_of(request.page_size, request.page_token)
-        found, more = await self._database.read(lambda tx: transactions.runs(tx, page))
-        return training_pb2.ListRunsResponse(runs=found, next_page_token=more)
+        found, more = await self._database.read(lambda tx: queries.runs(tx, page))
+        return training_pb2.ListRunsResponse(runs=map(run_message, found), next_page_token=more)
 
     async def WatchRun(
         self, request: training_pb2.WatchRunRequest, context: object
     ) -> AsyncIterator[training_pb2.WatchRunResponse]:
         position = 0
         while not self._stopping.is_set():
-            run = await self._database.read(lambda tx: transactions.run_of(tx, request.run_id))
+            run = await self._database.read(lambda tx: queries.find_run(tx, request.run_id))
             if run is None:
-                raise RpcError(grpc.StatusCode.NOT_FOUND, "no such run; ListRuns has them all", "run_id")
+                raise NotFoundError("no such run", "run_id", "ListRuns has them all")
             folder = self._jobs.folder(run.run_id)
             lines, position = await asyncio.to_thread(read_progress, folder, position)
             for line in lines:
@@ -119,11 +118,11 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
                     step=int(line.get("step", 0)),
                     steps=int(line.get("steps", 0)),
                     loss=float(line.get("loss", 0.0)),
-                    state=run.state,
+                    state=STATES[run.state],
                     message=str(line.get("message", "")),
                 )
-            if run.state in _FINAL:
-                yield training_pb2.WatchRunResponse(state=run.state, message="; ".join(run.reasons))
+            if run.state.is_final:
+                yield training_pb2.WatchRunResponse(state=STATES[run.state], message="; ".join(run.reasons))
                 return
             await pause(self._stopping, _POLL_S)
 
@@ -137,25 +136,23 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
 
 
 def _targets_of(signed: bytes) -> dict[str, TargetFile]:
-    """The targets of a role's canonical JSON. Raises RpcError when it is not one."""
+    """The targets of a role's canonical JSON. Raises InvalidArgumentError when it is no such role."""
     try:
         content = json.loads(signed)
         if content["_type"] != "targets" or content.get("delegations"):
-            raise ValueError("a targets role without delegations is wanted")
+            raise ValueError("give a targets role without delegations")
         return {path: TargetFile.from_dict(entry, path) for path, entry in content["targets"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise invalid("signed", f"not the signed part of a targets role: {error}") from error
+        raise InvalidArgumentError(f"not the signed part of a targets role: {error}", "signed") from error
 
 
 def _check_targets(tx: Transaction, targets: Mapping[str, TargetFile]) -> None:
-    """Raises RpcError unless every target is a file of a model that passed here, byte for byte."""
+    """Raises FailedPreconditionError unless every target is, byte for byte, a file of a model that passed here."""
     for path, target in targets.items():
         kind, _, rest = path.partition("/")
         digest, _, name = rest.partition("/")
-        files = transactions.passed_files(tx, digest) if kind == "models" else None
+        files = queries.passed_files(tx, digest) if kind == "models" else None
         if files is None:
-            raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, f"{digest or path} did not pass here", "signed")
+            raise FailedPreconditionError(f"{digest or path} did not pass here", "signed")
         if files.get(name) != (target.length, target.hashes.get("sha256")):
-            raise RpcError(
-                grpc.StatusCode.FAILED_PRECONDITION, f"{path} is not the file that passed the examination", "signed"
-            )
+            raise FailedPreconditionError(f"{path} is not the file that passed the examination", "signed")

@@ -11,16 +11,16 @@ from training_orchestrator.model import Policy
 
 
 class TrainingOrchestratorSettings(ServiceSettings):
-    """What the orchestrator is told beside what every service is."""
+    """Settings of the orchestrator, in addition to those of every service."""
 
-    signing_key: Path = Field(description="PEM file of the orchestrator's online key.")
-    seed: int = Field(1, ge=0, description="Seed of the first run; each further run takes the next.")
-    tick_s: float = Field(1.0, gt=0, description="Seconds between looks at runs.")
+    signing_key: Path = Field(description="PEM file with the online signing key of the orchestrator.")
+    seed: int = Field(1, ge=0, description="Seed of the first run; each further run uses the next number.")
+    tick_s: float = Field(1.0, gt=0, description="Seconds between two checks of the runs.")
     heartbeat_stale_s: float = Field(
-        120.0, gt=0, description="A job that holds its lock but has not beaten for so long is ended."
+        120.0, gt=0, description="Seconds without a heartbeat after which a running job is killed."
     )
-    job_module: str = Field("perception.job", description="Module that is run as the training job.")
-    nice: int = Field(5, ge=0, le=19, description="Niceness of the job: services come first.")
+    job_module: str = Field("perception.job", description="Python module of the training job.")
+    nice: int = Field(5, ge=0, le=19, description="Niceness of the job, 0 to 19: services take precedence.")
 
 
 class _Entry(BaseModel):
@@ -41,12 +41,12 @@ class _PolicyFile(BaseModel):
 
 
 def recipes_in(config_dir: Path) -> tuple[str, ...]:
-    """Names of the recipes that exist, as runs name them."""
+    """Names of the recipes in config/recipes, as runs name them."""
     return tuple(sorted(path.name for path in (config_dir / "recipes").glob("*.yaml")))
 
 
 def load_policies(path: Path) -> dict[str, Policy]:
-    """Reads config/training.yaml: dataset -> policy. Raises SettingsError that names the field."""
+    """Read config/training.yaml: dataset -> policy. Raises SettingsError that names the field."""
     raw = load_edited(path, _PolicyFile)
     choices = recipes_in(path.parent)
     for name, entry in raw.datasets.items():

@@ -1,4 +1,4 @@
-"""The orchestrator's tables: dataset versions that were seen, runs, and what drives."""
+"""The orchestrator's tables: dataset versions, runs, and the stage of each model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fleetloop.kit.storage.database import InboxMixin, OutboxMixin, RequestMixin
-from training_orchestrator.model import VersionSeen
 
 
 class Base(DeclarativeBase):
@@ -26,10 +25,11 @@ class RequestRow(RequestMixin, Base):
 
 
 class VersionRow(Base):
-    """A dataset version. `place` is the order in which versions were heard of."""
+    """A dataset version."""
 
     __tablename__ = "versions"
-    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    arrival: Mapped[int] = mapped_column("place", primary_key=True, autoincrement=True)
+    """Counts versions in the order in which they became known."""
     dataset: Mapped[str] = mapped_column(sa.String(64), index=True)
     version: Mapped[str] = mapped_column(sa.String(16))
     samples: Mapped[int]
@@ -40,22 +40,9 @@ class VersionRow(Base):
     latest_detected_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
     traceparent: Mapped[str | None] = mapped_column(sa.String(64))
 
-    def seen(self) -> VersionSeen:
-        """As the core knows it."""
-        return VersionSeen(
-            self.dataset,
-            self.version,
-            self.samples,
-            self.table_address,
-            self.lance_tag,
-            self.frozen,
-            self.earliest_detected_at_utc_ns,
-            self.latest_detected_at_utc_ns,
-        )
-
 
 class RunRow(Base):
-    """A run. `message` is its RunChanged as last announced."""
+    """A run. `message` is the serialised RunChanged as last announced."""
 
     __tablename__ = "runs"
     run_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -65,9 +52,9 @@ class RunRow(Base):
     state: Mapped[str] = mapped_column(sa.String(16), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     passed_digest: Mapped[str] = mapped_column(sa.String(64), default="", index=True)
-    """Digest of the model when it passed; what may be co-signed."""
+    """Digest of the model if it passed its examination: only such a model may be co-signed."""
     files: Mapped[str] = mapped_column(sa.Text, default="{}")
-    """JSON: artifact name -> [size, SHA-256]."""
+    """JSON: artifact name -> [size in bytes, SHA-256]."""
     message: Mapped[bytes] = mapped_column(sa.LargeBinary)
     traceparent: Mapped[str | None] = mapped_column(sa.String(64))
 
@@ -78,6 +65,7 @@ class ModelStageRow(Base):
     __tablename__ = "model_stages"
     digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     stage: Mapped[int]
+    """A number of `model.ModelStage`."""
     sequence: Mapped[int] = mapped_column(sa.BigInteger)
     previous: Mapped[str] = mapped_column(sa.String(64))
     artifact_address: Mapped[str] = mapped_column(sa.Text)

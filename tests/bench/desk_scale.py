@@ -22,8 +22,7 @@ import sqlalchemy as sa
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.label.v1 import label_pb2
-from label_desk import store, transactions
-from label_desk.rpc import progress
+from label_desk import queries, store, transactions
 
 NOW_NS = 1_700_000_000_000_000_000
 MIGRATIONS = Path(transactions.__file__).parent / "migrations"
@@ -100,9 +99,9 @@ def measure(ended: int, opened: int) -> dict[str, float]:
             database.run_now(give_back)
 
         found = {
-            "counts": median_ms(lambda: database.run_now(lambda tx: progress(tx, NOW_NS))),
-            "settle": median_ms(lambda: database.run_now(lambda tx: transactions.settle(tx, NOW_NS, 0.9))),
-            "hindsight": median_ms(lambda: database.run_now(transactions.waiting_for_hindsight)),
+            "counts": median_ms(lambda: database.run_now(lambda tx: queries.progress(tx, NOW_NS))),
+            "end_decided": median_ms(lambda: database.run_now(lambda tx: transactions.end_decided(tx, NOW_NS, 0.9))),
+            "hindsight": median_ms(lambda: database.run_now(queries.tasks_for_hindsight)),
             "lease_and_give_back": median_ms(lease),
         }
         database.close()

@@ -65,8 +65,8 @@ def test_a_job_killed_under_torchrun_goes_on_and_exports_the_same_bytes(tmp_path
     _signal(killed, signal.SIGCONT)
     until("a checkpoint", (killed / "checkpoint" / "checkpoint.safetensors").exists)
     jobs.end("run-1")
-    until("death", lambda: not jobs.look("run-1", time.time_ns()).running)
-    assert jobs.look("run-1", time.time_ns()).result is None, "it was killed before its end"
+    until("death", lambda: not jobs.status("run-1", time.time_ns()).running)
+    assert jobs.status("run-1", time.time_ns()).result is None, "it was killed before its end"
     trained = [line["step"] for line in lines_of(killed) if line["stage"] == "train"]
 
     assert jobs.launch("run-1", request)

@@ -1,7 +1,8 @@
 """gRPC servers and channels as every service has them: mTLS, an allow-list, health, reflection, metrics, traces.
 
-One interceptor wraps every handler. It refuses who may not call, opens a span under the caller's trace, counts,
-and turns an RpcError of ours into a status whose text names the field and the remedy.
+One interceptor wraps every handler. It checks the caller against the allow-list, opens a span under the caller's
+trace, counts the call, and translates a `RefusedError` to a gRPC status whose text names the field and the remedy. No
+other module knows which status code belongs to which refusal.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import RPC_SECONDS, RPCS
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.process.tracing import current_traceparent, span
+from fleetloop.kit.refusal import InvalidArgumentError, PermissionDeniedError, RefusedError
 from fleetloop.kit.security.identity import AllowList, Identity, is_person_name, parse_spiffe_id
 from fleetloop.kit.security.pki import serial_of_pem
 
@@ -30,13 +32,14 @@ log = get_logger(__name__)
 _caller: ContextVar[Identity] = ContextVar("caller")
 _certificate: ContextVar[bytes | None] = ContextVar("certificate")
 ON_BEHALF_OF = "on-behalf-of"
-"""Metadata in which a speaker, such as the console, names the person whom it speaks for."""
+"""Metadata key in which a speaker, such as the console, names the person on whose behalf it calls."""
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),
-    ("grpc.max_reconnect_backoff_ms", 5_000),  # the default of two minutes is how long a restart would echo
+    # With the default of two minutes a client would find a restarted server up to two minutes late.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
 
 
@@ -56,32 +59,35 @@ def retry_config(*, wait_for_ready: bool = False) -> str:
     return json.dumps({"methodConfig": [every_method]})
 
 
-class RpcError(Exception):
-    """A refusal that the caller can act on."""
-
-    def __init__(self, code: grpc.StatusCode, message: str, field: str = "") -> None:
-        super().__init__(f"{field}: {message}" if field else message)
-        self.code = code
-
-
-def invalid(field: str, message: str) -> RpcError:
-    """INVALID_ARGUMENT that names the field."""
-    return RpcError(grpc.StatusCode.INVALID_ARGUMENT, message, field)
+def status_of(refusal: RefusedError) -> grpc.StatusCode:
+    """The gRPC status code of a refusal."""
+    return grpc.StatusCode[refusal.kind.name]
 
 
 def caller() -> Identity:
-    """Who calls, inside a handler."""
+    """The identity of the caller, inside a handler."""
     return _caller.get()
 
 
+def request_key(request_id: str) -> str:
+    """The key under which a mutating call keeps its answer: request ids belong to their caller, inside a handler.
+
+    Empty when the caller gave no request id.
+    """
+    return f"{caller()}:{request_id}" if request_id else ""
+
+
 def peer_serial() -> str | None:
-    """Serial of the caller's certificate, inside a handler; None without TLS. Ask once a call, not once a message."""
+    """Serial number of the caller's certificate, inside a handler; None without TLS.
+
+    It parses the certificate: call it once per call, not once per message.
+    """
     pem = _certificate.get()
     return serial_of_pem(pem) if pem is not None else None
 
 
 class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
-    """Wraps every handler of a server; see the module's text."""
+    """Wraps every handler of a server: identity, allow-list, trace, metrics, and refusals as gRPC statuses."""
 
     def __init__(
         self, service: str, allow: AllowList, insecure_identity: Identity | None, speakers: Sequence[str] = ()
@@ -137,22 +143,22 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
         return parse_spiffe_id(uris[0].decode()) if uris else None
 
     def _speaks_for(self, speaker: Identity, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Identity:
-        """The person in `on-behalf-of`, or the speaker itself where nobody is named.
+        """The person in `on-behalf-of`, or the speaker itself when the metadata names no person.
 
-        Raises RpcError when the speaker may speak for nobody, the name is none, or the person may not call either.
+        Raises a RefusedError when the speaker may speak only for itself, the name is malformed, or the person may not
+        call the method.
         """
         names = [value for key, value in context.invocation_metadata() or () if key == ON_BEHALF_OF]
         if not names:
             return speaker
         if str(speaker) not in self._speakers:
-            raise RpcError(
-                grpc.StatusCode.PERMISSION_DENIED, f"{speaker} may speak for nobody but itself", ON_BEHALF_OF
-            )
+            raise PermissionDeniedError(f"{speaker} may speak for nobody but itself", ON_BEHALF_OF)
         if len(names) != 1 or not is_person_name(names[0]):
-            raise invalid(ON_BEHALF_OF, "give one name of at most 63 letters, digits, dots, hyphens and underscores")
+            remedy = "give one name of at most 63 letters, digits, dots, hyphens and underscores"
+            raise InvalidArgumentError(remedy, ON_BEHALF_OF)
         person = Identity(speaker.fleet_id, "user", str(names[0]))
         if not self._allow.permits(person, method):
-            raise RpcError(grpc.StatusCode.PERMISSION_DENIED, f"{person} may not call {method}", ON_BEHALF_OF)
+            raise PermissionDeniedError(f"{person} may not call {method}", ON_BEHALF_OF)
         return person
 
     @asynccontextmanager
@@ -174,9 +180,9 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
             _certificate.set(next(iter(context.auth_context().get("x509_pem_cert", ())), None))
             with span(method, parent=traceparent, attributes={"caller": str(identity)}):
                 yield
-        except RpcError as error:
-            code = error.code
-            await context.abort(code, str(error))
+        except RefusedError as refusal:
+            code = status_of(refusal)
+            await context.abort(code, str(refusal))
         except (grpc.aio.AbortError, asyncio.CancelledError):
             code = code if code is not grpc.StatusCode.OK else grpc.StatusCode.CANCELLED
             raise
@@ -190,7 +196,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
-    """mTLS from the settings' files, or None when none are set (tests of a shell, never an installation)."""
+    """mTLS from the settings' files, or None when none are set, which only tests do."""
     if settings.tls_cert is None or settings.tls_key is None or settings.tls_ca is None:
         return None
     return grpc.ssl_server_credentials(
@@ -201,12 +207,12 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
 
 class RpcServer:
-    """A server with health and reflection on it. `add` the servicers, `start`, later `stop`."""
+    """A server with health and reflection. Add the servicers to `server`, call `start`, and later `stop`."""
 
     def __init__(
         self, service: str, settings: ServiceSettings, allow: AllowList, speakers: Sequence[str] = ()
     ) -> None:
-        """`speakers` (`kind/name`) may name a person in `on-behalf-of`: caller() is then that person."""
+        """`speakers` (`kind/name`) may name a person in `on-behalf-of`; `caller()` is then that person."""
         self._service = service
         self._settings = settings
         credentials = server_credentials(settings)
@@ -224,7 +230,7 @@ class RpcServer:
         self.port = 0
 
     async def start(self, service_names: Sequence[str]) -> None:
-        """Listens. `service_names` are the full protobuf names, for reflection and health."""
+        """Start listening. `service_names` are full protobuf names, for reflection and health."""
         reflection.enable_server_reflection(
             [*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME], self.server
         )
@@ -239,7 +245,7 @@ class RpcServer:
         log.info("grpc_listening", address=address, port=self.port)
 
     async def stop(self, grace_s: float = 5.0) -> None:
-        """Says NOT_SERVING, lets open calls end within `grace_s`, then closes."""
+        """Report NOT_SERVING, wait up to `grace_s` seconds for open calls to end, then close."""
         await self._health.enter_graceful_shutdown()
         await self.server.stop(grace_s)
 
@@ -247,7 +253,7 @@ class RpcServer:
 class _TraceInjector(
     grpc.aio.UnaryUnaryClientInterceptor,  # type: ignore[misc,unused-ignore]
 ):
-    """Sends the current trace along with unary calls."""
+    """Adds the current trace to the metadata of unary calls."""
 
     async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         traceparent = current_traceparent()
@@ -262,7 +268,7 @@ class _TraceInjector(
 
 
 def open_channel(address: str, ca: Path | None, cert: Path | None, key: Path | None) -> grpc.aio.Channel:
-    """A channel to one of our services, with mTLS when the files are given and retries while it is away."""
+    """A channel to one of our services: with mTLS when the files are given, and retries while it is unavailable."""
     options = [*_OPTIONS, ("grpc.service_config", retry_config()), ("grpc.enable_retries", 1)]
     if ca is None or cert is None or key is None:
         return grpc.aio.insecure_channel(address, options=options, interceptors=[_TraceInjector()])

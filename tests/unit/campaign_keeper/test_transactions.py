@@ -13,7 +13,7 @@ from campaign_keeper.model import Count, State
 from campaign_keeper.store import Base, OutboxRow
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.domain.tasks import load_task_schema
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.protos.common.v1 import provenance_pb2
@@ -128,7 +128,7 @@ def test_a_campaign_moves_only_as_allowed(database: Database) -> None:
     apply(database, trigger())
     move(database, SUSPENDED)
     move(database, FINISHED)
-    with pytest.raises(RpcError, match="a campaign that is finished can go to: draft"):
+    with pytest.raises(RefusedError, match="a campaign that is finished can go to: draft"):
         move(database, RUNNING)
     assert [c.state for c in announced(database)][-1] == FINISHED
 
@@ -153,7 +153,7 @@ def test_only_these_moves_are_allowed() -> None:
 def test_from_a_draft_to_running_somebody_approves_and_is_named(database: Database) -> None:
     drafted = apply(database, trigger(), state=DRAFT).campaign
     assert (drafted.state, drafted.changed_by, drafted.approved_by) == (DRAFT, "user/ann", "")
-    with pytest.raises(RpcError, match="a campaign that is draft can go to: finished, waiting"):
+    with pytest.raises(RefusedError, match="a campaign that is draft can go to: finished, waiting"):
         move(database, RUNNING)
     assert move(database, WAITING).approved_by == ""
     running = move(database, RUNNING, by="user/ben", at=77)
@@ -177,7 +177,7 @@ def test_a_name_belongs_to_one_campaign(database: Database) -> None:
     assert [(p.trigger, p.field) for p in refused.problems] == [("fast", "name")]
     move(database, FINISHED)
     assert apply(database, trigger(), campaign="other").campaign.revision == 1
-    with pytest.raises(RpcError, match="the campaign other has a trigger of this name"):
+    with pytest.raises(RefusedError, match="the campaign other has a trigger of this name"):
         move(database, DRAFT)
 
 
@@ -274,7 +274,7 @@ def test_a_higher_version_or_a_person_starts_it_again_and_the_quota_counts_anew(
     resumed = database.run_now(lambda tx: transactions.resume_trigger(tx, request, 9, "user/ann")).campaign
     assert sorted(t.name for t in resumed.triggers) == ["fast", "other"]
     assert list(resumed.finished) == []
-    with pytest.raises(RpcError, match="it has not ended"):
+    with pytest.raises(RefusedError, match="it has not ended"):
         database.run_now(lambda tx: transactions.resume_trigger(tx, request, 9, "user/ann"))
     assert label(database, 3, version=2)
 

@@ -14,7 +14,7 @@ from fleet_console.model import Facts
 from fleet_console.peers import PEERS, LabelDesk, Lookout, Peers
 from fleet_console.settings import FleetConsoleSettings
 from fleetloop.kit.process.settings import ServiceSettings
-from fleetloop.kit.rpc import RpcError, RpcServer, caller
+from fleetloop.kit.rpc import RpcServer, caller
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
 from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
@@ -30,9 +30,10 @@ class Desk(label_pb2_grpc.LabelServiceServicer):
         return label_pb2.LeaseTaskResponse(assignment=label_pb2.LabelAssignment(lease_id="l", task=task))
 
     async def SubmitLabel(
-        self, request: label_pb2.SubmitLabelRequest, context: object
+        self, request: label_pb2.SubmitLabelRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> label_pb2.SubmitLabelResponse:
-        raise RpcError(grpc.StatusCode[request.task_id], "said the desk")
+        await context.abort(grpc.StatusCode[request.task_id], "said the desk")
+        raise AssertionError("abort raises")
 
     async def GetProgress(self, request: object, context: object) -> label_pb2.GetProgressResponse:
         return label_pb2.GetProgressResponse(projects=[label_pb2.ProjectProgress(project="p", open=3)])

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import grpc
 import pytest
 
 from fleet_monitor.codec import to_bytes
 from fleet_monitor.model import Sums, VehicleRecord, Where
 from fleet_monitor.rpc import MonitorService
 from fleet_monitor.stream import FleetRecords
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusalKind, RefusedError
 from fleetloop.protos.monitor.v1 import monitor_pb2
 
 WHERE = Where("m" * 64, "", "r", 1, 0)
@@ -22,10 +21,10 @@ def records(whole: bool) -> FleetRecords:
 
 async def test_half_of_the_evidence_is_no_answer() -> None:
     service = MonitorService(records(whole=False))
-    with pytest.raises(RpcError, match="restored") as refused:
+    with pytest.raises(RefusedError, match="restored") as refused:
         await service.CompareCohorts(monitor_pb2.CompareCohortsRequest(), None)
-    assert refused.value.code is grpc.StatusCode.UNAVAILABLE
-    with pytest.raises(RpcError, match="restored"):
+    assert refused.value.kind is RefusalKind.UNAVAILABLE
+    with pytest.raises(RefusedError, match="restored"):
         await service.ListVehicles(monitor_pb2.ListVehiclesRequest(), None)
 
 

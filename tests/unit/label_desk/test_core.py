@@ -13,7 +13,7 @@ from label_desk.core import (
     check_answers,
     decide,
     may_ask,
-    places_left,
+    people_wanted,
 )
 from label_desk.model import Lease, Outcome, Source, Vote
 
@@ -90,7 +90,7 @@ def test_nobody_is_asked_who_could_not_matter(
     votes: list[Vote], agreement: int, leases: list[tuple[str, int]]
 ) -> None:
     held = [Lease("l", author, expires) for author, expires in leases]
-    left = places_left(votes, held, agreement, now_utc_ns=5)
+    left = people_wanted(votes, held, agreement, now_utc_ns=5)
     assert 0 <= left <= agreement
     assert may_ask("newcomer", votes, held, agreement, 5) is (left > 0)
     for author in {v.author for v in votes}:

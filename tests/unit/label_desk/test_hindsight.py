@@ -7,7 +7,7 @@ import pytest
 
 from fleetloop.domain.clips import Drive, DriveInfo, DriveSignal
 from fleetloop.domain.tasks import load_task_schema
-from label_desk.hindsight import look_back
+from label_desk.hindsight import vote_by_clip
 from label_desk.model import Source
 
 SCHEMA = load_task_schema(Path(__file__).parents[3] / "config" / "tasks.yaml")
@@ -39,7 +39,7 @@ def clip(**changes: DriveSignal) -> Drive:
 
 
 def test_what_becomes_clear_and_made_the_car_halt_was_hidden_before() -> None:
-    vote = look_back(clip(), SCHEMA, "stop_sign", MOMENT_NS, 7)
+    vote = vote_by_clip(clip(), SCHEMA, "stop_sign", MOMENT_NS, 7)
     assert vote is not None
     assert (vote.source, dict(vote.answers), vote.at_utc_ns) == (Source.HINDSIGHT, {"stop_sign": "occluded"}, 7)
     assert vote.confidence == pytest.approx(0.95, abs=1e-6)
@@ -49,7 +49,7 @@ def test_what_was_seen_at_the_moment_is_a_plain_one() -> None:
     seen = clip(
         Perception_StopSign_IsSign=signal(series(0.8, 0.97)), Perception_StopSign_Applies=signal(series(0.8, 0.95))
     )
-    vote = look_back(seen, SCHEMA, "stop_sign", MOMENT_NS, 7)
+    vote = vote_by_clip(seen, SCHEMA, "stop_sign", MOMENT_NS, 7)
     assert vote is not None and dict(vote.answers) == {"stop_sign": "plain"}
 
 
@@ -75,13 +75,13 @@ def test_what_was_seen_at_the_moment_is_a_plain_one() -> None:
     ],
 )
 def test_anything_less_is_left_to_people(changes: dict[str, DriveSignal]) -> None:
-    assert look_back(clip(**changes), SCHEMA, "stop_sign", MOMENT_NS, 7) is None
+    assert vote_by_clip(clip(**changes), SCHEMA, "stop_sign", MOMENT_NS, 7) is None
 
 
 def test_a_clip_without_the_models_answers_says_nothing() -> None:
     bare = Drive(DriveInfo("car", "drive"), {"Vehicle.Speed": signal(series(28.0, 1.0))}, {})
-    assert look_back(bare, SCHEMA, "stop_sign", MOMENT_NS, 7) is None
+    assert vote_by_clip(bare, SCHEMA, "stop_sign", MOMENT_NS, 7) is None
 
 
 def test_a_task_without_a_decision_cannot_be_answered() -> None:
-    assert look_back(clip(), SCHEMA, "traffic_light", MOMENT_NS, 7) is None
+    assert vote_by_clip(clip(), SCHEMA, "traffic_light", MOMENT_NS, 7) is None

@@ -10,7 +10,8 @@ from fleetloop.domain.clips import DriveInfo, DriveSignal, DriveWriter
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.label.v1 import label_pb2
-from label_desk.hindsight import _look
+from label_desk.codec import task_of
+from label_desk.hindsight import hindsight_vote
 
 SCHEMA = load_task_schema(Path(__file__).parents[3] / "config" / "tasks.yaml")
 S = 10**9
@@ -34,7 +35,7 @@ def look(folder: Path, **changes: DriveSignal) -> object:
     objects = Objects(folder.as_uri())
     objects.put_once("clip", target.getvalue())
     created = label_pb2.LabelTaskCreated(task="stop_sign", clip_address="clip", moment_monotonic_ns=4 * S)
-    return _look(objects, SCHEMA, created, 1)
+    return hindsight_vote(objects, SCHEMA, task_of(created), 1)
 
 
 def test_a_clip_that_shows_it_is_an_answer(tmp_path: Path) -> None:
@@ -59,4 +60,5 @@ def test_a_clip_that_is_gone_or_damaged_is_left_to_people(tmp_path: Path) -> Non
     objects = Objects(tmp_path.as_uri())
     objects.put_once("damaged", b"not a clip")
     for address in ("gone", "damaged"):
-        assert _look(objects, SCHEMA, label_pb2.LabelTaskCreated(task="stop_sign", clip_address=address), 1) is None
+        task = task_of(label_pb2.LabelTaskCreated(task="stop_sign", clip_address=address))
+        assert hindsight_vote(objects, SCHEMA, task, 1) is None

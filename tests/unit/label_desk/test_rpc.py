@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 from tests.unit.label_desk.test_transactions import created
 
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit import rpc as fleetkit_rpc
 from fleetloop.kit.process.clock import seconds_to_ns
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusalKind, RefusedError
 from fleetloop.kit.security.identity import Identity
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import Objects
@@ -48,7 +47,7 @@ async def lease(service: LabelService, request_id: str = "", lease_s: float = 30
 
 async def test_a_lease_is_never_longer_than_the_longest_also_after_an_undo(service: LabelService) -> None:
     for lease_s in (0, 30.5):
-        with pytest.raises(RpcError, match="lease_s: ask for more than 0 and at most 30 seconds"):
+        with pytest.raises(RefusedError, match="lease_s: ask for more than 0 and at most 30 seconds"):
             await lease(service, lease_s=lease_s)
     held = await lease(service)
     answer = label_pb2.SubmitLabelRequest(
@@ -75,14 +74,14 @@ async def test_a_wrong_answer_names_its_place(service: LabelService) -> None:
         request = label_pb2.SubmitLabelRequest(
             request_id=field, task_id=held.task.task_id, lease_id=held.lease_id, answers=answers
         )
-        with pytest.raises(RpcError) as caught:
+        with pytest.raises(RefusedError) as caught:
             await service.SubmitLabel(request, None)
-        assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.kind is RefusalKind.INVALID_ARGUMENT
         assert str(caught.value).startswith(f"{field}: ")
 
 
 async def test_a_service_that_speaks_for_nobody_labels_nothing(service: LabelService) -> None:
     token = fleetkit_rpc._caller.set(Identity("demo", "service", "fleet-console"))
-    with pytest.raises(RpcError, match="is no labeller"):
+    with pytest.raises(RefusedError, match="is no labeller"):
         await lease(service)
     fleetkit_rpc._caller.reset(token)

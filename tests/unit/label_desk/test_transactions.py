@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from fleetloop.kit.rpc import RpcError
-from fleetloop.kit.storage.database import Database
+from fleetloop.kit.refusal import RefusedError
+from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.label.v1 import label_pb2
-from label_desk import transactions
-from label_desk.model import Outcome, Source, Vote
-from label_desk.rpc import progress
-from label_desk.store import Base, OutboxRow, TaskRow, VoteRow
+from label_desk import queries, transactions
+from label_desk.codec import task_of
+from label_desk.model import Assignment, Outcome, ProjectProgress, Source, Task, Vote
+from label_desk.store import Base, LeaseRow, OutboxRow, TaskRow, VoteRow
 
 S = 10**9
 
@@ -25,9 +25,9 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def created(task_id: str = "t1", hindsight: bool = False, priority: int = 0) -> label_pb2.LabelTaskCreated:
+def created(task_id: str = "t1", hindsight: bool = False, priority: int = 0) -> Task:
     sources = [label_pb2.LABEL_SOURCE_HINDSIGHT] * hindsight + [label_pb2.LABEL_SOURCE_HUMAN]
-    return label_pb2.LabelTaskCreated(
+    created = label_pb2.LabelTaskCreated(
         task_id=task_id,
         project="stop-signs",
         dataset="town",
@@ -39,13 +39,18 @@ def created(task_id: str = "t1", hindsight: bool = False, priority: int = 0) -> 
         created_at_utc_ns=1,
         provenance=provenance_pb2.Provenance(sample_id=f"sample-{task_id}"),
     )
+    return task_of(created)
 
 
 def answer(database: Database, author: str, choice: str, now: int = 10, task_id: str = "t1") -> Outcome | None:
     found = database.run_now(lambda tx: transactions.lease_next(tx, author, "", 60, now))
-    assert found is not None and found[0].task_id == task_id
-    request = label_pb2.SubmitLabelRequest(task_id=task_id, lease_id=found[1].lease_id, answers={"stop_sign": choice})
-    decision = database.run_now(lambda tx: transactions.submit(tx, request, author, now, 0.9, undo_window_s=5))
+    assert found is not None and found.task.task_id == task_id
+    return submit(database, found, author, choice, now)
+
+
+def submit(database: Database, found: Assignment, author: str, choice: str, now: int) -> Outcome | None:
+    ids, answers = (found.task.task_id, found.lease.lease_id), {"stop_sign": choice}
+    decision = database.run_now(lambda tx: transactions.submit(tx, *ids, answers, author, now, 0.9, undo_window_s=5))
     return decision.outcome if decision else None
 
 
@@ -63,37 +68,37 @@ def test_agreement_counts_only_after_the_undo_window(database: Database) -> None
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     assert answer(database, "ann", "held") is None
     assert answer(database, "ben", "held") is Outcome.AGREED
-    assert database.run_now(lambda tx: transactions.settle(tx, 10 + 4 * S, 0.9)) == 0
+    assert database.run_now(lambda tx: transactions.end_decided(tx, 10 + 4 * S, 0.9)) == 0
     assert published(database) == []
-    assert database.run_now(lambda tx: transactions.settle(tx, 10 + 5 * S, 0.9)) == 1
+    assert database.run_now(lambda tx: transactions.end_decided(tx, 10 + 5 * S, 0.9)) == 1
     (event,) = published(database)
     assert dict(event.answers) == {"stop_sign": "held"}
     assert [vote.author for vote in event.votes] == ["ann", "ben"]
-    assert database.run_now(lambda tx: transactions.settle(tx, 10 + 60 * S, 0.9)) == 0
+    assert database.run_now(lambda tx: transactions.end_decided(tx, 10 + 60 * S, 0.9)) == 0
 
 
-def test_an_answer_taken_back_in_time_changes_the_outcome(database: Database) -> None:
+def test_an_answer_that_is_undone_in_time_changes_the_outcome(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     answer(database, "ann", "held")
     answer(database, "ben", "held")
-    _, lease = database.run_now(lambda tx: transactions.undo(tx, "t1", "ben", 60, 12))
-    assert database.run_now(lambda tx: transactions.settle(tx, 60 * S, 0.9)) == 0
+    again = database.run_now(lambda tx: transactions.undo(tx, "t1", "ben", 60, 12))
+    assert database.run_now(lambda tx: transactions.end_decided(tx, 60 * S, 0.9)) == 0
     assert published(database) == []
     assert answer(database, "cid", "held", now=13 + 60 * S) is Outcome.AGREED, "ben's lease is over"
-    assert database.run_now(lambda tx: transactions.settle(tx, 70 * S, 0.9)) == 1
+    assert database.run_now(lambda tx: transactions.end_decided(tx, 70 * S, 0.9)) == 1
     (event,) = published(database)
-    assert [vote.author for vote in event.votes] == ["ann", "cid"], "what was taken back is no vote"
-    assert lease.author == "ben"
+    assert [vote.author for vote in event.votes] == ["ann", "cid"], "an answer that was undone is no vote"
+    assert again.lease.author == "ben"
 
 
 def test_a_lease_that_expired_is_refused_and_the_task_goes_to_another(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created()))
-    _, lease = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) or pytest.fail("no task")
-    request = label_pb2.SubmitLabelRequest(task_id="t1", lease_id=lease.lease_id, answers={"stop_sign": "held"})
-    with pytest.raises(RpcError, match="lease_id: the lease is not yours or has expired"):
-        database.run_now(lambda tx: transactions.submit(tx, request, "ann", 10 + 60 * S, 0.9, 5))
-    with pytest.raises(RpcError, match="lease_id"):
-        database.run_now(lambda tx: transactions.submit(tx, request, "ben", 20, 0.9, 5))
+    found = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10))
+    assert found is not None
+    with pytest.raises(RefusedError, match="lease_id: the lease is not yours or has expired"):
+        submit(database, found, "ann", "held", 10 + 60 * S)
+    with pytest.raises(RefusedError, match="lease_id"):
+        submit(database, found, "ben", "held", 20)
 
 
 def test_a_labeller_is_never_asked_the_same_twice(database: Database) -> None:
@@ -106,22 +111,22 @@ def test_the_most_urgent_task_comes_first(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created("low", priority=1)))
     database.run_now(lambda tx: transactions.create_task(tx, created("high", priority=9)))
     found = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10))
-    assert found is not None and found[0].task_id == "high"
+    assert found is not None and found.task.task_id == "high"
 
 
 def test_people_are_not_asked_while_hindsight_looks(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created(hindsight=True)))
     assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) is None
-    assert database.run_now(lambda tx: transactions.take_automatic(tx, "t1", None, 11, 0.9)) is None
+    assert database.run_now(lambda tx: transactions.submit_automatic(tx, "t1", None, 11, 0.9)) is None
     assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 12)) is not None
 
 
 def test_sure_hindsight_ends_the_task_at_once_and_only_once(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created(hindsight=True)))
     vote = Vote("hindsight/1", Source.HINDSIGHT, {"stop_sign": "occluded"}, 0.97, 11)
-    decision = database.run_now(lambda tx: transactions.take_automatic(tx, "t1", vote, 11, 0.9))
+    decision = database.run_now(lambda tx: transactions.submit_automatic(tx, "t1", vote, 11, 0.9))
     assert decision is not None and decision.source is Source.HINDSIGHT
-    assert database.run_now(lambda tx: transactions.take_automatic(tx, "t1", vote, 12, 0.9)) is None
+    assert database.run_now(lambda tx: transactions.submit_automatic(tx, "t1", vote, 12, 0.9)) is None
     (event,) = published(database)
     assert event.source == label_pb2.LABEL_SOURCE_HINDSIGHT
     assert event.provenance.sample_id == "sample-t1"
@@ -129,7 +134,7 @@ def test_sure_hindsight_ends_the_task_at_once_and_only_once(database: Database) 
 
 def lease(database: Database, author: str, now: int = 10, request_id: str = "") -> tuple[str, str] | None:
     found = database.run_now(lambda tx: transactions.lease_next(tx, author, "", 60, now, request_id))
-    return (found[0].task_id, found[1].lease_id) if found else None
+    return (found.task.task_id, found.lease.lease_id) if found else None
 
 
 def test_a_lease_whose_answer_was_lost_is_given_again_and_not_twice(database: Database) -> None:
@@ -141,7 +146,7 @@ def test_a_lease_whose_answer_was_lost_is_given_again_and_not_twice(database: Da
     assert first and other and first[0] != other[0]
     assert lease(database, "ben", now=20, request_id="r1") not in (first, None), "an id is its caller's own"
     again = lease(database, "ann", now=10 + 60 * S, request_id="r1")
-    assert again is not None and again == first, "an expired lease of the request is taken up anew"
+    assert again is not None and again == first, "an expired lease of the request is renewed"
 
 
 def test_tasks_that_others_hold_are_passed_over_however_many_they_are(database: Database) -> None:
@@ -153,57 +158,90 @@ def test_tasks_that_others_hold_are_passed_over_however_many_they_are(database: 
     assert [lease(database, "ann", now=11) for _ in range(2)] != [None, None]
     assert lease(database, "ann", now=11, request_id="x") is not None
     found = database.run_now(lambda tx: transactions.lease_next(tx, "dora", "", 60, 12))
-    assert found is not None and found[0].task_id >= "t065"
+    assert found is not None and found.task.task_id >= "t065"
 
 
-def test_whoever_answered_many_is_led_past_them(database: Database) -> None:
+def test_a_labeller_who_answered_many_is_led_past_them(database: Database) -> None:
     for number in range(60):
         database.run_now(lambda tx, n=number: transactions.create_task(tx, created(f"t{n:03d}")))  # type: ignore[misc]
-    for number in range(55):  # an answer that nobody has seconded yet
+    for number in range(55):  # no second labeller has answered these yet
         answer(database, "ann", "held", task_id=f"t{number:03d}")
     found = lease(database, "ann", now=11)
     assert found is not None and found[0] == "t055"
+
+
+def only_project(database: Database, now_utc_ns: int) -> ProjectProgress:
+    (project,) = database.read_now(lambda tx: queries.progress(tx, now_utc_ns))
+    return project
 
 
 def test_counts_are_kept_as_tasks_end(database: Database) -> None:
     for task_id in ("t1", "t2"):
         database.run_now(lambda tx, t=task_id: transactions.create_task(tx, created(t, hindsight=True)))  # type: ignore[misc]
     vote = Vote("hindsight/1", Source.HINDSIGHT, {"stop_sign": "held"}, 0.97, 11)
-    database.run_now(lambda tx: transactions.take_automatic(tx, "t1", vote, 11, 0.9))
-    (project,) = database.run_now(lambda tx: progress(tx, 2 * S)).projects
-    assert (project.open, dict(project.ended), dict(project.by_source)) == (1, {"agreed": 1}, {"hindsight": 1})
+    database.run_now(lambda tx: transactions.submit_automatic(tx, "t1", vote, 11, 0.9))
+    project = only_project(database, 2 * S)
+    assert (project.open, project.ended, project.by_source) == (1, {"agreed": 1}, {"hindsight": 1})
     assert project.oldest_open_s == pytest.approx(2.0)
-    database.run_now(lambda tx: transactions.take_automatic(tx, "t2", vote, 11, 0.9))
-    (project,) = database.run_now(lambda tx: progress(tx, 2 * S)).projects
-    assert (project.open, dict(project.ended), project.oldest_open_s) == (0, {"agreed": 2}, 0.0)
+    database.run_now(lambda tx: transactions.submit_automatic(tx, "t2", vote, 11, 0.9))
+    project = only_project(database, 2 * S)
+    assert (project.open, project.ended, project.oldest_open_s) == (0, {"agreed": 2}, 0.0)
 
 
-def test_what_waits_to_settle_is_noticed(database: Database) -> None:
+def test_a_decided_task_is_noticed_once_its_undo_window_is_over(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     answer(database, "ann", "held")
     answer(database, "ben", "held")
     due = 10 + 5 * S
-    assert not database.read_now(lambda tx: transactions.has_to_settle(tx, due - 1))
-    assert database.read_now(lambda tx: transactions.has_to_settle(tx, due))
-    database.run_now(lambda tx: transactions.settle(tx, due, 0.9))
-    assert not database.read_now(lambda tx: transactions.has_to_settle(tx, due))
+    assert not database.read_now(lambda tx: queries.has_decided(tx, due - 1))
+    assert database.read_now(lambda tx: queries.has_decided(tx, due))
+    database.run_now(lambda tx: transactions.end_decided(tx, due, 0.9))
+    assert not database.read_now(lambda tx: queries.has_decided(tx, due))
 
 
-def test_ended_tasks_are_let_go_and_stay_counted(database: Database) -> None:
+def test_ended_tasks_are_pruned_and_stay_counted(database: Database) -> None:
     for task_id in ("t1", "t2", "open"):
         database.run_now(lambda tx, t=task_id: transactions.create_task(tx, created(t, hindsight=t != "open")))  # type: ignore[misc]
     vote = Vote("hindsight/1", Source.HINDSIGHT, {"stop_sign": "held"}, 0.97, 11)
     for task_id, now in (("t1", 100 * S), ("t2", 200 * S)):
-        database.run_now(lambda tx, t=task_id, n=now: transactions.take_automatic(tx, t, vote, n, 0.9))  # type: ignore[misc]
+        database.run_now(lambda tx, t=task_id, n=now: transactions.submit_automatic(tx, t, vote, n, 0.9))  # type: ignore[misc]
     assert lease(database, "ann", now=200 * S) is not None
-    forget = lambda tx: transactions.forget_ended(tx, 151 * S, 10, keep_s=50)  # noqa: E731
-    assert database.run_now(forget) == 1
-    assert database.run_now(forget) == 0
+    prune = lambda tx: transactions.prune_ended(tx, 151 * S, 10, keep_s=50)  # noqa: E731
+    assert database.run_now(prune) == 1
+    assert database.run_now(prune) == 0
     left = database.read_now(lambda tx: sorted(tx.session.scalars(sa.select(TaskRow.task_id))))
     assert left == ["open", "t2"]
     assert database.read_now(lambda tx: list(tx.session.scalars(sa.select(VoteRow.task_id)))) == ["t2"]
-    (project,) = database.read_now(lambda tx: progress(tx, 200 * S)).projects
-    assert (project.open, dict(project.ended), project.leased) == (1, {"agreed": 2}, 1)
-    assert database.run_now(lambda tx: transactions.forget_ended(tx, 10**6 * S, 10, keep_s=50)) == 1, (
+    project = only_project(database, 200 * S)
+    assert (project.open, project.ended, project.leased) == (1, {"agreed": 2}, 1)
+    assert database.run_now(lambda tx: transactions.prune_ended(tx, 10**6 * S, 10, keep_s=50)) == 1, (
         "never an open one"
     )
+
+
+def test_the_leases_of_a_task_end_with_it(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created()))
+    answer(database, "ann", "held")
+    answer(database, "ben", "plain")
+    held = database.run_now(lambda tx: transactions.lease_next(tx, "cid", "", 60, 11))
+    assert held is not None
+    database.run_now(lambda tx: transactions.undo(tx, "t1", "ann", 600, 12))
+    assert submit(database, held, "cid", "plain", 13) is Outcome.AGREED
+    assert only_project(database, 14).leased == 1, "ann has the task again after the undo"
+    assert database.run_now(lambda tx: transactions.end_decided(tx, 20 * S, 0.9)) == 1
+    assert database.read_now(lambda tx: list(tx.session.scalars(sa.select(LeaseRow.author)))) == []
+    assert only_project(database, 20 * S).leased == 0
+
+
+def test_a_pruned_task_takes_its_votes_and_leases_with_it(database: Database) -> None:
+    database.run_now(lambda tx: transactions.create_task(tx, created()))
+    answer(database, "ann", "held")
+    lease(database, "ben", now=11)
+
+    def end(tx: Transaction) -> None:
+        tx.session.get_one(TaskRow, "t1").ended_at_utc_ns = 20
+
+    database.run_now(end)
+    assert database.run_now(lambda tx: transactions.prune_ended(tx, 21 + S, 10, keep_s=1)) == 1
+    for column in (TaskRow.task_id, VoteRow.task_id, LeaseRow.task_id):
+        assert database.read_now(lambda tx, c=column: list(tx.session.scalars(sa.select(c)))) == []  # type: ignore[misc]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetloop.kit.process.settings import SettingsError
-from rollout_controller.core import advance, assign, chosen_of, share_of
-from rollout_controller.model import Cohort, Evidence, RolloutPlan, Stage, Standing, Totals
+from rollout_controller.core import assign, chosen_vehicles, next_move, share_of
+from rollout_controller.model import Cohort, Evidence, Position, RolloutPlan, Stage, Totals
 from rollout_controller.settings import load_plan
 
 PLAN = RolloutPlan(
@@ -24,54 +24,54 @@ PLAN = RolloutPlan(
     stage_max_s=3600,
 )
 S = 10**9
-SHADOWING = Standing(Stage.SHADOWING, 0, 0)
-CANARY = Standing(Stage.CANARY, 10, 0)
+SHADOWING = Position(Stage.SHADOWING, 0, 0)
+CANARY = Position(Stage.CANARY, 10, 0)
 NOTHING = Evidence(Totals(), Totals(), Totals())
 
 
 def test_a_rollout_waits_while_evidence_is_missing_and_then_gives_up() -> None:
-    assert advance(SHADOWING, PLAN, NOTHING, 3600 * S).stays
-    move = advance(SHADOWING, PLAN, NOTHING, 3601 * S)
+    assert next_move(SHADOWING, PLAN, NOTHING, 3600 * S).stays
+    move = next_move(SHADOWING, PLAN, NOTHING, 3601 * S)
     assert move.stage is Stage.ROLLED_BACK
     assert move.reasons[0] == "not enough evidence after 3601 s"
 
 
 def test_a_good_shadow_becomes_the_first_canary() -> None:
-    move = advance(SHADOWING, PLAN, replace(NOTHING, shadow=Totals(shadow_frames=1000, false_alarms=5)), 1)
+    move = next_move(SHADOWING, PLAN, replace(NOTHING, shadow=Totals(shadow_frames=1000, false_alarms=5)), 1)
     assert (move.stage, move.canary_percent, move.stays) == (Stage.CANARY, 10, False)
 
 
 def test_a_shadow_that_cries_wolf_comes_back() -> None:
-    move = advance(SHADOWING, PLAN, replace(NOTHING, shadow=Totals(shadow_frames=1000, false_alarms=6)), 1)
+    move = next_move(SHADOWING, PLAN, replace(NOTHING, shadow=Totals(shadow_frames=1000, false_alarms=6)), 1)
     assert move.stage is Stage.ROLLED_BACK
-    assert "6.00 vain stops" in move.reasons[0]
+    assert "6.00 false stops per 1,000 shadow frames" in move.reasons[0]
 
 
 def test_canary_goes_up_step_by_step_to_everybody() -> None:
     evidence = Evidence(Totals(), Totals(km=20, interventions=1), Totals(km=100, interventions=6))
-    first = advance(CANARY, PLAN, evidence, 1)
+    first = next_move(CANARY, PLAN, evidence, 1)
     assert (first.stage, first.canary_percent) == (Stage.CANARY, 50)
     half = replace(CANARY, canary_percent=50)
-    assert advance(half, PLAN, evidence, 1).stays, "the first stage's distance is no evidence for the second"
+    assert next_move(half, PLAN, evidence, 1).stays, "the first stage's distance is no evidence for the second"
     more = replace(evidence, canary=Totals(km=40, interventions=2))
-    assert advance(half, PLAN, more, 1).stage is Stage.RELEASED
+    assert next_move(half, PLAN, more, 1).stage is Stage.RELEASED
 
 
 def test_a_canary_that_is_worse_comes_back_before_its_distance_is_driven() -> None:
     evidence = Evidence(Totals(), Totals(km=5, interventions=8), Totals(km=100, interventions=6))
-    move = advance(CANARY, PLAN, evidence, 1)
+    move = next_move(CANARY, PLAN, evidence, 1)
     assert move.stage is Stage.ROLLED_BACK
     assert "more frequent than with the released model" in move.reasons[0]
 
 
 def test_a_canary_without_control_is_no_evidence() -> None:
-    assert advance(CANARY, PLAN, Evidence(Totals(), Totals(km=99), Totals()), 1).stays
+    assert next_move(CANARY, PLAN, Evidence(Totals(), Totals(km=99), Totals()), 1).stays
 
 
 @pytest.mark.parametrize("totals", [Totals(faults=3), Totals(inference_p99_ms=101)])
 def test_faults_and_slowness_bring_it_back_at_any_stage(totals: Totals) -> None:
-    assert advance(SHADOWING, PLAN, replace(NOTHING, shadow=totals), 1).stage is Stage.ROLLED_BACK
-    assert advance(CANARY, PLAN, replace(NOTHING, canary=totals), 1).stage is Stage.ROLLED_BACK
+    assert next_move(SHADOWING, PLAN, replace(NOTHING, shadow=totals), 1).stage is Stage.ROLLED_BACK
+    assert next_move(CANARY, PLAN, replace(NOTHING, canary=totals), 1).stage is Stage.ROLLED_BACK
 
 
 VEHICLES = st.lists(st.text("abc123", min_size=1, max_size=5), unique=True, min_size=1, max_size=40)
@@ -86,9 +86,9 @@ def test_a_larger_share_holds_every_smaller_one(vehicles: list[str], percent: in
 
 @given(VEHICLES, st.sampled_from([None, SHADOWING, CANARY]))
 def test_every_vehicle_drives_a_model_and_only_canaries_the_candidate(
-    vehicles: list[str], standing: Standing | None
+    vehicles: list[str], standing: Position | None
 ) -> None:
-    chosen = chosen_of(vehicles, standing, "r", PLAN)
+    chosen = chosen_vehicles(vehicles, standing, "r", PLAN)
     assert bool(chosen) is (standing is not None)
     for vehicle in vehicles:
         given_to = assign(vehicle in chosen, standing, "r", "candidate", "released")

@@ -13,12 +13,14 @@ from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.testing import ManualClock
-from fleetloop.protos.rollout.v1 import rollout_pb2
 from fleetloop.protos.training.v1 import training_pb2
-from rollout_controller import transactions
+from rollout_controller import queries, transactions
+from rollout_controller.codec import passed_run
+from rollout_controller.core import RESIGN_AFTER_S
 from rollout_controller.metadata import director_files
-from rollout_controller.model import Assignment, Cohort
-from rollout_controller.publishing import RESIGN_AFTER_S, CosignatureRefusedError, Publisher
+from rollout_controller.model import Assignment, Cohort, Stage
+from rollout_controller.ports import CosignatureRefusedError
+from rollout_controller.publishing import Publisher
 from rollout_controller.store import Base
 
 
@@ -61,7 +63,7 @@ class Repository:
         for name, content in contents.items():
             self.objects.put_once(f"demo/models/{salt}/{name}", content)
         run = training_pb2.RunChanged(model_digest=digest, artifact_address=f"demo/models/{salt}")
-        self.database.run_now(lambda tx: transactions.register(tx, run, self.clock.now_utc_ns()))
+        self.database.run_now(lambda tx: transactions.register(tx, passed_run(run), self.clock.now_utc_ns()))
         return digest
 
 
@@ -135,21 +137,21 @@ async def test_while_the_orchestrator_is_away_nothing_is_published(repository: R
     assert await repository.publisher.publish_pending()
 
 
-async def test_a_model_whose_files_changed_is_taken_back_and_holds_up_no_other(repository: Repository) -> None:
+async def test_a_model_whose_files_changed_is_rolled_back_and_blocks_no_other(repository: Repository) -> None:
     bad = repository.register("one", digest="0" * 64)
     good = repository.register("two")
-    assert await repository.publisher.publish_pending()  # takes the bad one back
+    assert await repository.publisher.publish_pending()  # rolls the bad one back
     assert await repository.publisher.publish_pending()  # lists the good one
     assert not await repository.publisher.publish_pending()
     models = Metadata[Targets].from_bytes(repository.publisher.read("1.models.json")).signed
     assert {path.split("/")[1] for path in models.targets} == {good}
-    changes = repository.database.run_now(lambda tx: transactions.changes_after(tx, 0, ()))
-    (taken_back,) = [c for c in changes if c.stage == rollout_pb2.MODEL_STAGE_ROLLED_BACK]
-    assert taken_back.model_digest == bad
-    assert "changed after the examination" in taken_back.reasons[0]
+    changes = repository.database.run_now(lambda tx: queries.changes_after(tx, 0))
+    (rolled_back,) = [c for c in changes if c.stage == Stage.ROLLED_BACK]
+    assert rolled_back.model_digest == bad
+    assert "changed after the examination" in rolled_back.reasons[0]
 
 
-async def test_what_the_orchestrator_does_not_vouch_for_is_taken_back(repository: Repository) -> None:
+async def test_a_model_that_the_orchestrator_does_not_sign_is_rolled_back(repository: Repository) -> None:
     good = repository.register("one")
     await repository.publisher.publish_pending()
     repository.register("two")
@@ -159,13 +161,13 @@ async def test_what_the_orchestrator_does_not_vouch_for_is_taken_back(repository
     assert not await repository.publisher.publish_pending()  # nothing is left to list
     stages = {
         change.model_digest: change.stage
-        for change in repository.database.run_now(lambda tx: transactions.changes_after(tx, 0, ()))
+        for change in repository.database.run_now(lambda tx: queries.changes_after(tx, 0))
     }
-    assert stages[good] == rollout_pb2.MODEL_STAGE_REGISTERED
-    assert rollout_pb2.MODEL_STAGE_ROLLED_BACK in stages.values()
+    assert stages[good] == Stage.REGISTERED
+    assert Stage.ROLLED_BACK in stages.values()
 
 
-async def test_what_time_makes_stale_is_signed_anew(repository: Repository) -> None:
+async def test_metadata_that_grows_old_is_signed_again(repository: Repository) -> None:
     repository.register("one")
     await repository.publisher.publish_pending()
     before = Metadata[Timestamp].from_bytes(repository.publisher.read("timestamp.json")).signed
@@ -176,7 +178,7 @@ async def test_what_time_makes_stale_is_signed_anew(repository: Repository) -> N
     assert after.expires > before.expires
 
 
-def test_a_directors_files_depend_on_the_assignment_alone(repository: Repository) -> None:
+def test_a_directors_files_depend_only_on_the_assignment(repository: Repository) -> None:
     signer = load_key(repository.trust.rollout_key)
     assignment = Assignment("a" * 64, "", "r", Cohort.CONTROL)
     first = director_files("car", assignment, 3, 10**18, signer)

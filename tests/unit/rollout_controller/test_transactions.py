@@ -1,20 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.paging import Page, page_of
 from fleetloop.protos.command.v1 import command_pb2
-from fleetloop.protos.rollout.v1 import rollout_pb2
 from fleetloop.protos.training.v1 import training_pb2
-from rollout_controller import transactions
-from rollout_controller.model import Cohort, Move, RolloutPlan, Stage
-from rollout_controller.store import Base, ModelRow, OutboxRow, PublicationRow, RolloutRow, VehicleRow
-from rollout_controller.transactions import Attestation
+from rollout_controller import queries, transactions
+from rollout_controller.codec import passed_run
+from rollout_controller.model import Attestation, Cohort, Move, Rollout, RolloutPlan, Stage
+from rollout_controller.store import Base, ModelRow, OutboxRow, PublicationRow, VehicleRow
 
 S = 10**9
 PLAN = RolloutPlan(
@@ -36,18 +35,18 @@ class Fleet:
         run = training_pb2.RunChanged(model_digest=digest, run_id=f"run-{digest[0]}", reasons=["good"])
 
         def work(tx: Transaction) -> bool:
-            new = transactions.register(tx, run, round(at_s * S))
+            new = transactions.register(tx, passed_run(run), round(at_s * S))
             tx.session.get_one(ModelRow, digest).published = True
             return new
 
         return self.database.run_now(work)
 
-    def begin(self, at_s: float) -> RolloutRow | None:
+    def begin(self, at_s: float) -> Rollout | None:
         return self.database.run_now(lambda tx: transactions.begin_next(tx, "demo", PLAN, round(at_s * S)))
 
     def move(self, stage: Stage, percent: int, at_s: float) -> None:
         def work(tx: Transaction) -> None:
-            rollout = transactions.open_rollout(tx)
+            rollout = queries.open_row(tx)
             assert rollout is not None
             transactions.carry_out(tx, rollout, Move(stage, percent, ("why",)), "demo", PLAN, round(at_s * S))
 
@@ -55,16 +54,13 @@ class Fleet:
 
     def attest(
         self, name: str, digest: str, at_s: float, *, boot: bytes = BOOT, sequence: int = -1, end_s: float = -1
-    ) -> RolloutRow | None:
+    ) -> Rollout | None:
         if sequence < 0:
             sequence = self.sequences[name] = self.sequences.get(name, -1) + 1
-        said = Attestation(digest, boot, sequence, round((at_s if end_s < 0 else end_s) * S))
-
-        def work(tx: Transaction) -> RolloutRow | None:
-            vehicle = transactions.enlist(tx, name, "demo", PLAN, round(at_s * S))
-            return transactions.attest(tx, vehicle, said, PLAN, round(at_s * S))
-
-        return self.database.run_now(work)
+        said = Attestation(name, digest, boot, sequence, round((at_s if end_s < 0 else end_s) * S))
+        return self.database.run_now(
+            lambda tx: transactions.record_attestation(tx, said, "demo", PLAN, round(at_s * S))
+        )
 
     def vehicle(self, name: str) -> VehicleRow:
         return self.database.run_now(lambda tx: tx.session.get_one(VehicleRow, name))
@@ -72,18 +68,18 @@ class Fleet:
     def vehicles(self) -> list[VehicleRow]:
         return self.database.run_now(lambda tx: list(tx.session.scalars(sa.select(VehicleRow))))
 
-    def conclude(self, at_s: int) -> RolloutRow | None:
-        return self.database.run_now(lambda tx: transactions.conclude(tx, PLAN, at_s * S))
+    def complete(self, at_s: int) -> Rollout | None:
+        return self.database.run_now(lambda tx: transactions.complete_rollout(tx, PLAN, at_s * S))
 
     def back(self, rollout_id: str, at_s: int) -> None:
         self.database.run_now(lambda tx: transactions.roll_back(tx, rollout_id, "odd", "demo", PLAN, at_s * S))
 
-    def after(self, token: int, stages: Sequence[int] = ()) -> list[int]:
-        found = self.database.run_now(lambda tx: transactions.changes_after(tx, token, stages))
+    def after(self, token: int) -> list[int]:
+        found = self.database.read_now(lambda tx: queries.changes_after(tx, token))
         return [change.sequence for change in found]
 
-    def stages(self) -> list[tuple[str, int]]:
-        changes = self.database.run_now(lambda tx: transactions.changes_after(tx, 0, ()))
+    def stages(self) -> list[tuple[str, Stage]]:
+        changes = self.database.read_now(lambda tx: queries.changes_after(tx, 0))
         return [(change.model_digest, change.stage) for change in changes]
 
     def commands(self) -> list[command_pb2.VehicleCommand]:
@@ -102,10 +98,10 @@ def fleet(database_url: str) -> Iterator[Fleet]:
 def test_a_model_is_registered_and_announced_once(fleet: Fleet) -> None:
     assert fleet.pass_model(FIRST, 1)
     assert not fleet.pass_model(FIRST, 2)
-    assert fleet.stages() == [(FIRST, rollout_pb2.MODEL_STAGE_REGISTERED)]
+    assert fleet.stages() == [(FIRST, Stage.REGISTERED)]
 
 
-def test_the_first_model_goes_to_everybody_and_everybody_is_told_once(fleet: Fleet) -> None:
+def test_the_first_model_goes_to_all_vehicles_and_each_is_told_once(fleet: Fleet) -> None:
     for name in ("car-1", "car-2"):
         fleet.attest(name, "", 1)
     fleet.pass_model(FIRST, 2)
@@ -160,7 +156,7 @@ def test_shares_are_taken_of_the_vehicles_that_are_heard_from(fleet: Fleet) -> N
     assert all(name.startswith("car-") for name in shadows)
 
 
-def test_a_canary_that_falls_silent_keeps_its_model_and_nobodys_place(fleet: Fleet) -> None:
+def test_a_canary_that_falls_silent_keeps_its_model_and_counts_towards_no_share(fleet: Fleet) -> None:
     fleet.pass_model(FIRST, 1)
     fleet.begin(1)
     for number in range(4):
@@ -185,21 +181,21 @@ def test_the_last_vehicle_is_the_last_that_is_heard_from(fleet: Fleet) -> None:
     fleet.begin(2)
     assert fleet.attest("car-1", FIRST, 50) is None
     assert fleet.attest("car-2", FIRST, 60) is None
-    assert fleet.conclude(100) is None, "the scrapped one may yet come"
-    finished = fleet.conclude(102)
+    assert fleet.complete(100) is None, "the scrapped one may yet come"
+    finished = fleet.complete(102)
     assert finished is not None
     assert finished.last_attested_at_utc_ns == 60 * S, "when it happened, not when it was found out"
-    assert fleet.conclude(103) is None
-    assert fleet.database.run_now(lambda tx: transactions.silent_vehicles(tx, PLAN, 102 * S)) == 1
+    assert fleet.complete(103) is None
+    assert fleet.database.run_now(lambda tx: queries.silent_vehicles(tx, PLAN, 102 * S)) == 1
     fleet.attest("scrapped", "", 104)
-    assert fleet.database.run_now(lambda tx: transactions.silent_vehicles(tx, PLAN, 104 * S)) == 0
+    assert fleet.database.run_now(lambda tx: queries.silent_vehicles(tx, PLAN, 104 * S)) == 0
 
 
 def test_a_fleet_of_silent_vehicles_attests_nothing(fleet: Fleet) -> None:
     fleet.attest("car-1", "", 1)
     fleet.pass_model(FIRST, 2)
     fleet.begin(2)
-    assert fleet.conclude(500) is None
+    assert fleet.complete(500) is None
 
 
 def test_an_earlier_boots_late_report_does_not_undo_a_newer_attestation(fleet: Fleet) -> None:
@@ -219,14 +215,14 @@ def test_a_clock_that_ran_ahead_does_not_silence_the_boots_after_it(fleet: Fleet
     assert fleet.vehicle("car").attested == SECOND
 
 
-def test_taking_back_by_hand_brings_back_what_stood_before(fleet: Fleet) -> None:
+def test_a_rollback_by_hand_brings_back_the_model_before(fleet: Fleet) -> None:
     fleet.attest("car", "", 1)
     fleet.pass_model(FIRST, 1)
     first = fleet.begin(1)
     assert first is not None
-    with pytest.raises(RpcError, match="nothing stood before it"):
+    with pytest.raises(RefusedError, match="no model was released before it"):
         fleet.back(first.rollout_id, 2)
-    with pytest.raises(RpcError, match="no such rollout"):
+    with pytest.raises(RefusedError, match="no such rollout"):
         fleet.back("nowhere", 2)
     fleet.pass_model(SECOND, 3)
     second = fleet.begin(3)
@@ -235,8 +231,8 @@ def test_taking_back_by_hand_brings_back_what_stood_before(fleet: Fleet) -> None
     assert fleet.vehicle("car").active == SECOND
     fleet.back(second.rollout_id, 5)
     assert fleet.vehicle("car").active == FIRST
-    assert fleet.stages()[-1] == (SECOND, rollout_pb2.MODEL_STAGE_ROLLED_BACK)
-    with pytest.raises(RpcError, match="does not drive"):
+    assert fleet.stages()[-1] == (SECOND, Stage.ROLLED_BACK)
+    with pytest.raises(RefusedError, match="does not drive"):
         fleet.back(second.rollout_id, 6)
 
 
@@ -245,7 +241,6 @@ def test_changes_are_read_on_from_a_token(fleet: Fleet) -> None:
     fleet.begin(1)
     assert fleet.after(0) == [1, 2]
     assert fleet.after(1) == [2]
-    assert fleet.after(0, [rollout_pb2.MODEL_STAGE_RELEASED]) == [2]
     assert fleet.after(2) == []
 
 
@@ -256,22 +251,22 @@ def test_each_model_is_listed_by_its_latest_change_a_page_at_a_time(fleet: Fleet
     fleet.begin(2)
     fleet.move(Stage.ROLLED_BACK, 0, 3)
     fleet.pass_model("c" * 64, 4)
-    listed, more = fleet.database.read_now(lambda tx: transactions.models(tx, Page(2, None)))
+    listed, more = fleet.database.read_now(lambda tx: queries.models(tx, Page(2, None)))
     assert [model.model_digest[0] for model in listed] == ["c", "b"]
-    assert listed[1].stage == rollout_pb2.MODEL_STAGE_ROLLED_BACK
+    assert listed[1].stage == Stage.ROLLED_BACK
     page = page_of(2, more)
-    assert [m.model_digest[0] for m in fleet.database.read_now(lambda tx: transactions.models(tx, page))[0]] == ["a"]
+    assert [m.model_digest[0] for m in fleet.database.read_now(lambda tx: queries.models(tx, page))[0]] == ["a"]
 
 
-def test_overtaken_changes_are_let_go_and_the_sequence_goes_on(fleet: Fleet) -> None:
+def test_superseded_changes_are_pruned_and_the_sequence_goes_on(fleet: Fleet) -> None:
     fleet.pass_model(FIRST, 1)
     fleet.begin(2)
     fleet.pass_model(SECOND, 100)
     fleet.begin(101)
-    forget = lambda tx: transactions.forget_changes(tx, 150 * S, 10, keep_s=100)  # noqa: E731
-    assert fleet.database.run_now(forget) == 1
-    assert fleet.after(0) == [2, 3, 4], "registered went; what is some model's latest, or young, stays"
-    assert fleet.database.run_now(lambda tx: transactions.forget_changes(tx, 10**6 * S, 10, keep_s=100)) == 1
+    prune = lambda tx: transactions.prune_changes(tx, 150 * S, 10, keep_s=100)  # noqa: E731
+    assert fleet.database.run_now(prune) == 1
+    assert fleet.after(0) == [2, 3, 4], "registered is pruned; the latest of a model stays, and what is young"
+    assert fleet.database.run_now(lambda tx: transactions.prune_changes(tx, 10**6 * S, 10, keep_s=100)) == 1
     assert fleet.after(0) == [2, 4]
     fleet.move(Stage.ROLLED_BACK, 0, 10**6)
     assert fleet.after(0) == [2, 4, 5]
@@ -287,6 +282,6 @@ def test_of_publications_the_newest_and_those_not_done_stay(fleet: Fleet) -> Non
             )
 
     fleet.database.run_now(publish)
-    fleet.database.run_now(lambda tx: transactions.forget_changes(tx, 10**9 * S, 10, keep_s=1))
+    fleet.database.run_now(lambda tx: transactions.prune_changes(tx, 10**9 * S, 10, keep_s=1))
     numbers = fleet.database.read_now(lambda tx: sorted(tx.session.scalars(sa.select(PublicationRow.number))))
     assert numbers == [2, 3]

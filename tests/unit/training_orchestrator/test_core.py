@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from training_orchestrator.core import Situation, Start, due, start_again, wait_s
-from training_orchestrator.model import Policy, VersionSeen
+from training_orchestrator.model import DatasetVersion, Policy
 
 POLICY = Policy("town", "town-test", "first.yaml", "turn.yaml", new_samples=100, attempts=2, retry_after_s=600)
-TRAIN = VersionSeen("town", "v2", 1200, "t", "v2", False)
-TEST = VersionSeen("town-test", "v1", 300, "t", "v1", True)
+TRAIN = DatasetVersion("town", "v2", 1200, "t", "v2", False)
+TEST = DatasetVersion("town-test", "v1", 300, "t", "v1", True)
 S = 10**9
 NOW = Situation(TRAIN, TEST, 1000, 1000, 0, 0, False, False, "parent")
 FAILED = replace(NOW, samples_at_last_run=1150, failures=1, last_ended_at_utc_ns=1000 * S)

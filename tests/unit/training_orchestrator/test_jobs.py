@@ -46,7 +46,7 @@ def launched(jobs: TorchrunJobs) -> Iterator[subprocess.Popen[bytes]]:
     launcher = subprocess.Popen(command, start_new_session=True)
     family = [psutil.Process(launcher.pid)]
     try:
-        assert until(lambda: jobs.look("r1", 0).running)
+        assert until(lambda: jobs.status("r1", 0).running)
         family += family[0].children()
         yield launcher
     finally:
@@ -60,7 +60,7 @@ def test_ending_a_job_ends_the_worker_that_holds_the_lock(
     jobs: TorchrunJobs, launched: subprocess.Popen[bytes]
 ) -> None:
     jobs.end("r1")
-    assert until(lambda: not jobs.look("r1", 0).running)
+    assert until(lambda: not jobs.status("r1", 0).running)
     assert launched.wait(10) != 0
 
 
@@ -76,14 +76,14 @@ def test_a_run_without_a_process_neither_runs_nor_starts(jobs: TorchrunJobs) -> 
     jobs.folder("r1").mkdir()
     (jobs.folder("r1") / LOCK).touch()
     assert not jobs.starting("r1")
-    assert not jobs.look("r1", 0).running
+    assert not jobs.status("r1", 0).running
 
 
 @pytest.mark.parametrize("content", ["", '{"passed": tr', "[]", "7"])
 def test_a_damaged_result_is_an_error_and_not_a_crash(jobs: TorchrunJobs, content: str) -> None:
     jobs.folder("r1").mkdir()
     (jobs.folder("r1") / RESULT).write_text(content)
-    result = jobs.look("r1", 0).result
+    result = jobs.status("r1", 0).result
     assert result is not None
     assert RESULT in result["error"]
 

@@ -6,20 +6,20 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile, Targets
 from tuf.api.serialization.json import CanonicalJSONSerializer
 
 from fleetloop.kit import rpc as fleetkit_rpc
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusalKind, RefusedError
 from fleetloop.kit.security.identity import Identity
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.testing import ManualClock
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator import transactions
+from training_orchestrator.codec import version_of
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.model import JobResult, Policy
 from training_orchestrator.rpc import TrainingService
@@ -53,17 +53,17 @@ def commit(database: Database, dataset: str, *, frozen: bool = False, version: s
     committed = dataset_pb2.DatasetCommitted(
         dataset=dataset, version=version, samples=300, frozen=frozen, lance_tag=version, table_address="t"
     )
-    database.run_now(lambda tx: transactions.note_version(tx, committed))
+    database.run_now(lambda tx: transactions.record_version(tx, version_of(committed)))
 
 
 def start_request(**changes: str) -> training_pb2.StartRunRequest:
     return training_pb2.StartRunRequest(**({"request_id": "r", "dataset": "town", "reason": "why not"} | changes))  # type: ignore[arg-type]
 
 
-async def refusal(service: TrainingService, request: training_pb2.StartRunRequest) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(RpcError) as caught:
+async def refusal(service: TrainingService, request: training_pb2.StartRunRequest) -> tuple[RefusalKind, str]:
+    with pytest.raises(RefusedError) as caught:
         await service.StartRun(request, None)
-    return caught.value.code, str(caught.value)
+    return caught.value.kind, str(caught.value)
 
 
 @pytest.mark.parametrize("recipe", ["../training.yaml", "/etc/passwd", "first", "turn.yaml/", "FIRST.YAML", " "])
@@ -72,8 +72,8 @@ async def test_a_recipe_that_does_not_exist_is_refused_with_those_that_do(
 ) -> None:
     commit(database, "town")
     commit(database, "town-test", frozen=True)
-    code, text = await refusal(service, start_request(recipe=recipe))
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    kind, text = await refusal(service, start_request(recipe=recipe))
+    assert kind is RefusalKind.INVALID_ARGUMENT
     assert text == "recipe: there is no such recipe; config/recipes has first.yaml, turn.yaml"
     assert (await service.ListRuns(training_pb2.ListRunsRequest(), None)).runs == []
 
@@ -86,9 +86,9 @@ async def test_a_run_is_started_once_a_request_and_one_at_a_time(
     first = await service.StartRun(start_request(recipe="turn.yaml"), None)
     assert (first.run.recipe, first.run.why, first.run.seed) == ("turn.yaml", "by user/ann: why not", 7)
     assert await service.StartRun(start_request(recipe="turn.yaml"), None) == first
-    code, text = await refusal(service, start_request(request_id="another"))
-    assert (code, text) == (
-        grpc.StatusCode.FAILED_PRECONDITION,
+    kind, text = await refusal(service, start_request(request_id="another"))
+    assert (kind, text) == (
+        RefusalKind.FAILED_PRECONDITION,
         "dataset: a run of this dataset is under way",
     )
 
@@ -118,8 +118,8 @@ async def test_a_refusal_names_its_field(
 async def test_a_test_set_that_is_not_frozen_examines_nothing(service: TrainingService, database: Database) -> None:
     commit(database, "town")
     commit(database, "town-test", frozen=False)
-    code, text = await refusal(service, start_request())
-    assert code is grpc.StatusCode.FAILED_PRECONDITION and "import the frozen test set town-test" in text
+    kind, text = await refusal(service, start_request())
+    assert kind is RefusalKind.FAILED_PRECONDITION and "import the frozen test set town-test" in text
 
 
 def role(path: str, length: int, sha256: str) -> bytes:
@@ -134,17 +134,19 @@ async def test_only_what_passed_is_signed_and_byte_for_byte(service: TrainingSer
     run_id = (await service.StartRun(start_request(), None)).run.run_id
     path, sha = f"models/{DIGEST}/head.onnx", "5" * 64
     good = training_pb2.SignModelsRequest(signed=role(path, 10, sha))
-    with pytest.raises(RpcError, match="did not pass here"):
+    with pytest.raises(RefusedError, match="did not pass here"):
         await service.SignModels(good, None)
     result = JobResult(True, ["good"], [], [], DIGEST, {})
-    database.run_now(lambda tx: transactions.evaluated(tx, run_id, result, "a", "e", {"head.onnx": (10, sha)}, 6))
+    database.run_now(
+        lambda tx: transactions.record_evaluation(tx, run_id, result, "a", "e", {"head.onnx": (10, sha)}, 6)
+    )
     answer = await service.SignModels(good, None)
     assert answer.key_id and len(answer.signature) == 64
     for wrong in (role(path, 11, sha), role(path, 10, "6" * 64), role(f"models/{DIGEST}/other", 10, sha)):
-        with pytest.raises(RpcError, match="is not the file that passed"):
+        with pytest.raises(RefusedError, match="is not the file that passed"):
             await service.SignModels(training_pb2.SignModelsRequest(signed=wrong), None)
     for noise in (b"", b"{}", b'{"_type": "root"}', role(path, 10, sha)[:-5]):
-        with pytest.raises(RpcError, match="signed: not the signed part of a targets role"):
+        with pytest.raises(RefusedError, match="signed: not the signed part of a targets role"):
             await service.SignModels(training_pb2.SignModelsRequest(signed=noise), None)
 
 
@@ -152,10 +154,10 @@ async def test_a_watch_ends_with_its_run_and_knows_no_other(service: TrainingSer
     commit(database, "town")
     commit(database, "town-test", frozen=True)
     run_id = (await service.StartRun(start_request(), None)).run.run_id
-    database.run_now(lambda tx: transactions.failed(tx, run_id, "it died", 5))
+    database.run_now(lambda tx: transactions.fail_run(tx, run_id, "it died", 5))
     watch = service.WatchRun(training_pb2.WatchRunRequest(run_id=run_id), None)
     assert [(each.state, each.message) async for each in watch] == [(training_pb2.RUN_STATE_FAILED, "it died")]
-    with pytest.raises(RpcError, match="run_id: no such run"):
+    with pytest.raises(RefusedError, match="run_id: no such run"):
         await anext(service.WatchRun(training_pb2.WatchRunRequest(run_id="none"), None))
 
 
@@ -174,7 +176,7 @@ async def test_runs_come_in_pages_newest_first(service: TrainingService, databas
     commit(database, "town-test", frozen=True)
     for number in range(5):
         run_id = (await service.StartRun(start_request(request_id=str(number)), None)).run.run_id
-        database.run_now(lambda tx, r=run_id: transactions.failed(tx, r, "it died", 5))  # type: ignore[misc]
+        database.run_now(lambda tx, r=run_id: transactions.fail_run(tx, r, "it died", 5))  # type: ignore[misc]
     seen, token = [], ""
     for size in (2, 2, 1):
         answer = await service.ListRuns(training_pb2.ListRunsRequest(page_size=2, page_token=token), None)

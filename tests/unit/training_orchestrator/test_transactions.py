@@ -7,10 +7,10 @@ import pytest
 from fleetloop.kit.storage.database import Database
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
-from fleetloop.protos.training.v1 import training_pb2
-from training_orchestrator import transactions
+from training_orchestrator import queries, transactions
+from training_orchestrator.codec import model_change_of, version_of
 from training_orchestrator.core import Start, due
-from training_orchestrator.model import JobResult, Policy
+from training_orchestrator.model import JobResult, ModelStage, Policy, Verdict
 from training_orchestrator.store import Base
 
 POLICY = Policy("town", "town-test", "first.yaml", "turn.yaml", new_samples=100, attempts=2)
@@ -26,26 +26,26 @@ def database(database_url: str) -> Iterator[Database]:
         committed = dataset_pb2.DatasetCommitted(
             dataset=name, version=version, samples=samples, frozen=frozen, lance_tag=version, table_address="t"
         )
-        database.run_now(lambda tx, c=committed: transactions.note_version(tx, c))  # type: ignore[misc]
+        database.run_now(lambda tx, c=committed: transactions.record_version(tx, version_of(c)))  # type: ignore[misc]
     yield database
     database.close()
 
 
 def change(database: Database, digest: str, stage: S.ModelStage.ValueType, sequence: int, previous: str = "") -> None:
     event = S.ModelChanged(model_digest=digest, stage=stage, sequence=sequence, previous_model_digest=previous)
-    database.run_now(lambda tx: transactions.note_model(tx, event))
+    database.run_now(lambda tx: transactions.record_model_change(tx, model_change_of(event)))
 
 
 def decision(database: Database, now: int = 6) -> Start | str:
-    return database.run_now(lambda tx: due(POLICY, transactions.situation(tx, POLICY), now))
+    return database.run_now(lambda tx: due(POLICY, queries.situation(tx, POLICY), now))
 
 
 def run_to_its_end(database: Database, digest: str, passed: bool = True) -> str:
     start = decision(database)
     assert isinstance(start, Start), start
-    run_id = database.run_now(lambda tx: transactions.queue(tx, start, 1, 5).run_id)
+    run_id = database.run_now(lambda tx: transactions.queue_run(tx, start, 1, 5).run_id)
     result = JobResult(passed, ["because"], [], [], digest, {})
-    database.run_now(lambda tx: transactions.evaluated(tx, run_id, result, "a", "e", {"f": (1, "s")}, 6))
+    database.run_now(lambda tx: transactions.record_evaluation(tx, run_id, result, "a", "e", {"f": (1, "s")}, 6))
     return run_id
 
 
@@ -53,7 +53,7 @@ def grow(database: Database, version: str, samples: int) -> None:
     committed = dataset_pb2.DatasetCommitted(
         dataset="town", version=version, samples=samples, lance_tag=version, table_address="t"
     )
-    database.run_now(lambda tx: transactions.note_version(tx, committed))
+    database.run_now(lambda tx: transactions.record_version(tx, version_of(committed)))
 
 
 def test_no_run_starts_between_passing_and_the_end_of_the_rollout(database: Database) -> None:
@@ -89,17 +89,17 @@ def test_a_candidate_that_others_overtook_blocks_nothing(database: Database) -> 
 def test_an_older_change_never_overwrites_a_newer(database: Database) -> None:
     change(database, OLD, S.MODEL_STAGE_RELEASED, 2)
     change(database, OLD, S.MODEL_STAGE_REGISTERED, 1)
-    row = database.run_now(transactions.driving)
-    assert row is not None and row.stage == S.MODEL_STAGE_RELEASED
+    row = database.run_now(queries.driving)
+    assert row is not None and row.stage is ModelStage.RELEASED
 
 
 def test_only_files_of_a_model_that_passed_are_known(database: Database) -> None:
     run_to_its_end(database, OLD, passed=False)
-    assert database.run_now(lambda tx: transactions.passed_files(tx, OLD)) is None
+    assert database.run_now(lambda tx: queries.passed_files(tx, OLD)) is None
     assert isinstance(decision(database), str), "the same data waits for the backoff"
     grow(database, "v2", 1200)
     run_to_its_end(database, NEW)
-    assert database.run_now(lambda tx: transactions.passed_files(tx, NEW)) == {"f": (1, "s")}
+    assert database.run_now(lambda tx: queries.passed_files(tx, NEW)) == {"f": (1, "s")}
 
 
 def test_samples_are_counted_from_the_last_run_that_gave_a_candidate(database: Database) -> None:
@@ -114,18 +114,18 @@ def test_samples_are_counted_from_the_last_run_that_gave_a_candidate(database: D
     grow(database, "v3", 1200)
     start = decision(database)
     assert isinstance(start, Start) and start.version.version == "v3"
-    failed = database.run_now(lambda tx: transactions.queue(tx, start, 1, 5).run_id)
+    failed = database.run_now(lambda tx: transactions.queue_run(tx, start, 1, 5).run_id)
     assert decision(database) == "a run is under way"
-    database.run_now(lambda tx: transactions.failed(tx, failed, "died", 7))
+    database.run_now(lambda tx: transactions.fail_run(tx, failed, "died", 7))
     reason = decision(database, 7 + 3600 * 10**9)
     assert isinstance(reason, str) and "2 runs without a candidate: again in 3600 s" in reason
-    known = database.run_now(lambda tx: transactions.run_of(tx, rejected))
-    assert known is not None and known.verdict == training_pb2.VERDICT_REJECTED
-    assert database.run_now(lambda tx: transactions.run_of(tx, "none")) is None
+    known = database.run_now(lambda tx: queries.find_run(tx, rejected))
+    assert known is not None and known.verdict == Verdict.REJECTED
+    assert database.run_now(lambda tx: queries.find_run(tx, "none")) is None
 
 
 def test_a_version_that_is_known_is_noted_once(database: Database) -> None:
     grow(database, "v2", 1100)
     grow(database, "v1", 1000)  # read again from the topic's beginning
-    newest = database.run_now(lambda tx: transactions.newest_version(tx, "town"))
+    newest = database.run_now(lambda tx: queries.newest_version(tx, "town"))
     assert newest is not None and newest.version == "v2"

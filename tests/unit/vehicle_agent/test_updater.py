@@ -19,7 +19,6 @@ from fleetloop.embedded.ceremony import hold_ceremony
 from fleetloop.kit.security.signing import load_key
 from rollout_controller.metadata import (
     MODELS_ROLE,
-    ListedFile,
     assignment_bytes,
     director_files,
     models_role,
@@ -27,7 +26,7 @@ from rollout_controller.metadata import (
     snapshot_and_timestamp,
 )
 from rollout_controller.model import Assignment as Signed
-from rollout_controller.model import Cohort
+from rollout_controller.model import Cohort, ListedFile
 from vehicle_agent.model import ModelRefusedError
 from vehicle_agent.updater import ModelShelf, ModelUpdater, UnreachableError
 

@@ -1,10 +1,10 @@
-"""Databases for services that keep something: one transaction holds the inbox id, the change and the outbox row.
+"""A service's database: one transaction holds the inbox id, the change and the outbox row.
 
-SQLAlchemy is used synchronously on worker threads of its own, so that a slow query never holds up the event loop.
-Writing transactions go one after the other, whoever begins them: SQLite has one writer, and on Postgres each takes
-the same advisory lock, so that what a transaction read is still so when it writes. Reads wait for no writer: `read`
-looks at one moment's state on connections that cannot write. SQLite runs in WAL mode with full synchronisation at
-commit: what was committed survives SIGKILL and power.
+SQLAlchemy is used synchronously on its own worker threads, so that a slow query never blocks the event loop. Writing
+transactions run one after the other in all processes: SQLite has one writer, and on Postgres each takes the same
+advisory lock, so that what a transaction read still holds when it writes. Reads wait for no writer: `read` sees one
+consistent snapshot on connections that cannot write. SQLite runs in WAL mode with full synchronisation at commit:
+what was committed survives SIGKILL and a power failure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIGRATION_ENVIRONMENT = Path(__file__).parent / "migration_environment"
 
 
 class InboxMixin:
-    """Ids of events that took effect. Pruned after longer than the topics keep messages."""
+    """Ids of events that took effect. They are kept longer than the topics keep messages."""
 
     __tablename__ = "inbox"
     event_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -41,7 +41,7 @@ class InboxMixin:
 
 
 class OutboxMixin:
-    """Events that were decided and not yet published, in the order of their making."""
+    """Events that were decided and are not yet published, in the order in which they were decided."""
 
     __tablename__ = "outbox"
     row_id: Mapped[int] = mapped_column(
@@ -57,18 +57,18 @@ class OutboxMixin:
 
 
 class RequestMixin:
-    """Answers to mutating RPCs: a repeat gets the same answer and has no further effect."""
+    """Answers to mutating RPCs: a retry gets the same answer and has no further effect."""
 
     __tablename__ = "requests"
     request_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
-    """Hash of the method and of the id that the caller gave."""
+    """Hash of the method and of the request id that the caller gave."""
     method: Mapped[str] = mapped_column(sa.String(128))
     response: Mapped[bytes] = mapped_column(sa.LargeBinary)
     at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
 
 
 class Transaction:
-    """One transaction of a service. Everything in it happens, or nothing does."""
+    """One transaction of a service: all of it takes effect, or none of it."""
 
     def __init__(self, session: Session, base: type[DeclarativeBase]) -> None:
         self.session = session
@@ -77,7 +77,7 @@ class Transaction:
         """Events that this transaction put into the outbox."""
 
     def first_time(self, event_id: str, now_utc_ns: int) -> bool:
-        """Notes an event in the inbox. False when it took effect before: then leave everything as it is."""
+        """Record an event in the inbox. False when it took effect before; the caller then changes nothing."""
         inbox = self._tables["inbox"]
         known = self.session.execute(sa.select(inbox.c.event_id).where(inbox.c.event_id == event_id)).first()
         if known is not None:
@@ -86,7 +86,7 @@ class Transaction:
         return True
 
     def publish(self, event: Event) -> None:
-        """Puts an event into the outbox, in the current trace unless it names one."""
+        """Add an event to the outbox, in the current trace unless it names one."""
         self.published += 1
         self.session.execute(
             self._tables["outbox"]
@@ -103,7 +103,7 @@ class Transaction:
         )
 
     def response_of(self, request_id: str, method: str) -> bytes | None:
-        """The serialised answer that this request got before, or None."""
+        """The serialised answer that this request got earlier, or None."""
         requests = self._tables["requests"]
         row = self.session.execute(
             sa.select(requests.c.response).where(requests.c.request_id == _request_key(request_id, method))
@@ -111,7 +111,7 @@ class Transaction:
         return None if row is None else bytes(row[0])
 
     def remember_response(self, request_id: str, method: str, response: bytes, now_utc_ns: int) -> None:
-        """Keeps the answer of a mutating request, in the transaction that carries it out."""
+        """Store the answer of a mutating request, in the transaction that carries it out."""
         self.session.execute(
             self._tables["requests"]
             .insert()
@@ -120,9 +120,9 @@ class Transaction:
             )
         )
 
-    def forget_before(self, utc_ns: int, limit: int) -> int:
-        """Prunes at most `limit` inbox and as many request ids older than `utc_ns`; returns the larger number."""
-        gone = 0
+    def prune_ids(self, utc_ns: int, limit: int) -> int:
+        """Prune at most `limit` inbox ids and as many request ids from before `utc_ns`; return the larger number."""
+        deleted = 0
         for name, key, at in (
             ("inbox", "event_id", "received_at_utc_ns"),
             ("requests", "request_id", "at_utc_ns"),
@@ -131,15 +131,18 @@ class Transaction:
             old = self.session.scalars(sa.select(table.c[key]).where(table.c[at] < utc_ns).limit(limit)).all()
             if old:
                 self.session.execute(sa.delete(table).where(table.c[key].in_(old)))
-            gone = max(gone, len(old))
-        return gone
+            deleted = max(deleted, len(old))
+        return deleted
 
 
 class Database:
-    """A service's database. `run` and `read` carry out one function in one transaction, off the event loop."""
+    """A service's database. `run` and `read` call a function in one transaction, off the event loop.
+
+    `read` calls what a service has in queries.py, `run` what it has in transactions.py.
+    """
 
     def __init__(self, url: str, base: type[DeclarativeBase], readers: int = 3) -> None:
-        """`readers` are the threads that read; one thread writes."""
+        """`readers` is the number of threads that read; one thread writes."""
         self._base = base
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
@@ -167,7 +170,7 @@ class Database:
         self.outbox_filled = asyncio.Event()
 
     def migrate(self, versions: Path) -> None:
-        """Brings the schema up to date with the Alembic revisions in the folder `versions`."""
+        """Upgrade the schema to the newest Alembic revision in the folder `versions`."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATION_ENVIRONMENT))
         config.set_main_option("version_locations", str(versions))
@@ -177,18 +180,18 @@ class Database:
         command.upgrade(config, "head")
 
     def run_now(self, work: Callable[[Transaction], T]) -> T:
-        """Like `run`, on this thread. For tests, start-up and command lines."""
+        """Like `run`, on the calling thread. For tests and benches."""
         return self._carry_out(work)[0]
 
     def read_now(self, work: Callable[[Transaction], T]) -> T:
-        """Like `read`, on this thread."""
+        """Like `read`, on the calling thread."""
         with self._reading_sessions.begin() as session:
             return work(Transaction(session, self._base))
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Carries out `work` on one moment's state, without holding up who writes.
+        """Call `work` on a consistent snapshot, without blocking writers.
 
-        The database refuses to write in it: a changed row raises SQLAlchemy's DBAPIError.
+        The connection is read-only: a changed row raises SQLAlchemy's DBAPIError.
         """
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._readers, context.run, self.read_now, work)
@@ -200,8 +203,8 @@ class Database:
         return result, transaction.published > 0
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
-        """Carries out `work` in one transaction on a worker thread. Its exception rolls everything back."""
-        context = contextvars.copy_context()  # the current span travels along
+        """Call `work` in one transaction on a worker thread. An exception in it rolls the transaction back."""
+        context = contextvars.copy_context()  # carries the current span to the thread
         result, published = await asyncio.get_running_loop().run_in_executor(
             self._writer, context.run, self._carry_out, work
         )
@@ -210,7 +213,7 @@ class Database:
         return result
 
     def close(self) -> None:
-        """Waits for running transactions and lets go of the connections."""
+        """Wait for running transactions and close the connections."""
         self._writer.shutdown()
         self._readers.shutdown()
         self._reading.dispose()
@@ -218,7 +221,7 @@ class Database:
 
 
 def _request_key(request_id: str, method: str) -> str:
-    """Of one length whatever callers send, and of its own for each method: an id may serve two requests."""
+    """A key of fixed length, whatever callers send. It includes the method: one id may serve two requests."""
     return causal_id("request", method, request_id)
 
 
@@ -242,7 +245,7 @@ def _begin(connection: sa.Connection) -> None:
 
 
 def _lock_postgres(connection: sa.Connection) -> None:
-    """One writing transaction at a time in this database, of all processes; let go with the transaction."""
+    """Allow one writing transaction at a time, of all processes; the lock ends with the transaction."""
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})")
 
 

@@ -1,7 +1,7 @@
-"""How a service with a database takes events in: each once, in a transaction that also holds what follows.
+"""The inbox of a service with a database: each event takes effect once, together with all that follows from it.
 
-The offset is committed last, by the ConsumerLoop, so dying anywhere means that the event comes again and the
-inbox knows it.
+The ConsumerLoop commits the offset last. So a process that dies at any point reads the event again, and the inbox
+recognises it: delivery is at least once, the effect is exactly once.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from fleetloop.kit.process.tracing import span
 from fleetloop.kit.storage.database import Database, Transaction
 
 Effect = Callable[[Transaction, Record], None]
-"""Decodes a record and carries it out. Raises UnreadableMessageError when it never can be."""
+"""Decodes a record and carries it out. Raises UnreadableMessageError when no retry can decode it."""
 
 
 class Inbox:
-    """The `handle` of a ConsumerLoop: one transaction a record, by topic."""
+    """The `handle` of a ConsumerLoop: one transaction per record, with the effect of its topic."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Inbox:
         self._effects = effects
 
     async def handle(self, records: Sequence[Record]) -> None:
-        """Returns when every record has taken effect, was known, or lies in the dead letters."""
+        """Return when every record has taken effect, was a repeat, or is in the dead-letter queue."""
         for record in records:
             with span(f"{self._service} {record.topic}", parent=traceparent_of(record.headers)):
                 try:

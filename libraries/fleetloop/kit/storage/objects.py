@@ -17,11 +17,11 @@ from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND
 
 
 class ObjectMissingError(Exception):
-    """No object lies at the address."""
+    """The address has no object."""
 
 
 class Objects:
-    """Objects that are written once and never changed."""
+    """Objects at addresses. Most are written once and never changed."""
 
     def __init__(self, url: str) -> None:
         self._store: ObjectStore
@@ -34,7 +34,7 @@ class Objects:
         self.url = url.rstrip("/")
 
     def put_once(self, address: str, content: bytes | Path) -> bool:
-        """Stores an object unless one is there; True when this call stored it. Atomic: no half object is seen."""
+        """Store an object unless the address has one; True when this call stored it. It appears atomically."""
         try:
             obstore.put(self._store, address, content, mode="create")
         except AlreadyExistsError:
@@ -42,7 +42,7 @@ class Objects:
         return True
 
     def put(self, address: str, content: bytes | Path) -> None:
-        """Stores an object whatever was there. For the few that change, such as TUF's timestamp."""
+        """Store an object and replace what was there. For the few that change, such as TUF's timestamp."""
         obstore.put(self._store, address, content)
 
     def get(self, address: str) -> bytes:
@@ -53,7 +53,7 @@ class Objects:
             raise ObjectMissingError(f"no object at {address} in {self.url}") from error
 
     def fetch(self, address: str, target: Path) -> None:
-        """Writes the object to a file, piece by piece. Raises ObjectMissingError with the address."""
+        """Write the object to a file in chunks. Raises ObjectMissingError with the address."""
         try:
             pieces = obstore.get(self._store, address).stream()
         except (NotFoundError, FileNotFoundError) as error:
@@ -63,7 +63,7 @@ class Objects:
                 file.write(piece)
 
     def exists(self, address: str) -> bool:
-        """True when an object lies there."""
+        """True when the address has an object."""
         try:
             obstore.head(self._store, address)
         except (NotFoundError, FileNotFoundError):
@@ -71,7 +71,7 @@ class Objects:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Addresses below a prefix, in no order."""
+        """Addresses below a prefix, in no particular order."""
         for chunk in obstore.list(self._store, prefix=prefix):
             for item in chunk:
                 yield item["path"]

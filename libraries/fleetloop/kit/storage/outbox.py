@@ -1,7 +1,7 @@
-"""The relay: publishes what transactions left in the outbox, in order, and deletes it once Kafka has it.
+"""The outbox relay: publishes the events that transactions left in the outbox, in order, and then deletes them.
 
-Dying between the two sends an event again under the same id, which consumers know. So do several relays of one
-database: they may all publish a row before one of them deletes it.
+A process that dies between publishing and deleting sends an event a second time, under the same id, which consumers
+recognise. The same holds for several relays of one database: each may publish a row before one of them deletes it.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class OutboxRelay:
         self._poll_s = poll_s
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Runs until `stopping`, then publishes what is left. An exception of Kafka's ends it, and the process."""
+        """Relay until `stopping`, then publish what is left. An exception from Kafka ends the process."""
         while not stopping.is_set():
             self._database.outbox_filled.clear()
             if await self.relay_once() == 0:
                 await pause(self._database.outbox_filled, self._poll_s)
-        await self._database.run(lambda tx: None)  # behind what was being written when the process was told to stop
+        await self._database.run(lambda tx: None)  # wait for the write that was under way
         while await self.relay_once():
             pass
 
     async def relay_once(self) -> int:
-        """Publishes up to 500 rows; returns how many."""
+        """Publish up to 500 rows; return how many."""
         rows = await self._database.read(self._oldest)
         if not rows:
             OUTBOX_ROWS.labels(self._service).set(0)

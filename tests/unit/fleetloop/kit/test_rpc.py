@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from fleetloop.kit.process.settings import ServiceSettings
-from fleetloop.kit.rpc import ON_BEHALF_OF, RpcError, RpcServer, caller, open_channel
+from fleetloop.kit.refusal import FailedPreconditionError
+from fleetloop.kit.rpc import ON_BEHALF_OF, RpcServer, caller, open_channel
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
 
@@ -31,7 +32,7 @@ async def fail(request: bytes, context: object) -> bytes:
 
 
 async def refuse(request: bytes, context: object) -> bytes:
-    raise RpcError(grpc.StatusCode.FAILED_PRECONDITION, "it has ended", "task_id")
+    raise FailedPreconditionError("it has ended", "task_id")
 
 
 class Desk:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fleetloop.kit.messaging.events import Event
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database, InboxMixin, OutboxMixin, RequestMixin, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.outbox import OutboxRelay
@@ -73,7 +73,7 @@ async def test_a_failure_leaves_nothing_behind(database: Database) -> None:
 async def test_old_ids_are_forgotten_and_young_ones_kept(database: Database) -> None:
     await database.run(lambda tx: tx.first_time("old", 10))
     await database.run(lambda tx: tx.first_time("young", 20))
-    assert await database.run(lambda tx: tx.forget_before(15, 100)) == 1
+    assert await database.run(lambda tx: tx.prune_ids(15, 100)) == 1
     assert await database.run(lambda tx: tx.first_time("old", 30))
     assert not await database.run(lambda tx: tx.first_time("young", 30))
 
@@ -99,7 +99,7 @@ async def test_the_same_id_serves_a_request_of_each_method(database: Database) -
 
 
 async def test_a_request_without_an_id_is_refused(database: Database) -> None:
-    with pytest.raises(RpcError, match="request_id"):
+    with pytest.raises(RefusedError, match="request_id"):
         await database.run(lambda tx: answer_once(tx, "", "M", 1, lambda: b""))
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetloop.kit.rpc import RpcError
+from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.paging import MOST_ROWS, USUAL_ROWS, page_of
 
 
@@ -30,5 +30,5 @@ def test_a_page_has_a_usual_size_and_a_bound() -> None:
 
 @pytest.mark.parametrize("token", ["x", "-1", "1 ", "٣", "9" * 30, "1; drop"])
 def test_a_token_that_is_not_ours_is_refused(token: str) -> None:
-    with pytest.raises(RpcError, match="page_token: give the last answer's next_page_token"):
+    with pytest.raises(RefusedError, match="page_token: give the last answer's next_page_token"):
         page_of(10, token)

@@ -9,8 +9,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.storage.database import Database, InboxMixin, RequestMixin, Transaction
-from fleetloop.kit.storage.pruning import BATCH_ROWS, forget_rows, prune_once
-from fleetloop.kit.storage.wiring import INBOX_KEPT_S, forget_ids
+from fleetloop.kit.storage.pruning import BATCH_ROWS, prune_once, prune_rows
+from fleetloop.kit.storage.wiring import INBOX_KEPT_S, prune_ids
 from fleetloop.kit.testing import ManualClock
 
 
@@ -51,7 +51,7 @@ async def test_old_rows_go_in_short_transactions_and_new_ones_stay(database: Dat
     sizes = []
 
     def batch(tx: Transaction, now_utc_ns: int, limit: int) -> int:
-        sizes.append(forget_rows(tx, ThingRow.name, limit, ThingRow.at_utc_ns < 10))
+        sizes.append(prune_rows(tx, ThingRow.name, limit, ThingRow.at_utc_ns < 10))
         return sizes[-1]
 
     gone = await prune_once(asyncio.Event(), "test", database, ManualClock(), "things", batch)
@@ -76,9 +76,9 @@ def test_ids_are_kept_as_long_as_a_repeat_may_come(database: Database) -> None:
     kept_ns = seconds_to_ns(INBOX_KEPT_S)
     database.run_now(lambda tx: tx.first_time("event", 1))
     database.run_now(lambda tx: tx.remember_response("request", "m", b"answer", 1))
-    assert database.run_now(lambda tx: forget_ids(tx, 1 + kept_ns, 10)) == 0
+    assert database.run_now(lambda tx: prune_ids(tx, 1 + kept_ns, 10)) == 0
     assert database.read_now(lambda tx: tx.response_of("request", "m")) == b"answer"
-    assert database.run_now(lambda tx: forget_ids(tx, 2 + kept_ns, 10)) == 1
+    assert database.run_now(lambda tx: prune_ids(tx, 2 + kept_ns, 10)) == 1
     assert database.run_now(lambda tx: tx.first_time("event", 2 + kept_ns))
     assert database.read_now(lambda tx: tx.response_of("request", "m")) is None
 

@@ -13,7 +13,7 @@ from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.process.lifecycle import Runtime
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.storage.database import Database, InboxMixin, OutboxMixin, RequestMixin, Transaction
-from fleetloop.kit.storage.wiring import INBOX_KEPT_S, Keeping, spawn_keeping
+from fleetloop.kit.storage.wiring import INBOX_KEPT_S, Storage, start_storage_tasks
 from fleetloop.kit.testing import KeepingPublisher, ManualClock
 
 SETTINGS = ServiceSettings(kafka_bootstrap_servers="none:1")
@@ -64,7 +64,7 @@ async def test_what_was_decided_goes_out_and_what_is_old_goes_away(database: Dat
         return 0
 
     runtime = Runtime("keeper-of-tests", SETTINGS)
-    spawn_keeping(runtime, SETTINGS, clock, Keeping(database, publisher), {}, {"things": batch})  # type: ignore[arg-type]
+    start_storage_tasks(runtime, SETTINGS, clock, Storage(database, publisher), {}, {"things": batch})  # type: ignore[arg-type]
     await database.run(lambda tx: tx.publish(event("one")))
     await until(lambda: [each.event_id for each in publisher.events] == ["one"])
     await until(lambda: bool(pruned))
@@ -77,7 +77,7 @@ async def test_what_was_decided_goes_out_and_what_is_old_goes_away(database: Dat
 async def test_what_is_in_the_outbox_when_the_process_is_told_to_stop_still_goes_out(database: Database) -> None:
     publisher = KeepingPublisher()
     runtime = Runtime("keeper-of-tests", SETTINGS)
-    spawn_keeping(runtime, SETTINGS, ManualClock(), Keeping(database, publisher), {})  # type: ignore[arg-type]
+    start_storage_tasks(runtime, SETTINGS, ManualClock(), Storage(database, publisher), {})  # type: ignore[arg-type]
 
     def publish(tx: Transaction) -> None:
         for number in range(3):
@@ -95,7 +95,7 @@ async def test_a_broker_that_is_gone_ends_the_process(database: Database) -> Non
     database.run_now(lambda tx: tx.publish(event("kept")))
 
     async def start(runtime: Runtime) -> None:
-        spawn_keeping(runtime, SETTINGS, ManualClock(), Keeping(database, publisher), {})  # type: ignore[arg-type]
+        start_storage_tasks(runtime, SETTINGS, ManualClock(), Storage(database, publisher), {})  # type: ignore[arg-type]
 
     assert await asyncio.wait_for(runtime.run(start), 10) == 70
     publisher.broken = None

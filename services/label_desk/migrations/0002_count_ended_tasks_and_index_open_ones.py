@@ -1,4 +1,4 @@
-"""ask of what is open"""
+"""count ended tasks and index open ones"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def upgrade() -> None:
         "select project, outcome, decided_by, count(*) from tasks where outcome <> '' "
         "group by project, outcome, decided_by"
     )
-    # By statements that make no table anew: SQLite would count that as deleting what votes refer to.
+    # Not batch_alter_table: on SQLite it creates the table again, which violates the foreign key of votes.
     op.add_column("tasks", sa.Column("rank", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("tasks", sa.Column("ended_at_utc_ns", sa.BigInteger(), nullable=True))
     op.execute("update tasks set rank = -priority")

@@ -1,4 +1,4 @@
-"""count who is heard from"""
+"""add when vehicles were last heard from"""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("attested_until_utc_ns", sa.BigInteger(), nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("last_seen_utc_ns", sa.BigInteger(), nullable=False, server_default="0"))
         batch_op.create_index(batch_op.f("ix_vehicles_last_seen_utc_ns"), ["last_seen_utc_ns"], unique=False)
-    # The last that is known of them: what was signed for them, when they asked, and what they then attested.
+    # The latest contact that is known: when they last asked their director, or last attested a model.
     later = "case when attested_at_utc_ns > signed_at_utc_ns then attested_at_utc_ns else signed_at_utc_ns end"
     op.execute(f"update vehicles set last_seen_utc_ns = {later}")

@@ -1,4 +1,4 @@
-"""know each model's latest change"""
+"""add the latest change of each model"""
 
 from __future__ import annotations
 

@@ -1,0 +1,81 @@
+"""What the desk does periodically: it ends decided tasks, asks hindsight about new ones, and sets the gauges.
+
+Both loops read without blocking labellers and write only when there is something to do. Their state is in the
+database, so the process may die at any point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.pausing import pause
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.objects import Objects
+from label_desk import queries, transactions
+from label_desk.hindsight import hindsight_vote
+from label_desk.metrics import HINDSIGHT_UNSURE, OLDEST_TASK_SECONDS, OPEN_TASKS
+
+_END_EVERY_S = 1.0
+_HINDSIGHT_EVERY_S = 0.5
+
+
+class Worker:
+    """The desk's two periodic loops."""
+
+    def __init__(
+        self, database: Database, objects: Objects, schema: TaskSchema, clock: Clock, automatic_bound: float
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._schema = schema
+        self._clock = clock
+        self._automatic_bound = automatic_bound
+
+    async def end_decided_tasks(self, stopping: asyncio.Event) -> None:
+        """End decided tasks whose undo window is over, and set the gauges, until `stopping`."""
+        while not stopping.is_set():
+            while await self._database.read(self._has_decided):
+                await self._database.run(
+                    lambda tx: transactions.end_decided(tx, self._clock.now_utc_ns(), self._automatic_bound)
+                )
+            await _pause(stopping, _END_EVERY_S)
+
+    def _has_decided(self, tx: Transaction) -> bool:
+        now_ns = self._clock.now_utc_ns()
+        for project in queries.progress(tx, now_ns):
+            OPEN_TASKS.labels(project.project).set(project.open)
+            OLDEST_TASK_SECONDS.labels(project.project).set(project.oldest_open_s)
+        return queries.has_decided(tx, now_ns)
+
+    async def vote_by_hindsight(self, stopping: asyncio.Event) -> None:
+        """Let hindsight vote on new tasks until `stopping`. People are asked about what it cannot answer."""
+        while not stopping.is_set():
+            if not await self.vote_once():
+                await _pause(stopping, _HINDSIGHT_EVERY_S)
+
+    async def vote_once(self) -> int:
+        """Let hindsight vote on the tasks that wait for it; return how many waited."""
+        waiting = await self._database.read(queries.tasks_for_hindsight)
+        for task in waiting:
+            vote = await asyncio.to_thread(
+                hindsight_vote, self._objects, self._schema, task, self._clock.now_utc_ns()
+            )
+            decision = await self._database.run(
+                partial(
+                    transactions.submit_automatic,
+                    task_id=task.task_id,
+                    vote=vote,
+                    now_utc_ns=self._clock.now_utc_ns(),
+                    automatic_bound=self._automatic_bound,
+                )
+            )
+            if decision is None:
+                HINDSIGHT_UNSURE.labels(task.project).inc()
+        return len(waiting)
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    await pause(stopping, seconds)
