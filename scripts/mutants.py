@@ -132,7 +132,8 @@ def mutate(target: Target, sample: int, seed: int) -> tuple[Counter[str], list[S
 
         cosmic_ray("baseline", str(config))
         cosmic_ray("init", str(config), str(session))
-        choose = [COSMIC_RAY.with_name("python"), "-c", _KEEP_A_SAMPLE, session, str(sample), str(seed), EQUIVALENT]
+        python = str(COSMIC_RAY.with_name("python"))
+        choose = [python, "-c", _KEEP_A_SAMPLE, str(session), str(sample), str(seed), EQUIVALENT]
         subprocess.run(choose, check=True)
         cosmic_ray("exec", str(config), str(session))
         return survivors_in(cosmic_ray("dump", str(session)))
