@@ -1,4 +1,4 @@
-"""The models that a process has loaded: each once, whichever of its vehicles run it."""
+"""The models that a process has loaded, each once for all vehicles that run it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from vehicle_agent.ports import Models, Runner
 log = get_logger(__name__)
 
 
-class Garage:
-    """Loads in a thread, so that nobody's driving stops for it."""
+class ModelLoader:
+    """Loads models in a thread, so that no vehicle stops driving meanwhile."""
 
     def __init__(self, models: Models, executor: Executor) -> None:
         self._models = models
         self._executor = executor
         self._loaded: dict[str, Runner] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._wanted: dict[str, frozenset[str]] = {}
+        self._retained: dict[str, frozenset[str]] = {}
 
     async def runner(self, digest: str, folder: Path) -> Runner:
-        """The model in `folder`. Raises ModelRefusedError when it cannot be loaded or is another one."""
+        """Return the model in `folder`. Raises ModelRefusedError if it cannot be loaded or has another digest."""
         async with self._locks.setdefault(digest, asyncio.Lock()):
             if digest not in self._loaded:
                 loop = asyncio.get_running_loop()
@@ -38,9 +38,11 @@ class Garage:
                 log.info("model_loaded", digest=digest)
         return self._loaded[digest]
 
-    def wants(self, vehicle_id: str, digests: Iterable[str]) -> None:
-        """A vehicle says what it is about to run, before it asks for it; models that nobody wants are let go."""
-        self._wanted[vehicle_id] = frozenset(digests)
-        wanted = frozenset[str]().union(*self._wanted.values())
-        for digest in [known for known in self._loaded if known not in wanted]:
+    def retain(self, vehicle_id: str, digests: Iterable[str]) -> None:
+        """Keep these models loaded for a vehicle, from before it calls `runner`. Unload models that no vehicle
+        keeps.
+        """
+        self._retained[vehicle_id] = frozenset(digests)
+        retained = frozenset[str]().union(*self._retained.values())
+        for digest in [known for known in self._loaded if known not in retained]:
             del self._loaded[digest]

@@ -1,6 +1,6 @@
-"""How whoever runs the fleet steers it: which drive to make next, how far it has come, and what was really there.
+"""Control of a simulated fleet through files in one folder: the next drive, the progress, and the ground truth.
 
-All through files in one folder, each replaced whole, so that a reader never sees half of one.
+Each file is replaced atomically, so that a reader never sees a part of it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from vehicle_agent.model import AgentError
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One drive of all vehicles: a boot each."""
+    """One drive of all vehicles, which is one boot of each."""
 
     phase: str
+    """Name of the phase."""
     seconds: float
-    """Simulated."""
+    """Simulated seconds."""
     seed: int = 0
-    """The same seed drives the same routes."""
+    """Selects the routes."""
     start_utc_ns: int = 0
-    """0: right after the one before."""
+    """Simulated UTC at the start; 0 continues after the phase before."""
     stop: bool = False
-    """No drive: send what there is and end."""
+    """True to end the process instead, once everything is sent."""
 
 
 def parse_phase(text: str) -> Phase:
-    """phase.json. Raises AgentError that names the field."""
+    """Parse phase.json. Raises AgentError that names the field."""
     try:
         raw = json.loads(text)
         if not isinstance(raw, dict):
@@ -48,7 +49,7 @@ def parse_phase(text: str) -> Phase:
         )
     except (ValueError, TypeError, KeyError) as error:
         raise AgentError(
-            f"phase.json: {error!r}; it wants phase, seconds, and may have seed, start_utc_ns, stop"
+            f"phase.json: {error!r}; required are phase and seconds, optional are seed, start_utc_ns and stop"
         ) from error
     if not phase.stop and not 0 < phase.seconds <= 10**9:
         raise AgentError("phase.json: seconds must be above 0 and at most 10^9")
@@ -56,7 +57,7 @@ def parse_phase(text: str) -> Phase:
 
 
 class Control:
-    """A folder with phase.json (theirs) and progress-<first>.json (ours)."""
+    """A folder with phase.json, which the operator writes, and progress-<first>.json, which this process writes."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
@@ -64,7 +65,7 @@ class Control:
         folder.mkdir(parents=True, exist_ok=True)
 
     def next_phase(self, after: str) -> Phase | None:
-        """The phase that is wanted, unless it is the one that was driven. Raises AgentError."""
+        """Return the requested phase, or None if it is the one that was driven last. Raises AgentError."""
         try:
             text = (self._folder / "phase.json").read_text()
         except FileNotFoundError:
@@ -73,12 +74,12 @@ class Control:
         return phase if phase.phase != after else None
 
     def report(self, progress: Mapping[str, Any]) -> None:
-        """Says how far it is."""
+        """Write the progress."""
         replace_text(self._folder / f"progress-{self._name}.json", json.dumps(progress, sort_keys=True))
 
 
-class TruthLedger:
-    """What was really there, a JSON object a line, for simulated labellers. It never leaves the machine."""
+class GroundTruthLog:
+    """The ground truth as one JSON object per line, for simulated labellers. It never leaves the machine."""
 
     def __init__(self, path: Path | None) -> None:
         self._file: TextIO | None = None
@@ -86,13 +87,13 @@ class TruthLedger:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a", encoding="utf-8")
 
-    def note(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Appends and hands over to the system."""
+    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Append lines and flush them to the operating system."""
         if self._file is not None:
             self._file.writelines(json.dumps(line, sort_keys=True) + "\n" for line in lines)
             self._file.flush()
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()

@@ -16,9 +16,9 @@ from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.validation import validate
 from fleetloop.worlds.town.fleet import TownFleet
 from vehicle_agent.__main__ import OnnxModels
-from vehicle_agent.driver import FleetDriver, Happened
 from vehicle_agent.model import Assignment, ModelRefusedError
-from vehicle_agent.ports import Equipped, Runner
+from vehicle_agent.ports import LoadedModels, Runner
+from vehicle_agent.simulation import FleetSimulation, StepResult
 
 CONFIG = Path(__file__).parents[3] / "config"
 CATALOGUE, SCHEMA = load_catalogue(CONFIG / "signals.yaml"), load_task_schema(CONFIG / "tasks.yaml")
@@ -40,38 +40,38 @@ def model(models: OnnxModels, folder: Path, says: Mapping[str, float], **more: A
     return runner
 
 
-def drive(models: OnnxModels, seed: int = 3, frames: int = 25) -> FleetDriver:
+def drive(models: OnnxModels, seed: int = 3, frames: int = 25) -> FleetSimulation:
     world = TownFleet(SCHEMA, len(NAMES), seed, 1)
     boots = {name: name.encode().ljust(8) for name in NAMES}
-    return FleetDriver(world, SCHEMA, CATALOGUE, models, "f", boots, START, frames, measure=lambda: 0.0)
+    return FleetSimulation(world, SCHEMA, CATALOGUE, models, "f", boots, START, frames, measure=lambda: 0.0)
 
 
-def of(happened: list[list[Happened]], vehicle: str, part: str) -> list[Any]:
-    return [each for some in happened for one in some if one.vehicle_id == vehicle for each in getattr(one, part)]
+def of(results: list[list[StepResult]], vehicle: str, part: str) -> list[Any]:
+    return [each for some in results for one in some if one.vehicle_id == vehicle for each in getattr(one, part)]
 
 
 def test_every_picture_is_answered_and_a_change_of_model_leaves_no_gap(models: OnnxModels, tmp_path: Path) -> None:
     old, new = model(models, tmp_path / "a", NEVER), model(models, tmp_path / "b", ALWAYS, name="new")
-    driver = drive(models)
-    first = {name: Equipped(old, None, Assignment(old.digest)) for name in NAMES}
-    second = {**first, "car-2": Equipped(old, new, Assignment(old.digest, new.digest, "r", "shadow"))}
-    third = {**first, "car-2": Equipped(new, None, Assignment(new.digest, "", "r", "canary"))}
-    happened = [driver.advance(5, equipment) for equipment in (first, first, second, second, third, third)]
-    happened.append(driver.finish())
-    batches = of(happened, "car-2", "batches")
+    simulation = drive(models)
+    first = {name: LoadedModels(old, None, Assignment(old.digest)) for name in NAMES}
+    second = {**first, "car-2": LoadedModels(old, new, Assignment(old.digest, new.digest, "r", "shadow"))}
+    third = {**first, "car-2": LoadedModels(new, None, Assignment(new.digest, "", "r", "canary"))}
+    results = [simulation.step(5, running) for running in (first, first, second, second, third, third)]
+    results.append(simulation.finish())
+    batches = of(results, "car-2", "batches")
     assert [(b.frames(), b.model_digest, b.shadow_digest) for b in batches] == [
         (10, old.digest, ""), (10, old.digest, new.digest), (10, new.digest, "")
     ]  # fmt: skip
     assert [batch.sequence for batch in batches] == [0, 1, 2]
-    for batch, active, silent in zip(batches, (0, 0, 1), (None, 1, None), strict=True):
+    for batch, active, expected in zip(batches, (0, 0, 1), (None, 1, None), strict=True):
         assert validate(batch, CATALOGUE, START + 10**12).dropped == ()
         column = batch.columns["Perception.StopSign.IsSign"]
         assert column.offsets_ns is not None and column.offsets_ns.tolist() == [0, 5 * 10**8]
         assert column.values.tolist() == [active, active]
         shadow = batch.columns.get("Shadow.StopSign.IsSign")
-        assert (None if shadow is None else shadow.values.tolist()) == (None if silent is None else [silent, silent])
+        assert (None if shadow is None else shadow.values.tolist()) == (None if expected is None else [expected, expected])
         assert "Perception.TrafficLight.State" in batch.columns
-    reports = of(happened, "car-2", "reports")
+    reports = of(results, "car-2", "reports")
     assert [(r.model_digest, r.shadow_digest, r.cohort, r.inferences, r.shadow_frames) for r in reports] == [
         (old.digest, "", "control", 0, 0),
         (old.digest, "", "control", 2, 0),
@@ -83,20 +83,20 @@ def test_every_picture_is_answered_and_a_change_of_model_leaves_no_gap(models: O
     assert [r.sequence for r in reports] == list(range(6))
     assert reports[3].shadow_disagreements == 2
     assert all(a.end_utc_ns == b.start_utc_ns for a, b in pairwise(reports))
-    assert [r.model_digest for r in of(happened, "car-1", "reports")] == [old.digest] * 2
+    assert [r.model_digest for r in of(results, "car-1", "reports")] == [old.digest] * 2
 
 
 def test_what_a_drive_is_does_not_depend_on_how_it_is_cut(models: OnnxModels, tmp_path: Path) -> None:
     runner = model(models, tmp_path / "m", NEVER, brightness=1.0)
-    equipment = {name: Equipped(runner, None, Assignment(runner.digest)) for name in NAMES}
+    running = {name: LoadedModels(runner, None, Assignment(runner.digest)) for name in NAMES}
 
     def recorded(steps: list[int]) -> list[Any]:
         for name in NAMES:
             runner.forget(name)
-        driver = drive(models)
-        happened = [driver.advance(ticks, equipment) for ticks in steps] + [driver.finish()]
+        simulation = drive(models)
+        results = [simulation.step(ticks, running) for ticks in steps] + [simulation.finish()]
         return [
-            [(path, c.values.tolist()) for b in of(happened, name, "batches") for path, c in b.columns.items()]
+            [(path, c.values.tolist()) for b in of(results, name, "batches") for path, c in b.columns.items()]
             for name in NAMES
         ]
 
@@ -108,20 +108,20 @@ def test_what_a_drive_is_does_not_depend_on_how_it_is_cut(models: OnnxModels, tm
 
 def test_pictures_truth_and_a_minutes_report_come_out(models: OnnxModels, tmp_path: Path) -> None:
     runner = model(models, tmp_path / "m", NEVER)
-    equipment = {name: Equipped(runner, None, Assignment(runner.digest)) for name in NAMES}
-    driver = drive(models, frames=100)
-    happened = [driver.advance(5, equipment) for _ in range(122)]
-    shots = of(happened, "car-1", "shots")
-    assert [shot.time_ns for shot in shots[:3]] == [0, 5 * 10**8, 10**9]
-    assert shots[0].raw.shape == (8, 32, 32, 3)
-    assert shots[0].cameras == tuple(camera.name for camera in SCHEMA.cameras)
-    truths = of(happened, "car-1", "truths")
+    running = {name: LoadedModels(runner, None, Assignment(runner.digest)) for name in NAMES}
+    simulation = drive(models, frames=100)
+    results = [simulation.step(5, running) for _ in range(122)]
+    camera_frames = of(results, "car-1", "camera_frames")
+    assert [frame.time_ns for frame in camera_frames[:3]] == [0, 5 * 10**8, 10**9]
+    assert camera_frames[0].raw.shape == (8, 32, 32, 3)
+    assert camera_frames[0].cameras == tuple(camera.name for camera in SCHEMA.cameras)
+    truths = of(results, "car-1", "truths")
     assert truths[0]["utc_ns"] == START and {"answers", "slice", "place", "boot"} <= set(truths[0])
-    reports = of(happened, "car-1", "reports")
+    reports = of(results, "car-1", "reports")
     assert len(reports) == 2
     assert reports[1].end_utc_ns - reports[1].start_utc_ns >= 60 * 10**9
     assert reports[1].inferences == 121
-    assert reports[1].distance_km == pytest.approx(driver.counters()["car-1"]["distance_km"], abs=0.02)
+    assert reports[1].distance_km == pytest.approx(simulation.counters()["car-1"]["distance_km"], abs=0.02)
 
 
 class Broken:
@@ -137,11 +137,11 @@ class Broken:
 
 
 def test_a_model_that_fails_is_a_fault_and_the_vehicle_drives_on(models: OnnxModels) -> None:
-    driver = drive(models)
-    happened = [driver.advance(10, {"car-1": Equipped(Broken())}), driver.finish()]
-    assert of(happened, "car-1", "reports")[-1].faults == {"inference_failed": 2}
-    assert driver.ticks == 10
-    batch = of(happened, "car-1", "batches")[0]
+    simulation = drive(models)
+    results = [simulation.step(10, {"car-1": LoadedModels(Broken())}), simulation.finish()]
+    assert of(results, "car-1", "reports")[-1].faults == {"inference_failed": 2}
+    assert simulation.ticks == 10
+    batch = of(results, "car-1", "batches")[0]
     assert not any(path.startswith("Perception.") for path in batch.columns)
     assert np.all(batch.columns["Vehicle.Speed"].values >= 0)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vehicle_agent.control import Control, GroundTruthLog, Phase, parse_phase
 from vehicle_agent.model import AgentError
-from vehicle_agent.phases import Control, Phase, TruthLedger, parse_phase
 
 
 def test_a_phase_is_driven_once(tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_progress_is_replaced_whole_and_processes_do_not_share_it(tmp_path: Path
 def test_the_truth_is_a_line_each_and_goes_on_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "new" / "truth.jsonl"
     for number in range(2):
-        ledger = TruthLedger(path)
-        ledger.note([{"vehicle": "a", "n": number}, {"vehicle": "b", "n": number}])
-        ledger.close()
+        log = GroundTruthLog(path)
+        log.append([{"vehicle": "a", "n": number}, {"vehicle": "b", "n": number}])
+        log.close()
     assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [0, 0, 1, 1]
-    TruthLedger(None).note([{"vehicle": "a"}])
+    GroundTruthLog(None).append([{"vehicle": "a"}])

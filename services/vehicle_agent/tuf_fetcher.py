@@ -1,4 +1,4 @@
-"""Lets python-tuf, which blocks in a thread, fetch over the vehicle's one asyncio channel."""
+"""Let python-tuf, which blocks in a thread, fetch over the vehicle's asyncio channel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _MAX_BYTES = 512 * 1024 * 1024
 
 
 class RolloutFetcher(FetcherInterface):  # type: ignore[misc,unused-ignore]
-    """Fetches one repository's files from `ModelService`. Call it from a thread, never from the loop's own."""
+    """Fetches the files of one repository from `ModelService`. Call it in a thread, never in the event loop's
+    thread.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, loop: asyncio.AbstractEventLoop, repository: str) -> None:
         self._stub = rollout_pb2_grpc.ModelServiceStub(channel)

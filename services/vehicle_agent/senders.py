@@ -1,4 +1,4 @@
-"""Empties a vehicle's spools into the gateway and listens for its commands, through breaks of the network."""
+"""Send a vehicle's spools to the gateway and receive its commands, across network failures."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ def _as_is(payload: bytes) -> bytes:
     return payload
 
 
-async def persist(vehicle_id: str, what: str, converse: Callable[[], Awaitable[bool]]) -> None:
-    """Calls `converse` over and over, waiting longer while it gets nowhere. It returns True after progress."""
+async def run_with_retries(vehicle_id: str, what: str, session: Callable[[], Awaitable[bool]]) -> None:
+    """Call `session` repeatedly. It returns True if it made progress; otherwise the pause before the next call
+    grows.
+    """
     pause_s = _FIRST_PAUSE_S
     while True:
         try:
-            progress = await converse()
+            progress = await session()
             pause_s = _FIRST_PAUSE_S if progress else min(2 * pause_s, _LONGEST_PAUSE_S)
         except grpc.aio.AioRpcError as error:
             refused = error.code() in _REFUSALS
@@ -42,7 +44,7 @@ async def persist(vehicle_id: str, what: str, converse: Callable[[], Awaitable[b
 
 
 class TelemetrySender:
-    """Sends what is in the spool, oldest first, and removes what the gateway has answered for."""
+    """Sends the batches in the spool, oldest first, and removes those that the gateway has answered."""
 
     def __init__(self, vehicle_id: str, channel: grpc.aio.Channel, spool: Spool, window: int = WINDOW) -> None:
         self._vehicle_id = vehicle_id
@@ -53,21 +55,21 @@ class TelemetrySender:
         self._window = window
         self._unsent: deque[Key] = deque()
         self._news = asyncio.Event()
-        spool.on_put = self._take
+        spool.on_put = self._enqueue
         self.stored = 0
-        """Batches that Kafka has."""
+        """Number of batches that Kafka has stored."""
         self.rejected = 0
-        """Batches that the gateway refused; they are gone, since sending them again would not help."""
+        """Number of batches that the gateway refused. They are deleted: sending them again would not help."""
 
-    def _take(self, key: Key) -> None:
+    def _enqueue(self, key: Key) -> None:
         self._unsent.append(key)
         self._news.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        await persist(self._vehicle_id, "telemetry", self._converse)
+        """Send until cancelled."""
+        await run_with_retries(self._vehicle_id, "telemetry", self._run_session)
 
-    async def _converse(self) -> bool:
+    async def _run_session(self) -> bool:
         before = self.stored + self.rejected
         self._unsent = deque(self._spool.keys())
         self._news.set()
@@ -76,7 +78,7 @@ class TelemetrySender:
         writer = asyncio.create_task(self._write(call, room))
         try:
             while (response := await call.read()) is not grpc.aio.EOF:
-                self._settle(response)
+                self._handle(response)
                 room.release()
             status = await call.code()
             if status in _REFUSALS:
@@ -100,7 +102,7 @@ class TelemetrySender:
             else:
                 await call.write(payload)
 
-    def _settle(self, response: telemetry_pb2.StreamTelemetryResponse) -> None:
+    def _handle(self, response: telemetry_pb2.StreamTelemetryResponse) -> None:
         self._spool.acknowledge((response.boot_id, response.sequence))
         if response.status == telemetry_pb2.BATCH_STATUS_STORED:
             self.stored += 1
@@ -112,7 +114,7 @@ class TelemetrySender:
 
 
 class ReportSender:
-    """Sends health reports one after the other; one that cannot be counted is given up."""
+    """Sends health reports one by one. A report that the gateway refuses as invalid is dropped."""
 
     def __init__(self, vehicle_id: str, channel: grpc.aio.Channel, spool: Spool) -> None:
         self._vehicle_id = vehicle_id
@@ -124,10 +126,10 @@ class ReportSender:
         spool.on_put = lambda key: self._news.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        await persist(self._vehicle_id, "reports", self._converse)
+        """Send until cancelled."""
+        await run_with_retries(self._vehicle_id, "reports", self._run_session)
 
-    async def _converse(self) -> bool:
+    async def _run_session(self) -> bool:
         while not len(self._spool):
             self._news.clear()
             await self._news.wait()
@@ -143,31 +145,31 @@ class ReportSender:
 
 
 class CommandListener:
-    """Hands every command that comes to `obey`, also repeats."""
+    """Passes every command that arrives to a function, including repeated ones."""
 
     def __init__(
         self,
         fleet_id: str,
         vehicle_id: str,
         channel: grpc.aio.Channel,
-        obey: Callable[[command_pb2.VehicleCommand], None],
+        on_command: Callable[[command_pb2.VehicleCommand], None],
     ) -> None:
         self._request = telemetry_pb2.StreamCommandsRequest(fleet_id=fleet_id, vehicle_id=vehicle_id)
         self._stub = telemetry_pb2_grpc.TelemetryServiceStub(channel)
-        self._obey = obey
+        self._on_command = on_command
         self.connected = asyncio.Event()
-        """The gateway has taken the stream."""
+        """Set once the gateway has accepted the stream."""
 
     async def run(self) -> None:
-        """Until cancelled."""
-        await persist(self._request.vehicle_id, "commands", self._converse)
+        """Receive until cancelled."""
+        await run_with_retries(self._request.vehicle_id, "commands", self._run_session)
 
-    async def _converse(self) -> bool:
-        heard = False
+    async def _run_session(self) -> bool:
+        received = False
         call = self._stub.StreamCommands(self._request, wait_for_ready=True)
         await call.wait_for_connection()
         self.connected.set()
         async for response in call:
-            heard = True
-            self._obey(response.command)
-        return heard
+            received = True
+            self._on_command(response.command)
+        return received

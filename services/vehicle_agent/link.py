@@ -1,4 +1,4 @@
-"""One vehicle's link to its fleet: what was recorded goes out, commands come in, models change."""
+"""One vehicle's link to its fleet: send what was recorded, carry out commands, and update models."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from fleetloop.kit.process.clock import Clock, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
 from fleetloop.protos.command.v1 import command_pb2
-from vehicle_agent.clips import ClipShelf
+from vehicle_agent.clips import ClipStore
 from vehicle_agent.codec import batch_bytes, clip_request, report_bytes
-from vehicle_agent.commands import Answer, CommandDesk
-from vehicle_agent.fetching import RolloutFetcher
-from vehicle_agent.garage import Garage
+from vehicle_agent.commands import ClipRequests, CommandOutcome
 from vehicle_agent.model import ClipRequest, ModelRefusedError, Report
-from vehicle_agent.ports import Equipped, Runner
-from vehicle_agent.ring_buffer import RingBuffer, Shot
-from vehicle_agent.sending import CommandListener, ReportSender, TelemetrySender
+from vehicle_agent.model_loader import ModelLoader
+from vehicle_agent.ports import LoadedModels, Runner
+from vehicle_agent.ring_buffer import CameraFrame, RingBuffer
+from vehicle_agent.senders import CommandListener, ReportSender, TelemetrySender
 from vehicle_agent.spool import Spool
-from vehicle_agent.updater import ModelShelf, ModelUpdater, UnreachableError
+from vehicle_agent.tuf_fetcher import RolloutFetcher
+from vehicle_agent.updater import ModelCache, ModelUpdater, UnreachableError
 from vehicle_agent.uploader import ClipUploader
 
 log = get_logger(__name__)
@@ -39,17 +39,22 @@ _RETRY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a vehicle keeps."""
+    """Limits of what a vehicle stores, and its polling periods."""
 
     spool_bytes: int = 64 * 1024 * 1024
+    """Unacknowledged batches on disk; beyond it the oldest are dropped."""
     clips_bytes: int = 256 * 1024 * 1024
+    """Clips on disk; beyond it those of the lowest priority are dropped."""
     ring_s: float = 240.0
+    """Seconds of frames and pictures in memory."""
     update_poll_s: float = 30.0
+    """Seconds between checks for another model."""
     chunk_pause_s: float = 0.0
+    """Pause between chunks of an upload, to simulate a slow network."""
 
 
 class VehicleLink:
-    """Everything of one vehicle that lives on the event loop. `run` keeps it going until cancelled."""
+    """The part of one vehicle that runs on the event loop."""
 
     def __init__(
         self,
@@ -69,39 +74,47 @@ class VehicleLink:
         self._limits = limits
         self.spool = Spool(folder / "batches", limits.spool_bytes)
         self.reports = Spool(folder / "reports", limits.spool_bytes)
-        self.clips = ClipShelf(folder / "clips", limits.clips_bytes)
+        self.clips = ClipStore(folder / "clips", limits.clips_bytes)
         self.telemetry = TelemetrySender(vehicle_id, gateway, self.spool)
         self._report_sender = ReportSender(vehicle_id, gateway, self.reports)
         self.uploader = ClipUploader(fleet_id, vehicle_id, gateway, self.clips, limits.chunk_pause_s)
-        self.commands = CommandListener(fleet_id, vehicle_id, gateway, self._obey)
+        self.commands = CommandListener(fleet_id, vehicle_id, gateway, self._on_command)
         self.rings: dict[bytes, RingBuffer] = {}
         self._infos: dict[bytes, DriveInfo] = {}
         self._ended: dict[bytes, bool] = {}
-        self._desk = CommandDesk()
+        self._requests = ClipRequests()
         self._cutting: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.faults: Counter[str] = Counter()
-        """What went wrong since the last report took it."""
-        self.equipped = Equipped()
+        """Faults since the last report, by name."""
+        self.loaded = LoadedModels()
         self._update_wanted = asyncio.Event()
         self._updater: ModelUpdater | None = None
-        self._garage: Garage | None = None
+        self._loader: ModelLoader | None = None
         self._update_executor: Executor | None = None
         self._refusal = ""
 
     def equip_from(
-        self, rollout: grpc.aio.Channel, trust: Path, shelf: ModelShelf, garage: Garage, executor: Executor
+        self, rollout: grpc.aio.Channel, trust: Path, store: ModelCache, loader: ModelLoader, executor: Executor
     ) -> None:
-        """Where models come from. Call it on the loop, before `run`."""
+        """Enable model updates. Call it on the event loop, before `run`.
+
+        Args:
+            rollout: Channel to the rollout controller.
+            trust: Folder with the TUF roots.
+            store: Models on disk, shared by all vehicles of the process.
+            loader: Loaded models, shared by all vehicles of the process.
+            executor: Threads for TUF and file access.
+        """
         loop = asyncio.get_running_loop()
         self._updater = ModelUpdater(
-            self.vehicle_id, trust, self.folder / "tuf", shelf, partial(RolloutFetcher, rollout, loop)
+            self.vehicle_id, trust, self.folder / "tuf", store, partial(RolloutFetcher, rollout, loop)
         )
-        self._garage, self._update_executor = garage, executor
+        self._loader, self._update_executor = loader, executor
         self._update_wanted.set()
 
     async def run(self) -> None:
-        """Until cancelled. What a bug raises ends all of it."""
+        """Run until cancelled. An unexpected exception in one part ends all parts."""
         parts: list[Coroutine[None, None, None]] = [
             self.telemetry.run(),
             self._report_sender.run(),
@@ -115,7 +128,7 @@ class VehicleLink:
                 group.create_task(part)
 
     def begin(self, boot_id: bytes, info: DriveInfo) -> None:
-        """A new boot; requests for the one before it can still be answered."""
+        """Begin a new boot. Requests for the boot before it can still be answered."""
         for boot in self._ended:
             self._ended[boot] = True
         self.rings[boot_id] = RingBuffer(seconds_to_ns(self._limits.ring_s))
@@ -125,17 +138,21 @@ class VehicleLink:
         self.look()
 
     def end(self, boot_id: bytes) -> None:
-        """The boot records no more: what waits for its last second is cut with what there is."""
+        """End a boot. Clips that wait for its last second are cut with what was recorded."""
         self._ended[boot_id] = True
         self.look()
 
     def record(
-        self, boot_id: bytes, batches: Sequence[FrameBatch], shots: Iterable[Shot], until_ns: int | None = None
+        self,
+        boot_id: bytes,
+        batches: Sequence[FrameBatch],
+        camera_frames: Iterable[CameraFrame],
+        until_ns: int | None = None,
     ) -> None:
-        """Keeps what happened, for the fleet and for a while in memory."""
+        """Store batches in the spool, and batches and pictures in memory for clips."""
         ring = self.rings[boot_id]
-        for shot in shots:
-            ring.add_shot(shot)
+        for frame in camera_frames:
+            ring.add_camera_frame(frame)
         for batch in batches:
             ring.add_batch(batch, until_ns)
             dropped = self.spool.put((batch.boot_id, batch.sequence), batch_bytes(batch))
@@ -145,24 +162,24 @@ class VehicleLink:
             self.look()
 
     def report(self, boot_id: bytes, report: Report) -> None:
-        """Puts a report on its way."""
+        """Queue a report."""
         self.reports.put((boot_id, report.sequence), report_bytes(self._fleet_id, self.vehicle_id, boot_id, report))
 
     def settled(self) -> bool:
-        """True when nothing waits for the network."""
-        busy = self._desk.waiting or self._cutting or self._tasks
+        """Return True if nothing waits for the network."""
+        busy = self._requests.waiting or self._cutting or self._tasks
         return not (len(self.spool) or len(self.reports) or busy or self.clips.waiting())
 
     def look(self) -> None:
-        """Cuts the clips whose last second has been recorded."""
-        requests, gone = self._desk.ready(self.rings, self._clock.now_utc_ns(), self._ended)
+        """Cut the clips whose last second has been recorded."""
+        requests, gone = self._requests.ready(self.rings, self._clock.now_utc_ns(), self._ended)
         for command_id in gone:
             self._gone(command_id)
         for request in requests:
             self._cutting.add(request.command_id)
             self._spawn(self._cut(request))
 
-    def _obey(self, command: command_pb2.VehicleCommand) -> None:
+    def _on_command(self, command: command_pb2.VehicleCommand) -> None:
         if command.WhichOneof("action") == "fetch_model":
             self._update_wanted.set()
         elif command.WhichOneof("action") == "send_clip":
@@ -171,16 +188,16 @@ class VehicleLink:
     def _consider(self, request: ClipRequest) -> None:
         if request.command_id in self._cutting:
             return
-        known = request.command_id in self._desk.gone
-        standing = self.clips.standing(request.command_id)
-        answer = self._desk.take(request, standing, self.rings, self._clock.now_utc_ns())
-        if answer is Answer.GONE and not known:
+        known = request.command_id in self._requests.gone
+        progress = self.clips.progress(request.command_id)
+        answer = self._requests.receive(request, progress, self.rings, self._clock.now_utc_ns())
+        if answer is CommandOutcome.GONE and not known:
             self._gone(request.command_id)
-        elif answer is Answer.VERIFY:
+        elif answer is CommandOutcome.VERIFY:
             self._spawn(self._verify(request))
-        elif answer is Answer.KNOWN:
+        elif answer is CommandOutcome.KNOWN:
             self.uploader.wake()
-        elif answer is Answer.WAITS:
+        elif answer is CommandOutcome.WAITS:
             self.look()
 
     def _gone(self, command_id: str) -> None:
@@ -198,11 +215,11 @@ class VehicleLink:
             self._cutting.discard(request.command_id)
 
     async def _verify(self, request: ClipRequest) -> None:
-        """The fleet asks for a clip that was stored: cut it again only if it is not there any more."""
+        """Handle a request for a clip that was stored: cut it again only if the fleet no longer has it."""
         with suppress(grpc.aio.AioRpcError):
             digest = self.clips.stored_digest(request.command_id)
             if digest and not await self.uploader.is_stored(digest):
-                self.clips.forget_stored(request.command_id)
+                self.clips.unmark_stored(request.command_id)
                 self._consider(request)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -235,24 +252,24 @@ class VehicleLink:
                 self._refusal = str(error)
 
     async def _update(self) -> None:
-        """Equips the vehicle with what its director names; on any error it keeps what it has."""
-        assert self._updater is not None and self._garage is not None
+        """Load the models that the director assigns. On any error the vehicle keeps its current ones."""
+        assert self._updater is not None and self._loader is not None
         loop = asyncio.get_running_loop()
         assignment = await loop.run_in_executor(self._update_executor, self._updater.assignment)
         coming = {assignment.active, assignment.shadow} - {""}
-        self._garage.wants(self.vehicle_id, coming.union(self.equipped.digests()))
+        self._loader.retain(self.vehicle_id, coming.union(self.loaded.digests()))
         active = await self._fetch(assignment.active)
-        silent = await self._fetch(assignment.shadow)
-        wanted = Equipped(active, silent, assignment)
-        if wanted.digests() != self.equipped.digests() or assignment != self.equipped.assignment:
-            log.info("equipped", vehicle=self.vehicle_id, active=assignment.active, shadow=assignment.shadow)
-            self.equipped = wanted
-        self._garage.wants(self.vehicle_id, coming)
+        shadow = await self._fetch(assignment.shadow)
+        wanted = LoadedModels(active, shadow, assignment)
+        if wanted.digests() != self.loaded.digests() or assignment != self.loaded.assignment:
+            log.info("loaded", vehicle=self.vehicle_id, active=assignment.active, shadow=assignment.shadow)
+            self.loaded = wanted
+        self._loader.retain(self.vehicle_id, coming)
 
     async def _fetch(self, digest: str) -> Runner | None:
         if not digest:
             return None
-        assert self._updater is not None and self._garage is not None
+        assert self._updater is not None and self._loader is not None
         loop = asyncio.get_running_loop()
         folder = await loop.run_in_executor(self._update_executor, self._updater.model, digest)
-        return await self._garage.runner(digest, folder)
+        return await self._loader.runner(digest, folder)
