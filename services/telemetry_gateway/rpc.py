@@ -184,10 +184,9 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
     def _admission(self) -> tuple[Speaker, Callable[[], None]]:
         """Who calls, and a check that raises once that vehicle is not admitted, or not with this certificate."""
         who, serial = caller(), peer_serial()
-        spiffe_id = f"spiffe://{who.fleet_id}/{who}"
 
         def admitted() -> None:
-            refusal = self._admissions.refusal(spiffe_id, serial)
+            refusal = self._admissions.refusal(who.uri, serial)
             if refusal is not None:
                 raise RpcError(grpc.StatusCode.PERMISSION_DENIED, refusal)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fleetloop.errors import UserError
 from fleetloop.kit.security.admission import Admission, AdmissionList, admit, revoke
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind, PkiError, SpiffeId
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 from fleetloop.layout import RunLayout
 
 
@@ -25,13 +26,13 @@ class Enrolment:
         one is no longer accepted.
         """
         try:
-            who = SpiffeId(self._fleet_id, IdentityKind.VEHICLE, vehicle)
+            who = Identity(self._fleet_id, IdentityKind.VEHICLE, vehicle)
             authority = CertificateAuthority.open(
                 self._layout.identities / "authority", fleet=self._fleet_id, now=now
             )
-            gone = any(each.spiffe_id == str(who) and each.revoked for each in self.entries())
+            gone = any(each.spiffe_id == who.uri and each.revoked for each in self.entries())
             folder = (out or self._layout.identities / "vehicles" / vehicle).resolve()
-            issued = authority.issue(who.kind, vehicle, folder, now=now, renew=renew or gone)
+            issued = authority.issue(IdentityKind.VEHICLE, vehicle, folder, now=now, renew=renew or gone)
             admit(self._layout.vehicle_register, who, issued.serial, now=now)
         except PkiError as error:
             raise UserError(f"{error}.", "Nothing was enrolled.") from error
@@ -44,7 +45,7 @@ class Enrolment:
     def revoke(self, vehicle: str, *, now: datetime, reason: str = "") -> Admission:
         """The gateway refuses the vehicle from the next message on."""
         try:
-            who = SpiffeId(self._fleet_id, IdentityKind.VEHICLE, vehicle)
+            who = Identity(self._fleet_id, IdentityKind.VEHICLE, vehicle)
             return revoke(self._layout.vehicle_register, who, now=now, reason=reason)
         except PkiError as error:
             raise UserError(f"{error}.", "Nothing was revoked.") from error

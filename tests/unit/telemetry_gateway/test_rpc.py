@@ -18,8 +18,8 @@ from fleetloop.domain.topics import HEALTH
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.rpc import RpcServer, open_channel
 from fleetloop.kit.security.admission import AdmissionList, admit
-from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import AllowList, IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.kit.testing import KeepingPublisher
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
@@ -52,7 +52,7 @@ class Gateway:
         authority = CertificateAuthority.open(folder / "authority", fleet="fleet", now=NOW)
         own = authority.issue(IdentityKind.SERVICE, "telemetry-gateway", folder / "own", now=NOW)
         self._car = authority.issue(IdentityKind.VEHICLE, "car", folder / "car", now=NOW)
-        admit(folder / "vehicles.json", self._car.spiffe_id, self._car.serial, now=NOW)
+        admit(folder / "vehicles.json", self._car.identity, self._car.serial, now=NOW)
         settings = TelemetryGatewaySettings(
             fleet_id="fleet",
             kafka_bootstrap_servers="nowhere:1",

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fleetloop.kit.process.atomic_file import replace_text
-from fleetloop.kit.security.pki import PkiError, SpiffeId
+from fleetloop.kit.security.identity import Identity, PkiError
 
 _FORMAT = 1
 
@@ -81,9 +81,9 @@ class AdmissionList:
             self._fault = f"the admission list {self._path} cannot be read: {error!r}"
 
 
-def admit(path: Path, who: SpiffeId, serial: str, *, now: datetime) -> Admission:
+def admit(path: Path, who: Identity, serial: str, *, now: datetime) -> Admission:
     """Put somebody on the list, in place of an older line of the same name. PkiError if the list is broken."""
-    entry = Admission(str(who), serial, now.isoformat(timespec="seconds"))
+    entry = Admission(who.uri, serial, now.isoformat(timespec="seconds"))
     with _changing(path) as entries:
         known = entries.get(entry.spiffe_id)
         if known is not None and known.serial == serial and known.revoked is None:
@@ -92,16 +92,16 @@ def admit(path: Path, who: SpiffeId, serial: str, *, now: datetime) -> Admission
     return entry
 
 
-def revoke(path: Path, who: SpiffeId, *, now: datetime, reason: str = "") -> Admission:
+def revoke(path: Path, who: Identity, *, now: datetime, reason: str = "") -> Admission:
     """Take an admission back. Twice is once. PkiError if `who` is not on the list."""
     with _changing(path) as entries:
-        known = entries.get(str(who))
+        known = entries.get(who.uri)
         if known is None:
-            raise PkiError(f"{who} is not enrolled; `fleetloop vehicles list` shows who is")
+            raise PkiError(f"{who.uri} is not enrolled; `fleetloop vehicles list` shows who is")
         if known.revoked is not None:
             return known
         entry = Admission(known.spiffe_id, known.serial, known.since, now.isoformat(timespec="seconds"), reason)
-        entries[str(who)] = entry
+        entries[who.uri] = entry
     return entry
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
@@ -23,63 +21,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetloop.kit.process.atomic_file import replace_bytes
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 _BACKDATE = timedelta(minutes=5)
 """Clocks of vehicles differ a little; a certificate is good from just before it was issued."""
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_FLEET = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-
-
-class PkiError(Exception):
-    """An identity cannot be made or read. The text names what is wrong and the remedy."""
-
-
-class IdentityKind(StrEnum):
-    SERVICE = "service"
-    VEHICLE = "vehicle"
-    USER = "user"
-
-
-@dataclass(frozen=True, slots=True)
-class SpiffeId:
-    """Who somebody is. Making one checks its parts (PkiError)."""
-
-    fleet: str
-    kind: IdentityKind
-    name: str
-
-    def __post_init__(self) -> None:
-        if not _FLEET.fullmatch(self.fleet):
-            raise PkiError(f"fleet {self.fleet!r}: use up to 63 of a-z, 0-9, '.', '_', '-'")
-        if not _NAME.fullmatch(self.name):
-            raise PkiError(f"{self.kind.value} name {self.name!r}: use up to 63 of A-Z, a-z, 0-9, '.', '_', '-'")
-
-    @classmethod
-    def parse(cls, uri: str) -> SpiffeId:
-        """From `spiffe://fleet/kind/name`; PkiError for anything else."""
-        scheme, separator, rest = uri.partition("://")
-        parts = rest.split("/")
-        if scheme != "spiffe" or not separator or len(parts) != 3:
-            raise PkiError(f"{uri!r} is not of the form spiffe://<fleet>/<kind>/<name>")
-        try:
-            kind = IdentityKind(parts[1])
-        except ValueError as error:
-            kinds = ", ".join(IdentityKind)
-            raise PkiError(f"{uri!r}: the kind {parts[1]!r} is unknown; there are {kinds}") from error
-        return cls(parts[0], kind, parts[2])
-
-    def __str__(self) -> str:
-        return f"spiffe://{self.fleet}/{self.kind.value}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """A certificate with its key, as files. `serial` is lower-case hex without leading zeros."""
 
-    spiffe_id: SpiffeId
+    identity: Identity
     ca: Path
     cert: Path
     key: Path
@@ -99,7 +54,7 @@ def serial_of_pem(pem: bytes) -> str:
         raise PkiError("this is not a PEM certificate") from error
 
 
-def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
+def identity_of(certificate: x509.Certificate) -> Identity:
     """The only SPIFFE URI of a certificate; PkiError if there is none or more than one."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -108,7 +63,7 @@ def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1:
         raise PkiError(f"the certificate has {len(uris)} URIs; exactly one SPIFFE id is wanted")
-    return SpiffeId.parse(uris[0])
+    return Identity.parse(uris[0])
 
 
 def _replace(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -132,7 +87,7 @@ class CertificateAuthority:
 
         `now` has a time zone. PkiError if it belongs to another fleet, has expired, or cannot be read.
         """
-        SpiffeId(fleet, IdentityKind.SERVICE, "check")
+        Identity(fleet, IdentityKind.SERVICE, "check")  # raises PkiError for a bad name of a fleet
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder):
             if not (folder / "ca.pem").exists():
@@ -168,23 +123,23 @@ class CertificateAuthority:
         One that is there is used again unless it is in the last third of its lifetime, is somebody else's or
         another authority's, lacks one of `hosts`, or `renew` is set. PkiError for a bad name.
         """
-        spiffe_id = SpiffeId(self.fleet, kind, name)
+        identity = Identity(self.fleet, kind, name)
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder):
-            known = None if renew else self._still_good(folder, spiffe_id, hosts, now)
+            known = None if renew else self._still_good(folder, identity, hosts, now)
             if known is not None:
                 return known
             key = ec.generate_private_key(ec.SECP256R1())
-            certificate = self._sign(spiffe_id, key, now, lifetime, hosts)
+            certificate = self._sign(identity, key, now, lifetime, hosts)
             # The key first: a certificate without its key would be taken for a whole identity.
             _replace(folder / "key.pem", _pem_of(key), 0o600)
             _replace(folder / "ca.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
             _replace(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
-        return self._credentials(folder, spiffe_id, certificate)
+        return self._credentials(folder, identity, certificate)
 
-    def _credentials(self, folder: Path, spiffe_id: SpiffeId, certificate: x509.Certificate) -> Credentials:
+    def _credentials(self, folder: Path, identity: Identity, certificate: x509.Certificate) -> Credentials:
         return Credentials(
-            spiffe_id,
+            identity,
             folder / "ca.pem",
             folder / "cert.pem",
             folder / "key.pem",
@@ -192,12 +147,12 @@ class CertificateAuthority:
             certificate.not_valid_after_utc,
         )
 
-    def _still_good(self, folder: Path, who: SpiffeId, hosts: Sequence[str], now: datetime) -> Credentials | None:
+    def _still_good(self, folder: Path, who: Identity, hosts: Sequence[str], now: datetime) -> Credentials | None:
         try:
             certificate = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
             key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
             certificate.verify_directly_issued_by(self._certificate)
-            same = spiffe_id_of(certificate) == who and key.public_key() == certificate.public_key()
+            same = identity_of(certificate) == who and key.public_key() == certificate.public_key()
             anchored = (folder / "ca.pem").read_bytes() == self.ca_path.read_bytes()
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except Exception:  # whatever is wrong with it, it is made anew
@@ -209,17 +164,17 @@ class CertificateAuthority:
 
     def _sign(
         self,
-        spiffe_id: SpiffeId,
+        identity: Identity,
         key: ec.EllipticCurvePrivateKey,
         now: datetime,
         lifetime: timedelta,
         hosts: Sequence[str],
     ) -> x509.Certificate:
-        names = [x509.UniformResourceIdentifier(str(spiffe_id)), *(_general_name(host) for host in hosts)]
+        names = [x509.UniformResourceIdentifier(identity.uri), *(_general_name(host) for host in hosts)]
         usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         return (
             x509.CertificateBuilder()
-            .subject_name(_subject(self.fleet, f"{spiffe_id.kind.value} {spiffe_id.name}"[:64]))
+            .subject_name(_subject(self.fleet, f"{identity.kind} {identity.name}"[:64]))
             .issuer_name(self._certificate.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())

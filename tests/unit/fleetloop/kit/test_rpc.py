@@ -12,8 +12,8 @@ from prometheus_client import REGISTRY
 
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.rpc import ON_BEHALF_OF, RpcError, RpcServer, caller, open_channel
-from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import AllowList, IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 
 METHOD, CLOSED = "/test.v1.Test/WhoAmI", "/test.v1.Test/ForServicesOnly"
 FAILING, REFUSING, UNNAMED = (f"/test.v1.Test/{name}" for name in ("Fail", "Refuse", "Unnamed"))

@@ -17,7 +17,8 @@ from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableM
 from fleetloop.kit.process import tracing
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.process.tracing import span
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 
 SETTINGS = ServiceSettings(kafka_bootstrap_servers="one:1,two:2")
 
