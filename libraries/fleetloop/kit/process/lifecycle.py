@@ -127,7 +127,11 @@ def run_service(service: str, settings_type: type[S], start: Callable[[Runtime, 
         print(f"{service}: wrong settings\n{error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     configure_logs(service, settings.log_format, settings.log_level)
-    configure_tracing(service, settings.trace_file, settings.trace_file_bytes)
+    try:
+        configure_tracing(service, settings.trace_file, settings.trace_file_bytes, settings.otlp_endpoint)
+    except SettingsError as error:
+        log.error("wrong_settings", problems=str(error).splitlines())
+        sys.exit(EXIT_USAGE)
 
     async def main() -> int:
         return await Runtime(service, settings).run(lambda runtime: start(runtime, settings))

@@ -54,6 +54,12 @@ class ServiceSettings(BaseSettings):
     trace_file_bytes: int = Field(
         64 * 2**20, gt=0, description="A trace file that has grown to so much is set aside; the one before it goes."
     )
+    otlp_endpoint: str = Field(
+        "",
+        pattern="^(https?://.+)?$",
+        description="URL of the OpenTelemetry collector that receives spans over OTLP/gRPC, such as "
+        "http://collector:4317 (https:// for TLS); empty: none. Needs fleetloop[tracing].",
+    )
     stuck_after_s: float = Field(60.0, gt=0, description="Lag without a commit for so long fails liveness.")
 
 

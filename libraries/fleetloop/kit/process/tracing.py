@@ -16,10 +16,21 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
 from opentelemetry.trace import Link, Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from fleetloop.kit.process.settings import SettingsError
+
+TRACE_FILE_BYTES = 64 * 2**20
+_OTLP_TIMEOUT_S = 3
+"""Seconds for one batch, its retries included. A process that stops waits for at most two of them."""
+_OTLP_QUEUE_SPANS = 2048
 _propagator = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("fleetloop")
 
@@ -63,12 +74,45 @@ class JsonLinesExporter(SpanExporter):
         self._file.close()
 
 
-def configure_tracing(service: str, trace_file: Path | None, trace_file_bytes: int = 64 * 2**20) -> None:
-    """Makes spans real. Without a file they still carry ids, so the chain is never broken."""
+def configure_tracing(
+    service: str, trace_file: Path | None, trace_file_bytes: int = TRACE_FILE_BYTES, otlp_endpoint: str = ""
+) -> None:
+    """Makes the spans of this process real; see `tracer_provider` for where they go. Call it once."""
+    trace.set_tracer_provider(tracer_provider(service, trace_file, trace_file_bytes, otlp_endpoint))
+
+
+def tracer_provider(
+    service: str, trace_file: Path | None, trace_file_bytes: int = TRACE_FILE_BYTES, otlp_endpoint: str = ""
+) -> TracerProvider:
+    """Exports spans to a file and to a collector, where they are named.
+
+    With neither, spans still carry ids, so that the chain from a vehicle to a model is never broken. Spans for the
+    collector are sent in batches by a thread of their own: a collector that is slow or away delays no request, and
+    its spans are dropped. Raises SettingsError when the package that speaks OTLP is not installed.
+    """
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     if trace_file is not None:
         provider.add_span_processor(SimpleSpanProcessor(JsonLinesExporter(trace_file, trace_file_bytes)))
-    trace.set_tracer_provider(provider)
+    if otlp_endpoint:
+        provider.add_span_processor(_batches(_otlp_exporter(otlp_endpoint)))
+    return provider
+
+
+def _batches(exporter: SpanExporter) -> BatchSpanProcessor:
+    # A batch holds a full queue: with smaller ones, a process that stops while the collector is away would wait for
+    # the time-out of each.
+    return BatchSpanProcessor(exporter, max_queue_size=_OTLP_QUEUE_SPANS, max_export_batch_size=_OTLP_QUEUE_SPANS)
+
+
+def _otlp_exporter(endpoint: str) -> SpanExporter:
+    try:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    except ImportError as error:  # only installations with a collector need the package
+        raise SettingsError(
+            "FLEETLOOP_OTLP_ENDPOINT: the package that speaks OTLP is missing; install fleetloop[tracing]"
+        ) from error
+    exporter: SpanExporter = OTLPSpanExporter(endpoint=endpoint, timeout=_OTLP_TIMEOUT_S)
+    return exporter
 
 
 def current_traceparent() -> str | None:
