@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.unit.telemetry_gateway.test_intake import BATCH, Line, intake_on
+from tests.unit.telemetry_gateway.test_intake import BATCH, OrderedPublisher, intake_on
 
 from fleetloop.domain.telemetry_codec import encode_batch
 from fleetloop.domain.topics import HEALTH
@@ -20,7 +20,7 @@ from fleetloop.kit.rpc import RpcServer, open_channel
 from fleetloop.kit.security.admission import AdmissionList, admit
 from fleetloop.kit.security.identity import AllowList, IdentityKind
 from fleetloop.kit.security.pki import CertificateAuthority
-from fleetloop.kit.testing import KeepingPublisher
+from fleetloop.kit.testing import RecordingPublisher
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 from telemetry_gateway.intake import Outage
@@ -61,7 +61,7 @@ class Gateway:
             tls_cert=own.cert,
             tls_key=own.key,
         )
-        self.line, self.publisher, self.uploads = Line(), KeepingPublisher(), Uploads()
+        self.line, self.publisher, self.uploads = OrderedPublisher(), RecordingPublisher(), Uploads()
         uploads: Any = self.uploads
         commands: Any = None
         servicer = TelemetryService(

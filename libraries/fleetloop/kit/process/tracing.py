@@ -1,8 +1,8 @@
-"""Traces over Kafka and gRPC: W3C `traceparent` carried by hand.
+"""Traces over Kafka and gRPC, with a W3C `traceparent` that the shells pass on themselves.
 
-OpenTelemetry's Kafka instrumentors orphan or lose spans, so each shell extracts the context of what it handles,
-opens a span, and injects the context into what it sends. Where many things become one (samples into a dataset
-version) the span links to each of its causes.
+OpenTelemetry's instrumentation of Kafka clients loses spans or their parents. So each shell reads the context of the
+message that it handles, opens a span, and writes the context into the messages that it sends. Where many messages
+lead to one (samples to a dataset version), the span links to each of its causes.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _tracer = trace.get_tracer("fleetloop")
 
 
 class JsonLinesExporter(SpanExporter):
-    """Appends a line a span to a file: enough to follow a sample in the embedded run with no collector.
+    """Appends one line per span to a file, which is enough to follow a sample in an embedded run.
 
-    A file of `most_bytes` is set aside as `<name>.1.jsonl`, and takes the place of the one that was there.
+    A file that has reached `most_bytes` is renamed to `<name>.1.jsonl` and replaces the file of that name.
     """
 
     def __init__(self, path: Path, most_bytes: int) -> None:
@@ -116,7 +116,7 @@ def _otlp_exporter(endpoint: str) -> SpanExporter:
 
 
 def current_traceparent() -> str | None:
-    """The current span as a `traceparent`, or None outside of any span."""
+    """The `traceparent` of the current span, or None outside of any span."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier.get("traceparent")
@@ -133,7 +133,7 @@ def span(
     links: Iterable[str] = (),
     attributes: Mapping[str, str | int | float | bool] | None = None,
 ) -> Iterator[Span]:
-    """A span under `parent` (a `traceparent`; None: under the current one), linked to other traceparents."""
+    """Opens a span below `parent` (a `traceparent`; None: the current span) with links to other traceparents."""
     linked = []
     for traceparent in links:
         span_context = trace.get_current_span(_context_of(traceparent)).get_span_context()

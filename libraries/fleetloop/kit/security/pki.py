@@ -1,8 +1,8 @@
-"""The certificate authority of an embedded run: mTLS is on from the first version, so somebody has to issue.
+"""The certificate authority of an embedded run, which has mTLS everywhere.
 
-On a cluster cert-manager or SPIRE does this; services only ever see PEM files and cannot tell the difference. An
-identity is a SPIFFE URI, `spiffe://<fleet>/<kind>/<name>`, in a certificate's subject alternative name. Everything
-here may be repeated: what is there and good for a while is used again, and files appear whole or not at all.
+On a cluster cert-manager or SPIRE issues the certificates; services only see PEM files and cannot tell the
+difference. A certificate names its identity as a SPIFFE URI in the subject alternative name. Every call is
+idempotent: valid files are used again, and files appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 _BACKDATE = timedelta(minutes=5)
-"""Clocks of vehicles differ a little; a certificate is good from just before it was issued."""
+"""Certificates are valid from this long before they are issued, because clocks of vehicles differ."""
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A certificate with its key, as files. `serial` is lower-case hex without leading zeros."""
+    """A certificate with its key, as files."""
 
     identity: Identity
     ca: Path
     cert: Path
     key: Path
     serial: str
+    """Serial number in lower-case hex, without leading zeros."""
     not_after: datetime
 
 
@@ -47,22 +48,22 @@ def serial_of(certificate: x509.Certificate) -> str:
 
 
 def serial_of_pem(pem: bytes) -> str:
-    """The serial of a PEM certificate, such as gRPC's `x509_pem_cert`; PkiError if it is none."""
+    """The serial number of a PEM certificate, such as gRPC's `x509_pem_cert`. Raises PkiError for other bytes."""
     try:
         return serial_of(x509.load_pem_x509_certificate(pem))
     except ValueError as error:
-        raise PkiError("this is not a PEM certificate") from error
+        raise PkiError("these bytes are not a PEM certificate") from error
 
 
 def identity_of(certificate: x509.Certificate) -> Identity:
-    """The only SPIFFE URI of a certificate; PkiError if there is none or more than one."""
+    """The identity that a certificate names. Raises PkiError unless it has exactly one SPIFFE URI."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound as error:
         raise PkiError("the certificate has no subject alternative names") from error
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1:
-        raise PkiError(f"the certificate has {len(uris)} URIs; exactly one SPIFFE id is wanted")
+        raise PkiError(f"the certificate has {len(uris)} URIs; it must have exactly one SPIFFE id")
     return Identity.parse(uris[0])
 
 
@@ -83,9 +84,10 @@ class CertificateAuthority:
 
     @classmethod
     def open(cls, folder: Path, *, fleet: str, now: datetime) -> CertificateAuthority:
-        """The authority in `folder`, made there if there is none (ca.pem, ca.key).
+        """Opens the authority in `folder` (ca.pem, ca.key), or creates it if there is none.
 
-        `now` has a time zone. PkiError if it belongs to another fleet, has expired, or cannot be read.
+        `now` has a time zone. Raises PkiError if the authority belongs to another fleet, is about to expire, or
+        cannot be read.
         """
         Identity(fleet, IdentityKind.SERVICE, "check")  # raises PkiError for a bad name of a fleet
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +102,7 @@ class CertificateAuthority:
                 "use another folder, or set FLEETLOOP_FLEET_ID"
             )
         if now >= certificate.not_valid_after_utc - LEAF_LIFETIME / 12:
-            raise PkiError(f"the authority in {folder} has expired or is about to; remove the folder and enrol anew")
+            raise PkiError(f"the authority in {folder} has expired or is about to; remove the folder and enrol again")
         return cls(folder, fleet, certificate, key)
 
     @property
@@ -118,10 +120,10 @@ class CertificateAuthority:
         hosts: Sequence[str] = _LOCAL_HOSTS,
         renew: bool = False,
     ) -> Credentials:
-        """cert.pem, key.pem (0600) and ca.pem in `folder`.
+        """Issues a certificate: cert.pem, key.pem (mode 0600) and ca.pem in `folder`.
 
-        One that is there is used again unless it is in the last third of its lifetime, is somebody else's or
-        another authority's, lacks one of `hosts`, or `renew` is set. PkiError for a bad name.
+        A certificate that is there is used again, unless it is in the last third of its lifetime, belongs to another
+        identity or authority, lacks one of `hosts`, or `renew` is set. Raises PkiError for an invalid name.
         """
         identity = Identity(self.fleet, kind, name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ class CertificateAuthority:
                 return known
             key = ec.generate_private_key(ec.SECP256R1())
             certificate = self._sign(identity, key, now, lifetime, hosts)
-            # The key first: a certificate without its key would be taken for a whole identity.
+            # The key first, because a certificate without its key would look like a complete identity.
             _replace(folder / "key.pem", _pem_of(key), 0o600)
             _replace(folder / "ca.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
             _replace(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
@@ -155,7 +157,7 @@ class CertificateAuthority:
             same = identity_of(certificate) == who and key.public_key() == certificate.public_key()
             anchored = (folder / "ca.pem").read_bytes() == self.ca_path.read_bytes()
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except Exception:  # whatever is wrong with it, it is made anew
+        except Exception:  # whatever is wrong with the files, they are issued again
             return None
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         fresh = begin <= now < end - (end - begin) / 3
@@ -217,10 +219,10 @@ def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePri
         key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
     except (OSError, ValueError) as error:
         raise PkiError(
-            f"the authority in {folder} cannot be read ({error}); remove the folder and enrol anew"
+            f"the authority in {folder} cannot be read ({error}); remove the folder and enrol again"
         ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise PkiError(f"ca.key in {folder} does not belong to ca.pem; remove the folder and enrol anew")
+        raise PkiError(f"ca.key in {folder} does not belong to ca.pem; remove the folder and enrol again")
     return certificate, key
 
 
@@ -263,7 +265,7 @@ def _key_usage(*, authority: bool) -> x509.KeyUsage:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """One process at a time in this folder."""
+    """Holds the lock of the folder, so that only one process at a time writes to it."""
     with (folder / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -19,7 +19,7 @@ B = Identity("demo", IdentityKind.VEHICLE, "b")
 def test_without_a_list_nobody_is_admitted(tmp_path: Path) -> None:
     refusal = AdmissionList(tmp_path / "vehicles.json").refusal(A.uri, "1f")
     assert refusal is not None
-    assert "nobody is enrolled" in refusal
+    assert "no vehicle is enrolled" in refusal
 
 
 def test_a_reader_sees_enrolment_revocation_and_a_new_enrolment_at_once(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_reader_sees_enrolment_revocation_and_a_new_enrolment_at_once(tmp_path
     assert str(reader.refusal(A.uri, "1f")).endswith("was revoked on 2026-03-01T12:00:00+00:00: sold")
     admit(path, A, "2e", now=NOW + timedelta(days=1))
     assert reader.refusal(A.uri, "2e") is None
-    assert "enrolled anew" in str(reader.refusal(A.uri, "1f"))
+    assert "enrolled again" in str(reader.refusal(A.uri, "1f"))
 
 
 def test_repeating_changes_nothing(tmp_path: Path) -> None:
