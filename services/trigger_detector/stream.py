@@ -40,7 +40,7 @@ _Done = tuple[TopicPartition, Partition, Outcome, OffsetAndMetadata]
 
 
 class DetectorStream:
-    """Evaluates the telemetry partitions that are assigned to this process. A failure of ``run`` ends the process."""
+    """Evaluates the telemetry of the partitions that are assigned to this process."""
 
     def __init__(
         self, settings: TriggerDetectorSettings, catalogue: SignalCatalogue, outlet: Outlet, clock: Clock
