@@ -29,7 +29,7 @@ _COHORTS = {
 
 
 async def start(runtime: Runtime, settings: FleetMonitorSettings) -> None:
-    """Wires the monitor together."""
+    """Creates the parts of the monitor and registers them with the runtime."""
     clock = SystemClock()
     publisher = KafkaPublisher(runtime.service, settings)
     await publisher.start()
@@ -51,7 +51,7 @@ async def _measure(stopping: asyncio.Event, records: FleetRecords) -> None:
 
 
 def measure(records: FleetRecords) -> None:
-    """Sets the gauges from the table."""
+    """Sets the gauges from the records of the table."""
     for gauge in (
         metrics.KM,
         metrics.INTERVENTIONS,

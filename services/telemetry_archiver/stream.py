@@ -1,7 +1,7 @@
-"""The Kafka shell: reads each partition from where its newest file ends and closes files by size and time.
+"""The Kafka shell: reads each partition from the end of its newest file, and closes files by size and time.
 
-Committed offsets are written for whoever watches lag. They decide nothing: after a crash, a rebalance or a lost
-race a partition is read from where storage says.
+Committed offsets only serve tools that show lag. After a crash, a rebalance or a lost race, storage decides from
+which offset a partition is read.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _MOST_RECORDS = 1000
 _FETCH_BYTES = 4 * 1024 * 1024
 
 
-class _Desk:
-    """One partition that this process has: its open file, and what is to be buried with it."""
+class _OpenPartition:
+    """One assigned partition: its open file, and the records for the dead-letter queue that belong to it."""
 
     def __init__(self, file: OpenFile) -> None:
         self.file = file
@@ -46,8 +46,8 @@ class _Desk:
         self.unreadable: list[tuple[Record, UnreadableMessageError]] = []
 
 
-class Archivist:
-    """Archives the partitions that it is given."""
+class ArchiverStream:
+    """Archives the partitions that are assigned to this process."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Archivist:
         self._publisher = publisher
         self._clock = clock
         self._settings = settings
-        self._desks: dict[TopicPartition, _Desk] = {}
+        self._partitions: dict[TopicPartition, _OpenPartition] = {}
         self._reader = GroupReader(
             service,
             [TELEMETRY],
@@ -82,32 +82,32 @@ class Archivist:
         async with self._reader as reader:
             while not stopping.is_set():
                 polled = await reader.poll(max_records=_MOST_RECORDS)
-                # Whose they are is decided here, before anything is awaited: a partition that goes and comes back
-                # begins elsewhere, and what was polled before would leave a hole in its file.
-                desks = dict(self._desks)
+                # Decided before anything is awaited: a partition that is revoked and assigned again begins at another
+                # offset, and records of this poll would leave a gap in its file.
+                opened = dict(self._partitions)
                 for partition, records in polled.items():
-                    if partition in desks and self._desks.get(partition) is desks[partition]:
+                    if partition in opened and self._partitions.get(partition) is opened[partition]:
                         await self._read(partition, records)
-                await self._close_due()
-                WAITING_BATCHES.set(sum(len(desk.file.batches) for desk in self._desks.values()))
-            for partition in list(self._desks):
-                await self._close(partition)
+                await self._close_due_files()
+                WAITING_BATCHES.set(sum(len(current.file.batches) for current in self._partitions.values()))
+            for partition in list(self._partitions):
+                await self._close_file(partition)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """What was read for a file that is not closed is void: the next owner reads it again."""
-        self._desks.clear()
+        """Drops open files: the next owner reads their records again."""
+        self._partitions.clear()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Every partition starts from what storage says."""
+        """Starts every partition at the offset that storage gives."""
         for partition in assigned:
-            await self._open(partition)
+            await self._open_partition(partition)
 
     def _stored_until(self, partition: TopicPartition) -> int | None:
-        """Lag counts what is not in a file yet."""
-        desk = self._desks.get(partition)
-        return None if desk is None else desk.file.first_offset
+        """The durable position: lag counts what is not in a closed file yet."""
+        current = self._partitions.get(partition)
+        return None if current is None else current.file.first_offset
 
-    async def _open(self, partition: TopicPartition) -> None:
+    async def _open_partition(self, partition: TopicPartition) -> None:
         file = await asyncio.to_thread(self._archive.begin, partition.partition)
         begin, end = await self._reader.bounds(partition)
         start = check_log(begin, end, file.first_offset, partition.partition)
@@ -115,51 +115,55 @@ class Archivist:
             MISSED_OFFSETS.inc(start - file.first_offset)
             log.error("log_shorter_than_absence", partition=partition.partition, missed=start - file.first_offset)
         self._reader.seek(partition, start)
-        self._desks[partition] = _Desk(file)
+        self._partitions[partition] = _OpenPartition(file)
         log.info("partition_opened", partition=partition.partition, offset=start)
 
     async def _read(self, partition: TopicPartition, records: Sequence[Record]) -> None:
         for record in records:
             arrival, problem = arrival_of(record)
-            if not self._desks[partition].file.fits(arrival) and not await self._close(partition):
-                return  # the race was lost; the partition is read again from where storage ends
-            desk = self._desks[partition]
-            if desk.began_ns is None:
-                desk.began_ns = self._clock.monotonic_ns()
+            if not self._partitions[partition].file.fits(arrival) and not await self._close_file(partition):
+                return  # another archiver created the file; the partition is read again from where storage ends
+            current = self._partitions[partition]
+            if current.began_ns is None:
+                current.began_ns = self._clock.monotonic_ns()
             if problem is not None:
-                desk.unreadable.append((record, problem))
-            desk.file.take(arrival)
-        if self._desks[partition].file.size_bytes >= self._settings.cut_bytes:
-            await self._close(partition)
+                current.unreadable.append((record, problem))
+            current.file.add(arrival)
+        if self._partitions[partition].file.size_bytes >= self._settings.cut_bytes:
+            await self._close_file(partition)
 
-    async def _close_due(self) -> None:
+    async def _close_due_files(self) -> None:
         due_ns = self._clock.monotonic_ns() - seconds_to_ns(self._settings.cut_after_s)
-        for partition, desk in list(self._desks.items()):
-            if desk.began_ns is not None and desk.began_ns <= due_ns:
-                await self._close(partition)
+        for partition, current in list(self._partitions.items()):
+            if current.began_ns is not None and current.began_ns <= due_ns:
+                await self._close_file(partition)
 
-    async def _close(self, partition: TopicPartition) -> bool:
-        """Closes the open file and begins the next; False when what was polled since is no longer this process's."""
-        desk = self._desks.get(partition)
-        if desk is None:
+    async def _close_file(self, partition: TopicPartition) -> bool:
+        """Closes the open file and begins the next one.
+
+        Returns False when the rest of the poll must be dropped, because the partition has another owner or is read
+        again from where storage ends.
+        """
+        current = self._partitions.get(partition)
+        if current is None:
             return False
-        if desk.file.empty:
+        if current.file.empty:
             return True
-        for record, error in desk.unreadable:
-            await self._publisher.bury(record, error)
-        size = await asyncio.to_thread(self._archive.close, partition.partition, desk.file)
-        if self._desks.get(partition) is not desk:
-            return False  # the partition went away meanwhile; whoever has it now reads storage
+        for record, error in current.unreadable:
+            await self._publisher.send_to_dlq(record, error)
+        size = await asyncio.to_thread(self._archive.close, partition.partition, current.file)
+        if self._partitions.get(partition) is not current:
+            return False  # the partition was revoked meanwhile; its new owner reads storage
         if size is None:
             LOST_RACES.inc()
-            log.warning("lost_race", partition=partition.partition, first_offset=desk.file.first_offset)
-            await self._open(partition)
+            log.warning("lost_race", partition=partition.partition, first_offset=current.file.first_offset)
+            await self._open_partition(partition)
             return False
-        self._count(desk.file, size)
-        # Not from storage: this process has just written the newest file, and it knows the ids that are in it.
-        following = self._desks[partition] = _Desk(desk.file.successor(self._settings.lateness_ms))
-        await self._reader.commit({partition: desk.file.last_offset + 1})
-        return self._desks.get(partition) is following
+        self._count(current.file, size)
+        # No need to read storage: this process has just written the newest file and knows the ids in it.
+        following = self._partitions[partition] = _OpenPartition(current.file.successor(self._settings.lateness_ms))
+        await self._reader.commit({partition: current.file.last_offset + 1})
+        return self._partitions.get(partition) is following
 
     def _count(self, file: OpenFile, size: int) -> None:
         footer = file.footer()

@@ -25,23 +25,24 @@ from telemetry_gateway.uploads import Uploads
 
 SERVICE = "telemetry-gateway"
 _EXPIRY_CHECK_S = 600.0
-_FIREHOSE_BATCH_BYTES = 262_144
-"""Half of what the telemetry topic takes. With one message a request, a partition does one per round trip."""
+_TELEMETRY_REQUEST_BYTES = 262_144
+"""Half of the telemetry topic's `max_bytes`. Requests of one message each would limit a partition to one message per
+round trip."""
 log = get_logger(__name__)
 
 
 async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
-    """Wires the gateway together."""
+    """Creates the parts of the gateway and registers them with the runtime."""
     clock, outage = SystemClock(), Outage()
     catalogue = load_catalogue(settings.config_dir / "signals.yaml")
     admissions = AdmissionList(settings.admission_list)
     publisher = KafkaPublisher(SERVICE, settings)
-    firehose = KafkaPublisher(SERVICE, settings, _FIREHOSE_BATCH_BYTES, topics=[TELEMETRY])
-    for each in (publisher, firehose):
+    telemetry_publisher = KafkaPublisher(SERVICE, settings, _TELEMETRY_REQUEST_BYTES, topics=[TELEMETRY])
+    for each in (publisher, telemetry_publisher):
         await each.start()
         runtime.on_stop(each.stop)
     intake = Intake(
-        firehose,
+        telemetry_publisher,
         catalogue,
         clock,
         outage,

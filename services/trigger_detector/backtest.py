@@ -127,7 +127,7 @@ def _batches(
             continue
         try:
             checked = validate(batch, catalogue, _ANY_TIME).batch
-        except BatchError:  # the live detector buries it
+        except BatchError:  # the live detector sends it to the dead-letter queue
             seen.unreadable += 1
             continue
         if batch.start_utc_ns + span_ns >= request.from_utc_ns:

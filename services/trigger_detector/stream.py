@@ -36,11 +36,11 @@ log = get_logger(__name__)
 
 
 _Done = tuple[TopicPartition, Partition, Outcome, OffsetAndMetadata]
-"""What a partition's records led to, and what to commit when that is announced."""
+"""The outcome of a partition's records, and what to commit once it is announced."""
 
 
 class DetectorStream:
-    """One process's share of the telemetry. ``run`` until stopped; its failure is the process's."""
+    """Evaluates the telemetry of the partitions that are assigned to this process."""
 
     def __init__(
         self, settings: TriggerDetectorSettings, catalogue: SignalCatalogue, outlet: Outlet, clock: Clock
@@ -75,14 +75,14 @@ class DetectorStream:
         return self._reader.problem() or self._campaigns.problem()
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Forgets their state: the next owner replays it."""
+        """Drops the state of these partitions: the next owner rebuilds it by a replay."""
         for tp in revoked:
             self.partitions.pop(tp, None)
             self._announced.pop(tp, None)
             self._unprepared.discard(tp)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Marks them, so that the stream seeks them back before it uses anything of them."""
+        """Marks these partitions, so that the stream seeks them back before it uses their records."""
         self._unprepared |= set(assigned)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -90,10 +90,10 @@ class DetectorStream:
         async with self._campaigns as campaigns:
             unreadable: list[tuple[Record, UnreadableMessageError]] = []
             async for record in campaigns.read_to_end():
-                self._take_campaign(record, unreadable)
+                self._apply_campaign(record, unreadable)
             # Before it joins the group: compiling takes longer than a member may be silent.
             await asyncio.to_thread(warm)
-            await self._bury(unreadable)
+            await self._send_to_dlq(unreadable)
             self._replan()
             async with self._reader:
                 await self._detect(stopping)
@@ -107,7 +107,7 @@ class DetectorStream:
         announcing: asyncio.Task[None] | None = None
         try:
             while not stopping.is_set():
-                await self._follow()
+                await self._apply_campaign_changes()
                 polled = await (fetching or self._fetch())
                 fetching = None
                 await self._prepare_assigned(polled)
@@ -130,18 +130,18 @@ class DetectorStream:
     async def _fetch(self) -> Polled:
         return await self._reader.poll(max_records=self._settings.detector_poll_records)
 
-    async def _follow(self) -> None:
+    async def _apply_campaign_changes(self) -> None:
         """Applies what has changed in the campaigns since the last pass."""
         changed = False
         unreadable: list[tuple[Record, UnreadableMessageError]] = []
         for records in (await self._campaigns.poll(timeout_s=0)).values():
             for record in records:
-                changed |= self._take_campaign(record, unreadable)
-        await self._bury(unreadable)
+                changed |= self._apply_campaign(record, unreadable)
+        await self._send_to_dlq(unreadable)
         if changed:
             self._replan()
 
-    def _take_campaign(self, record: Record, unreadable: list[tuple[Record, UnreadableMessageError]]) -> bool:
+    def _apply_campaign(self, record: Record, unreadable: list[tuple[Record, UnreadableMessageError]]) -> bool:
         if not record.value:
             return self.book.drop((record.key or b"").decode(errors="replace"))
         try:
@@ -154,7 +154,7 @@ class DetectorStream:
         return self.book.take(revision)
 
     def _replan(self) -> None:
-        """Compiles what is in force. Where that changed, all state is made anew from the log."""
+        """Compiles the triggers in force. When they changed, all state is rebuilt from the log."""
         plan, problems = make_plan(self.book.in_force(), self._catalogue, self._settings.limits())
         for problem in problems:
             log.error("trigger_refused", campaign=problem.campaign, trigger=problem.trigger, problem=problem.message)
@@ -168,7 +168,7 @@ class DetectorStream:
         log.info("campaigns_in_force", triggers=len(plan.actives), refused=len(problems))
 
     async def _prepare_assigned(self, polled: Polled) -> None:
-        """Seeks partitions back that are new, and removes from the poll what was fetched of them before the seek."""
+        """Seeks new partitions back, and removes from the poll what was fetched of them before the seek."""
         for tp in sorted(self._unprepared & self._reader.assignment()):
             polled.pop(tp, None)  # fetched before the seek, and after it again
             try:
@@ -189,7 +189,9 @@ class DetectorStream:
             resume = start = 0
             await self._reader.seek_to_beginning(tp)
         elif append_ms is None:
-            log.warning("replaying_everything", partition=tp.partition, reason="the commit says no time")
+            log.warning(
+                "replaying_everything", partition=tp.partition, reason="the commit has no time in its metadata"
+            )
             await self._reader.seek_to_beginning(tp)
             start = 0
         else:
@@ -211,7 +213,7 @@ class DetectorStream:
         return found.offset, int(found.metadata) if found.metadata.isdigit() else None
 
     async def _evaluate(self, polled: Polled) -> list[_Done]:
-        """What the records of each partition lead to, found in a thread."""
+        """Evaluates the records of each partition, in a thread."""
         work: list[tuple[TopicPartition, Partition, Sequence[Record]]] = []
         for tp, records in polled.items():
             partition = self.partitions.get(tp)
@@ -226,7 +228,7 @@ class DetectorStream:
         return await asyncio.to_thread(evaluate) if work else []
 
     async def _announce(self, done: Sequence[_Done]) -> None:
-        """Announces firings, then commits: in this order, so that none is lost."""
+        """Announces firings and then commits, in this order, so that no firing is lost."""
         if not done:
             return
         found = [f for _, _, outcome, _ in done for f in outcome.firings]
@@ -237,7 +239,7 @@ class DetectorStream:
             metrics.FIRINGS.labels(firing.campaign, trigger.name, str(trigger.version)).inc()
         self.firings += len(found)
         for _, _, outcome, _ in done:
-            await self._bury(outcome.unreadable)
+            await self._send_to_dlq(outcome.unreadable)
         ends = {tp: end for tp, _, outcome, end in done if outcome.live and tp in self.partitions}
         self._announced.update({tp: end.offset for tp, end in ends.items()})
         if ends:
@@ -245,13 +247,13 @@ class DetectorStream:
         else:
             self._reader.mark_progress()  # a replay has moved on, and has nothing to commit
 
-    async def _bury(self, unreadable: Iterable[tuple[Record, UnreadableMessageError]]) -> None:
+    async def _send_to_dlq(self, unreadable: Iterable[tuple[Record, UnreadableMessageError]]) -> None:
         for record, error in unreadable:
             log.warning("unreadable", topic=record.topic, offset=record.offset, error=str(error))
-            await self._outlet.bury(record, error)
+            await self._outlet.send_to_dlq(record, error)
 
     def _observe_state(self) -> None:
-        """Sets the gauges of the state every few seconds: adding it up costs more than a pass."""
+        """Sets the gauges of the state every few seconds, because adding it up costs more than a pass."""
         now_ns = self._clock.monotonic_ns()
         if now_ns - self._last_gauges_ns > seconds_to_ns(_GAUGES_EVERY_S):
             self._last_gauges_ns = now_ns
@@ -259,15 +261,15 @@ class DetectorStream:
             metrics.STATE_BYTES.set(self.state_bytes())
 
     def assigned(self) -> list[int]:
-        """Partitions that this process reads."""
+        """Numbers of the partitions that this process reads."""
         return sorted(tp.partition for tp in list(self.partitions))
 
     def vehicles(self) -> int:
-        """Vehicles and boots with state."""
+        """Number of vehicles (and boots) with state."""
         return sum(len(p.state.vehicles) for p in self.partitions.values())
 
     def state_bytes(self) -> int:
-        """Bytes of that state's arrays."""
+        """Bytes of the arrays of that state."""
         return sum(p.state.nbytes() for p in self.partitions.values())
 
 

@@ -34,7 +34,8 @@ from fleetloop.demo.vehicles import ChildProcess, TownFleet, start_process
 from fleetloop.domain import topics as names
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.kit.messaging.events import header
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2

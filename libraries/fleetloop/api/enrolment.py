@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fleetloop.errors import UserError
 from fleetloop.kit.security.admission import Admission, AdmissionList, admit, revoke
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind, PkiError, SpiffeId
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 from fleetloop.layout import RunLayout
 
 
@@ -35,13 +36,13 @@ class Enrolment:
             renew: Issue a new certificate although the old one is valid.
         """
         try:
-            who = SpiffeId(self._fleet_id, IdentityKind.VEHICLE, vehicle)
+            who = Identity(self._fleet_id, IdentityKind.VEHICLE, vehicle)
             authority = CertificateAuthority.open(
                 self._layout.identities / "authority", fleet=self._fleet_id, now=now
             )
-            revoked = any(each.spiffe_id == str(who) and each.revoked for each in self.entries())
+            revoked = any(each.spiffe_id == who.uri and each.revoked for each in self.entries())
             folder = (out or self._layout.identities / "vehicles" / vehicle).resolve()
-            issued = authority.issue(who.kind, vehicle, folder, now=now, renew=renew or revoked)
+            issued = authority.issue(IdentityKind.VEHICLE, vehicle, folder, now=now, renew=renew or revoked)
             admit(self._layout.vehicle_register, who, issued.serial, now=now)
         except PkiError as error:
             raise UserError(f"{error}.", "Nothing was enrolled.") from error
@@ -54,7 +55,7 @@ class Enrolment:
     def revoke(self, vehicle: str, *, now: datetime, reason: str = "") -> Admission:
         """Revoke a vehicle's admission. The gateway refuses it from its next message. Idempotent."""
         try:
-            who = SpiffeId(self._fleet_id, IdentityKind.VEHICLE, vehicle)
+            who = Identity(self._fleet_id, IdentityKind.VEHICLE, vehicle)
             return revoke(self._layout.vehicle_register, who, now=now, reason=reason)
         except PkiError as error:
             raise UserError(f"{error}.", "Nothing was revoked.") from error

@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 from fleetloop.errors import UserError
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind, PkiError
+from fleetloop.kit.security.identity import IdentityKind, PkiError
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 from fleetloop.layout import RunLayout
 from fleetloop.supervisor.state import RunState, StateError, read_state
 

@@ -34,7 +34,7 @@ def enrol(
     layout = RunLayout.at(folder)
     issued = Enrolment(layout, fleet).enrol(vehicle, now=datetime.now(UTC), out=out, renew=renew)
     state = recorded_run(layout)
-    print(f"# {issued.spiffe_id}, valid until {issued.not_after:%Y-%m-%d}")
+    print(f"# {issued.identity.uri}, valid until {issued.not_after:%Y-%m-%d}")
     settings = {
         "FLEETLOOP_FLEET_ID": fleet,
         "FLEETLOOP_VEHICLE_ID": vehicle,

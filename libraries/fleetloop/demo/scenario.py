@@ -22,7 +22,8 @@ from fleetloop.demo.screen import Screen
 from fleetloop.demo.vehicles import ChildProcess, DriveResult, TownFleet, start_process
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.errors import UserError
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.protos.training.v1 import training_pb2
 
 _POLL_S = 1.0

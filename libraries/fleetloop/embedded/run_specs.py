@@ -16,7 +16,8 @@ from fleetloop.embedded.ceremony import Trust, hold_ceremony
 from fleetloop.embedded.service_table import SERVICES, USERS, Entry
 from fleetloop.embedded.tcp_ports import remembered_ports
 from fleetloop.errors import UserError
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind, PkiError
+from fleetloop.kit.security.identity import IdentityKind, PkiError
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 from fleetloop.layout import RunLayout
 from fleetloop.shipped import config_folder, topic_catalogue
 from fleetloop.supervisor.probes import http_ok

@@ -10,8 +10,8 @@ import pytest
 from fleetloop.check_services import check_all, main
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind
+from fleetloop.kit.security.identity import AllowList, IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 
 
 def _identity(folder: Path, name: str, authority: str = "authority") -> Credentials:

@@ -17,7 +17,7 @@ from fleetloop.kit.testing import ManualClock
 from telemetry_archiver.core import OpenFile
 from telemetry_archiver.model import SeenBatches
 from telemetry_archiver.settings import TelemetryArchiverSettings
-from telemetry_archiver.stream import Archivist
+from telemetry_archiver.stream import ArchiverStream
 
 TP = TopicPartition(TELEMETRY, 3)
 SETTINGS = TelemetryArchiverSettings(kafka_bootstrap_servers="nowhere:1", stuck_after_s=60)
@@ -45,7 +45,7 @@ class Publisher:
     def __init__(self) -> None:
         self.dead: list[int] = []
 
-    async def bury(self, record: Record, error: Exception) -> None:
+    async def send_to_dlq(self, record: Record, error: Exception) -> None:
         self.dead.append(record.offset)
 
 
@@ -60,10 +60,10 @@ class Running:
         self.clock, self.stopping = ManualClock(), asyncio.Event()
         archive: Any = self.archive
         publisher: Any = self.publisher
-        self.archivist = Archivist(service, archive, publisher, self.clock, SETTINGS)
+        self.stream = ArchiverStream(service, archive, publisher, self.clock, SETTINGS)
 
     async def start(self) -> asyncio.Task[None]:
-        task = asyncio.create_task(self.archivist.run(self.stopping))
+        task = asyncio.create_task(self.stream.run(self.stopping))
         await eventually(lambda: self.consumer.started)
         await self.consumer.join(TP)
         return task

@@ -15,15 +15,15 @@ from telemetry_gateway.core import (
     batch_id,
     check_clip,
     check_report,
+    check_sender,
     check_size,
-    check_speaker,
     clip_event_id,
     trace_of,
 )
-from telemetry_gateway.model import NOT_YOURS, Clip, FieldError, Speaker
+from telemetry_gateway.model import NOT_YOURS, Clip, FieldError, Sender
 
 NOW_NS = 1_700_000_100_000_000_000
-ME = Speaker("fleet", "car")
+ME = Sender("fleet", "car")
 BATCH = FrameBatch(
     "fleet", "car", b"12345678", 3, 0, NOW_NS - 10**9, "gnss", np.array([0], np.int64),
     {"Speed": Column(np.ones(1, np.float32)), "New": Column(np.ones(1, np.float32))},
@@ -35,7 +35,7 @@ CLIP = Clip("a" * 64, 100, "fleet", "car", b"12345678", NOW_NS - 10**10, NOW_NS 
 def test_nobody_speaks_for_another(field: str, value: Any) -> None:
     batch = replace(BATCH, **{field: value})
     with pytest.raises(BatchError) as caught:
-        check_speaker(batch.fleet_id, batch.vehicle_id, ME)
+        check_sender(batch.fleet_id, batch.vehicle_id, ME)
     assert (caught.value.code, caught.value.field) == (NOT_YOURS, field)
 
 

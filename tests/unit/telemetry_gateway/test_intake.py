@@ -21,11 +21,11 @@ from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.producer import Record
 from fleetloop.kit.testing import ManualClock
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
-from telemetry_gateway.intake import Intake, KafkaAwayError, Outage
-from telemetry_gateway.model import NOT_YOURS, Speaker
+from telemetry_gateway.intake import Intake, KafkaUnavailableError, Outage
+from telemetry_gateway.model import NOT_YOURS, Sender
 from telemetry_gateway.stream import Ingest
 
-ME = Speaker("fleet", "car")
+ME = Sender("fleet", "car")
 CATALOGUE = parse_catalogue("{version: 1, signals: {Speed: {type: float64, min: 0, max: 9}}}")
 NOW_NS = ManualClock().utc_ns
 BATCH = FrameBatch(
@@ -34,7 +34,7 @@ BATCH = FrameBatch(
 )  # fmt: skip
 
 
-class Line:
+class OrderedPublisher:
     """Keeps events; the acknowledgement of each fails with `error` if there is one."""
 
     def __init__(self, error: Exception | None = None) -> None:
@@ -55,7 +55,7 @@ class DeadLetters:
     def __init__(self) -> None:
         self.errors: list[str] = []
 
-    async def bury(self, record: Record, error: Exception) -> None:
+    async def send_to_dlq(self, record: Record, error: Exception) -> None:
         self.errors.append(str(error))
 
 
@@ -67,18 +67,18 @@ class Admissions:
         return None if spiffe_id in known else f"{spiffe_id} is not enrolled"
 
 
-def intake_on(line: Line, max_batch_bytes: int = 500_000, outage: Outage | None = None) -> Intake:
+def intake_on(line: OrderedPublisher, max_batch_bytes: int = 500_000, outage: Outage | None = None) -> Intake:
     return Intake(line, CATALOGUE, ManualClock(), outage or Outage(), max_batch_bytes=max_batch_bytes, spans_per_s=0)
 
 
-def rejections(way: str, code: str) -> float:
-    labels = {"way": way, "code": code}
+def rejections(source: str, code: str) -> float:
+    labels = {"source": source, "code": code}
     return REGISTRY.get_sample_value("fleetloop_gateway_rejections_total", labels) or 0.0
 
 
 def test_a_batch_of_ones_own_passes_without_what_nobody_knows() -> None:
     batch = replace(BATCH, columns={**BATCH.columns, "New": Column(np.ones(100, np.float32))})
-    prepared = intake_on(Line()).prepare(encode_batch(batch), ME, "stream")
+    prepared = intake_on(OrderedPublisher()).prepare(encode_batch(batch), ME, "stream")
     assert (prepared.dropped, prepared.frames) == (("New",), 100)
     stored = decode_batch(telemetry_pb2.TelemetryBatch.FromString(prepared.event.payload))
     assert set(stored.columns) == {"Speed"}
@@ -90,7 +90,7 @@ def test_a_batch_of_another_is_refused_and_counted(field: str) -> None:
     others: dict[str, Any] = {field: "other"}
     before = rejections("stream", NOT_YOURS)
     with pytest.raises(BatchError) as caught:
-        intake_on(Line()).prepare(encode_batch(replace(BATCH, **others)), ME, "stream")
+        intake_on(OrderedPublisher()).prepare(encode_batch(replace(BATCH, **others)), ME, "stream")
     assert (caught.value.code, caught.value.field) == (NOT_YOURS, field)
     assert rejections("stream", NOT_YOURS) == before + 1
 
@@ -100,25 +100,25 @@ def test_the_size_counts_as_it_comes_and_again_as_it_is_stored() -> None:
     narrow = encode_batch(replace(BATCH, columns={"Speed": Column(np.ones(100, np.float32))}))
     comes, stored = len(narrow.SerializeToString()), len(encode_batch(BATCH).SerializeToString())
     assert comes < stored
-    intake_on(Line(), stored).prepare(narrow, ME, "stream")
+    intake_on(OrderedPublisher(), stored).prepare(narrow, ME, "stream")
     for limit, size in ((stored - 1, stored), (comes - 1, comes)):
         with pytest.raises(BatchError, match=f"has {size} bytes, at most {limit}") as caught:
-            intake_on(Line(), limit).prepare(narrow, ME, "stream")
+            intake_on(OrderedPublisher(), limit).prepare(narrow, ME, "stream")
         assert caught.value.code == "size"
 
 
 async def test_kafka_that_does_not_acknowledge_is_an_outage_and_one_large_batch_is_not() -> None:
     outage = Outage()
-    too_large = intake_on(Line(MessageSizeTooLargeError()), outage=outage)
+    too_large = intake_on(OrderedPublisher(MessageSizeTooLargeError()), outage=outage)
     prepared = too_large.prepare(encode_batch(BATCH), ME, "stream")
-    with pytest.raises(BatchError, match="larger than Kafka takes"):
-        await too_large.settle(prepared, await too_large.enqueue(prepared), "stream")
+    with pytest.raises(BatchError, match="larger than Kafka accepts"):
+        await too_large.await_stored(prepared, await too_large.enqueue(prepared), "stream")
     watching = asyncio.create_task(outage.watch(asyncio.Event()))
     await asyncio.sleep(0.01)
     assert not watching.done()
-    away = intake_on(Line(KafkaConnectionError("gone")), outage=outage)
-    with pytest.raises(KafkaAwayError, match="gone"):
-        await away.settle(prepared, await away.enqueue(prepared), "stream")
+    away = intake_on(OrderedPublisher(KafkaConnectionError("gone")), outage=outage)
+    with pytest.raises(KafkaUnavailableError, match="gone"):
+        await away.await_stored(prepared, await away.enqueue(prepared), "stream")
     with pytest.raises(KafkaConnectionError):
         await asyncio.wait_for(watching, 5)
 
@@ -135,7 +135,7 @@ async def test_kafka_that_does_not_acknowledge_is_an_outage_and_one_large_batch_
 async def test_on_the_ingest_topic_the_key_says_whose_batch_it_may_be(
     key: bytes | None, batch: FrameBatch, error: str
 ) -> None:
-    line, dead = Line(), DeadLetters()
+    line, dead = OrderedPublisher(), DeadLetters()
     publisher: Any = dead
     before = rejections("ingest", NOT_YOURS)
     ingest = Ingest("test-gateway", intake_on(line), publisher, Admissions(), "fleet")

@@ -11,16 +11,16 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.unit.telemetry_gateway.test_intake import BATCH, Line, intake_on
+from tests.unit.telemetry_gateway.test_intake import BATCH, OrderedPublisher, intake_on
 
 from fleetloop.domain.telemetry_codec import encode_batch
 from fleetloop.domain.topics import HEALTH
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.rpc import RpcServer, open_channel
 from fleetloop.kit.security.admission import AdmissionList, admit
-from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
-from fleetloop.kit.testing import KeepingPublisher
+from fleetloop.kit.security.identity import AllowList, IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
+from fleetloop.kit.testing import RecordingPublisher
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 from telemetry_gateway.intake import Outage
@@ -52,7 +52,7 @@ class Gateway:
         authority = CertificateAuthority.open(folder / "authority", fleet="fleet", now=NOW)
         own = authority.issue(IdentityKind.SERVICE, "telemetry-gateway", folder / "own", now=NOW)
         self._car = authority.issue(IdentityKind.VEHICLE, "car", folder / "car", now=NOW)
-        admit(folder / "vehicles.json", self._car.spiffe_id, self._car.serial, now=NOW)
+        admit(folder / "vehicles.json", self._car.identity, self._car.serial, now=NOW)
         settings = TelemetryGatewaySettings(
             fleet_id="fleet",
             kafka_bootstrap_servers="nowhere:1",
@@ -61,7 +61,7 @@ class Gateway:
             tls_cert=own.cert,
             tls_key=own.key,
         )
-        self.line, self.publisher, self.uploads = Line(), KeepingPublisher(), Uploads()
+        self.line, self.publisher, self.uploads = OrderedPublisher(), RecordingPublisher(), Uploads()
         uploads: Any = self.uploads
         commands: Any = None
         servicer = TelemetryService(

@@ -45,7 +45,7 @@ class Outlet:
         await self.open.wait()
         self.events.extend(events)
 
-    async def bury(self, record: Record, error: Exception, attempts: int = 1) -> None:
+    async def send_to_dlq(self, record: Record, error: Exception, attempts: int = 1) -> None:
         self.dead.append(record.offset)
 
 

@@ -69,7 +69,9 @@ def test_every_picture_is_answered_and_a_change_of_model_leaves_no_gap(models: O
         assert column.offsets_ns is not None and column.offsets_ns.tolist() == [0, 5 * 10**8]
         assert column.values.tolist() == [active, active]
         shadow = batch.columns.get("Shadow.StopSign.IsSign")
-        assert (None if shadow is None else shadow.values.tolist()) == (None if expected is None else [expected, expected])
+        assert (None if shadow is None else shadow.values.tolist()) == (
+            None if expected is None else [expected, expected]
+        )
         assert "Perception.TrafficLight.State" in batch.columns
     reports = of(results, "car-2", "reports")
     assert [(r.model_digest, r.shadow_digest, r.cohort, r.inferences, r.shadow_frames) for r in reports] == [

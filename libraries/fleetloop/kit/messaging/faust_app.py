@@ -1,8 +1,8 @@
-"""A Faust app with the settings that were found to be safe. Every deviation from Faust's defaults has its reason.
+"""A Faust app with safe settings. Every deviation from Faust's defaults has its reason beside it.
 
-Two rules hold for whoever writes an agent: no exception may leave it (Faust would acknowledge the message), and
-no message may stay unacknowledged while a later one is acknowledged (the commit would pass over it). `handled`
-below keeps both.
+Two rules hold for every agent. No exception may leave it, because Faust would acknowledge the message. And no message
+may stay unacknowledged while a later one is acknowledged, because the commit would skip it. `handled` keeps both
+rules.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 
 def build_app(service: str, settings: ServiceSettings) -> faust.App:
-    """An app named after the service, which is also its consumer group. Never at module level."""
+    """An app named after the service, which is also its consumer group. Do not call it at module level."""
     try:
         from faust._cython.streams import StreamIterator  # noqa: F401
     except ImportError as error:  # the pure-Python iterator loses acknowledgements of noack streams
@@ -53,10 +53,10 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
         processing_guarantee="at_least_once",  # exactly_once doubled 612 of 30,000
         topic_allow_declare=False,  # topics come from the catalogue
         topic_disable_leader=True,
-        web_enabled=False,  # its port shows tables to everybody
+        web_enabled=False,  # its port would show the tables to any client
         consumer_auto_offset_reset="earliest",
-        # No static membership: a worker that took its member's place back after SIGKILL fetched nothing for 40 s.
-        broker_session_timeout=6.0,  # its 60 s would be how long a kill delays the loop
+        # No static membership: a worker that rejoined as the same member after SIGKILL fetched nothing for 40 s.
+        broker_session_timeout=6.0,  # a kill delays the loop by this much; the default is 60 s
         broker_heartbeat_interval=2.0,
         broker_request_timeout=90.0,
         producer_acks=-1,
@@ -72,7 +72,7 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
 
 
 def record_of(event: EventT[Any]) -> Record:
-    """The message behind a Faust event."""
+    """The message of a Faust event as a Record."""
     message = event.message
     headers: Any = message.headers or []
     pairs: list[tuple[str, bytes]] = list(headers.items()) if isinstance(headers, dict) else list(headers)
@@ -93,17 +93,18 @@ async def handled(
     publisher: KafkaPublisher,
     service: str,
 ) -> None:
-    """Carries out `work` for one event of a `noack()` stream and acknowledges it, whatever it was.
+    """Carries out `work` for one event of a `noack()` stream and acknowledges the event afterwards.
 
-    `work` returns the outcome for the metric. UnreadableMessageError sends the message to the dead letters; any
-    other exception means a broken dependency and ends the process at once with exit code 70, unacknowledged.
+    `work` returns the outcome for the metric of messages. When it raises UnreadableMessageError, the message goes to
+    the dead-letter queue. Any other exception means a broken dependency and ends the process at once with exit code
+    70; the event stays unacknowledged.
     """
     record = record_of(event)
     try:
         try:
             outcome = await work(record)
         except UnreadableMessageError as error:
-            await publisher.bury(record, error)
+            await publisher.send_to_dlq(record, error)
             outcome = "dead"
     except Exception:
         log.exception("dependency_broken", topic=record.topic, offset=record.offset)
@@ -113,8 +114,10 @@ async def handled(
 
 
 STALLED_AFTER_S = 12.0
-"""A worker that was assigned its partitions after a kill sometimes fetches nothing for minutes. Leaving the group and
-coming back helps at once, so that is not left to the liveness probe's patience."""
+"""Seconds without a commit after which a worker with work leaves its group and restarts. After a kill, a worker
+sometimes fetches nothing for minutes although it has its partitions; a restart helps at once, and so does not wait
+for
+the liveness check."""
 
 
 class StreamStalledError(Exception):
@@ -162,7 +165,7 @@ class StreamWatch:
 
 
 async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, clock: Clock) -> None:
-    """Runs a Faust app inside our lifecycle until it is told to stop. A crash of the app is the process's."""
+    """Runs a Faust app until the process stops. A crash of the app ends the process."""
     watch = StreamWatch(runtime.service, app, settings.stuck_after_s, clock)
     runtime.http.add_liveness("faust", watch.problem)
     runtime.http.add_readiness("faust", lambda: None if watch.assigned else "no partitions yet")

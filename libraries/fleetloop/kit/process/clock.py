@@ -1,4 +1,7 @@
-"""Time as an argument: cores take nanoseconds, shells take a Clock, only composition roots make a SystemClock."""
+"""Time is an argument: cores receive nanoseconds, shells receive a Clock, and only `__main__` creates a SystemClock.
+
+Times are whole nanoseconds in UTC or on a monotonic clock. Names say the unit: `_s`, `_ms` or `_ns`.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ MILLISECONDS_PER_SECOND = 1_000
 
 
 class Clock(Protocol):
-    """Where a shell gets its time from."""
+    """The source of time of a shell."""
 
     def now_utc_ns(self) -> int:
         """Wall clock, nanoseconds since 1970 in UTC."""
         ...
 
     def monotonic_ns(self) -> int:
-        """A clock that never goes back, for durations."""
+        """A clock that never goes back, for durations, in nanoseconds."""
         ...
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The clocks of the machine."""
 
     def now_utc_ns(self) -> int:
         return time.time_ns()

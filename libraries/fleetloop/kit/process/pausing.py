@@ -12,6 +12,7 @@ async def pause(until: asyncio.Event, seconds: float) -> bool:
     A cancellation of the caller is always raised, which `asyncio.wait_for` does not guarantee in Python 3.11: it
     returns normally when the event is set at the moment of the cancellation.
     """
+    await asyncio.sleep(0)  # other tasks run even when the event is set already, so that no loop can starve them
     try:
         async with asyncio.timeout(seconds):
             await until.wait()

@@ -28,6 +28,16 @@ async def test_an_event_that_is_already_set_allows_no_pause() -> None:
     assert await asyncio.wait_for(pause(stopping, 60), 1) is True
 
 
+async def test_other_tasks_run_between_two_passes_even_when_the_event_is_set() -> None:
+    stopping, passes = asyncio.Event(), 0
+    stopping.set()
+    other = asyncio.create_task(asyncio.sleep(0))
+    while not other.done():
+        await pause(stopping, 60)
+        passes += 1
+        assert passes < 100
+
+
 async def test_a_cancellation_is_raised_even_when_the_event_is_set_at_the_same_moment() -> None:
     stopping = asyncio.Event()
     pausing = asyncio.create_task(pause(stopping, 60))

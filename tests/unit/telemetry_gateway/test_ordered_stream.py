@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 
 import pytest
 
-from telemetry_gateway.conversation import Conversations
+from telemetry_gateway.ordered_stream import OrderedStreams
 
 
 class Vehicle:
@@ -34,8 +34,10 @@ async def test_answers_keep_the_order_of_requests_whatever_finishes_first() -> N
 
         return answer()
 
-    conversations = Conversations[int, int](8)
-    assert [answer async for answer in conversations.hold(Vehicle(30).requests(), begin)] == list(range(30))
+    conversations = OrderedStreams[int, int](8)
+    assert [answer async for answer in conversations.answer_in_order(Vehicle(30).requests(), begin)] == list(
+        range(30)
+    )
 
 
 async def test_reading_stops_when_the_window_is_full() -> None:
@@ -49,7 +51,7 @@ async def test_reading_stops_when_the_window_is_full() -> None:
 
         return answer()
 
-    stream = Conversations[int, int](32).hold(vehicle.requests(), begin)
+    stream = OrderedStreams[int, int](32).answer_in_order(vehicle.requests(), begin)
     first = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0.05)
     assert vehicle.read == 32
@@ -74,7 +76,7 @@ async def test_a_failure_comes_after_the_answers_before_it() -> None:
 
     answers = []
     with pytest.raises(PermissionError, match="revoked"):
-        async for answer in Conversations[int, int](8).hold(Vehicle(9).requests(), begin):
+        async for answer in OrderedStreams[int, int](8).answer_in_order(Vehicle(9).requests(), begin):
             answers.append(answer)  # noqa: PERF401 - a comprehension would lose what came before the failure
     assert answers == [0, 1, 2]
 
@@ -89,10 +91,12 @@ async def test_closing_ends_reading_and_what_was_read_is_still_answered() -> Non
 
         return answer()
 
-    conversations = Conversations[int, int](8)
+    conversations = OrderedStreams[int, int](8)
 
     async def listen() -> list[int]:
-        return [answer async for answer in conversations.hold(Vehicle(5, then_hang=True).requests(), begin)]
+        return [
+            answer async for answer in conversations.answer_in_order(Vehicle(5, then_hang=True).requests(), begin)
+        ]
 
     listening = asyncio.create_task(listen())
     await asyncio.sleep(0.05)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
-from telemetry_gateway.board import CommandBoard
-from telemetry_gateway.model import StandingCommand
+from telemetry_gateway.model import PendingCommand
+from telemetry_gateway.pending_commands import PendingCommands
 
 
-def command(command_id: str, attempt: int = 0, expires: int = 100, vehicle: str = "v") -> StandingCommand:
-    return StandingCommand(command_id, vehicle, attempt, expires, b"")
+def command(command_id: str, attempt: int = 0, expires: int = 100, vehicle: str = "v") -> PendingCommand:
+    return PendingCommand(command_id, vehicle, attempt, expires, b"")
 
 
-def heard(board: CommandBoard, told: dict[str, int], now: int = 0, vehicle: str = "v") -> list[tuple[str, int]]:
+def heard(board: PendingCommands, told: dict[str, int], now: int = 0, vehicle: str = "v") -> list[tuple[str, int]]:
     return [(each.command_id, each.attempt) for each in board.due(vehicle, told, now)]
 
 
 def test_a_stream_hears_what_stands_then_what_is_new_then_what_is_repeated() -> None:
-    board = CommandBoard()
+    board = PendingCommands()
     first: dict[str, int] = {}
     assert board.put(command("a"), 0)
     assert board.put(command("other", vehicle="w"), 0)
@@ -33,7 +33,7 @@ def test_a_stream_hears_what_stands_then_what_is_new_then_what_is_repeated() -> 
 
 
 def test_what_has_expired_is_told_to_nobody_and_forgotten_by_all() -> None:
-    board = CommandBoard()
+    board = PendingCommands()
     assert not board.put(command("dead", expires=5), 5)
     board.put(command("a", expires=10), 0)
     told: dict[str, int] = {}
@@ -49,7 +49,7 @@ def test_what_has_expired_is_told_to_nobody_and_forgotten_by_all() -> None:
 def test_a_slow_stream_ends_with_the_latest_attempt_of_all_that_stands(
     steps: list[tuple[str, int, int, bool]],
 ) -> None:
-    board, told = CommandBoard(), dict[str, int]()
+    board, told = PendingCommands(), dict[str, int]()
     latest: dict[str, tuple[int, int]] = {}
     last_heard: dict[str, int] = {}
     for now, (name, attempt, lives, looks) in enumerate(steps):

@@ -1,7 +1,7 @@
-"""One vehicle's telemetry stream: read ahead, acknowledge in order, stop reading when too much is open.
+"""Streams that read ahead, answer in order, and stop reading when too many requests are unanswered.
 
-A batch takes its place in the window before it is read and leaves it when its acknowledgement has been written. So
-a vehicle that does not read its acknowledgements, and a Kafka that is slow, both end in the vehicle's own spool.
+A request occupies a slot of the window from before it is read until its answer has been written. So back pressure
+reaches the vehicle, which then fills its own spool, both when it does not read its answers and when Kafka is slow.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
-class Conversations(Generic[Q, A]):
-    """All open streams of a process, so that it can stop reading them when it ends."""
+class OrderedStreams(Generic[Q, A]):
+    """All open streams of a process, which stops reading them when it ends."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -25,7 +25,7 @@ class Conversations(Generic[Q, A]):
 
     @property
     def closing(self) -> bool:
-        """No more is read; what was read is still acknowledged."""
+        """True once no more requests are read; requests that were read are still answered."""
         return self._closing
 
     def close(self) -> None:
@@ -34,23 +34,23 @@ class Conversations(Generic[Q, A]):
         for reader in self._readers:
             reader.cancel()
 
-    async def hold(
+    async def answer_in_order(
         self, requests: AsyncIterator[Q], begin: Callable[[Q], Awaitable[Coroutine[None, None, A]]]
     ) -> AsyncIterator[A]:
-        """Answers every request in order of arrival, up to `window` of them at a time.
+        """Yields the answer to every request in order of arrival, with at most `window` requests in progress.
 
-        `begin` is awaited one request after the other, which keeps their order in Kafka. It returns a coroutine
-        that waits for what has been begun and gives the answer. What either raises ends the stream, after the
-        answers before it.
+        `begin` starts the work for one request; it is awaited for one request after the other, which keeps their
+        order in Kafka. The coroutine that it returns waits for the end of the work and returns the answer. An
+        exception of either ends the stream, after the answers to earlier requests.
         """
-        room = asyncio.Semaphore(self._window)
+        free_slots = asyncio.Semaphore(self._window)
         answers: deque[Coroutine[None, None, A] | None] = deque()
         more = asyncio.Event()
 
         async def read() -> None:
             try:
                 while not self._closing:
-                    await room.acquire()
+                    await free_slots.acquire()
                     try:
                         request = await anext(requests)
                     except StopAsyncIteration:
@@ -71,8 +71,8 @@ class Conversations(Generic[Q, A]):
                 answer = answers.popleft()
                 if answer is None:
                     break
-                yield await answer  # Kafka is at work on it already; a task of its own would only cost time
-                room.release()
+                yield await answer  # the work has begun already, so a task per answer would only cost time
+                free_slots.release()
             if not reader.cancelled() and reader.done():
                 reader.result()
         finally:
