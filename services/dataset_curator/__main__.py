@@ -12,6 +12,7 @@ from dataset_curator.store import Base
 from dataset_curator.stream import effects
 from dataset_curator.tables import DatasetTables
 from dataset_curator.transactions import SERVICE
+from dataset_curator.worker import Worker
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
 from fleetloop.kit.process.clock import SystemClock
@@ -26,7 +27,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
-    """Wires the curator together."""
+    """Build the curator from its parts and start it."""
     clock = SystemClock()
     schema = load_task_schema(settings.config_dir / "tasks.yaml")
     curation = load_curation(settings.config_dir / "curation.yaml")
@@ -36,7 +37,7 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     objects = Objects(settings.objects_url)
     committer = Committer(storage.database, tables, objects, schema, trunk, curation, settings.fleet_id, clock)
     start_storage_tasks(runtime, settings, clock, storage, effects(clock))
-    runtime.spawn("commit", committer.run(runtime.stopping, settings.tick_s))
+    runtime.spawn("worker", Worker(storage.database, committer).run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
     service = DatasetService(storage.database, tables, committer, objects, schema, trunk, clock)
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(service, server.server)
