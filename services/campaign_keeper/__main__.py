@@ -7,7 +7,7 @@ from pathlib import Path
 
 from campaign_keeper.examination import examiner
 from campaign_keeper.peers import RouterDrops
-from campaign_keeper.rpc import ALLOWED, SERVICE_NAME, CampaignService
+from campaign_keeper.rpc import ALLOWED, SERVICE_NAME, CampaignService, add_to
 from campaign_keeper.settings import CampaignKeeperSettings
 from campaign_keeper.store import Base
 from campaign_keeper.stream import effects
@@ -20,7 +20,6 @@ from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer, open_service_channel
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
-from fleetloop.protos.campaign.v1 import campaign_pb2_grpc
 
 SERVICE = "campaign-keeper"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -50,7 +49,7 @@ async def start(runtime: Runtime, settings: CampaignKeeperSettings) -> None:
     runtime.spawn("worker", worker.run(runtime.stopping))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
     service = CampaignService(storage.database, clock, examine, drops)
-    campaign_pb2_grpc.add_CampaignServiceServicer_to_server(service, server.server)
+    add_to(server, service)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)
 

@@ -20,7 +20,7 @@ from campaign_keeper.ports import Drops, Examine
 from campaign_keeper.transactions import campaigns, reports
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.refusal import InvalidArgumentError
-from fleetloop.kit.rpc import caller, request_key
+from fleetloop.kit.rpc import RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
@@ -127,3 +127,8 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         earnings = await self._database.read(lambda tx: queries.ledger(tx, request.campaign))
         add_drops(earnings, await self._drops.dropped())
         return campaign_pb2.GetLedgerResponse(earnings=earnings_messages(earnings))
+
+
+def add_to(server: RpcServer, service: CampaignService) -> None:
+    """Serve the calls of `service`."""
+    campaign_pb2_grpc.add_CampaignServiceServicer_to_server(service, server.server)

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from dataset_curator.committing import Committer
-from dataset_curator.rpc import ALLOWED, SERVICE_NAME, DatasetService
+from dataset_curator.rpc import ALLOWED, SERVICE_NAME, DatasetService, add_to
 from dataset_curator.settings import DatasetCuratorSettings, load_curation
 from dataset_curator.store import Base
 from dataset_curator.stream import effects
@@ -21,7 +21,6 @@ from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
-from fleetloop.protos.dataset.v1 import dataset_pb2_grpc
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -40,7 +39,7 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     runtime.spawn("worker", Worker(storage.database, committer).run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
     service = DatasetService(storage.database, tables, committer, objects, schema, trunk, clock)
-    dataset_pb2_grpc.add_DatasetServiceServicer_to_server(service, server.server)
+    add_to(server, service)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)
 

@@ -16,7 +16,7 @@ from fleetloop.domain.labelled_set import LabelledSetError, read_set_at
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from fleetloop.kit.rpc import request_key
+from fleetloop.kit.rpc import RpcServer, request_key
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
@@ -134,3 +134,8 @@ def _answers(row: dict[str, object] | None) -> dict[str, str]:
     if row["choice"]:
         return {str(row["task"]): str(row["choice"])}
     return {task: json.dumps(heads) for task, heads in json.loads(str(row["answers"])).items()}
+
+
+def add_to(server: RpcServer, service: DatasetService) -> None:
+    """Serve the calls of `service`."""
+    dataset_pb2_grpc.add_DatasetServiceServicer_to_server(service, server.server)

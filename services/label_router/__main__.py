@@ -13,9 +13,8 @@ from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
-from fleetloop.protos.route.v1 import route_pb2_grpc
 from label_router import transactions
-from label_router.rpc import ALLOWED, SERVICE_NAME, RouteService
+from label_router.rpc import ALLOWED, SERVICE_NAME, RouteService, add_to
 from label_router.settings import LabelRouterSettings, load_routing
 from label_router.store import Base
 from label_router.stream import build_router
@@ -42,7 +41,7 @@ async def start(runtime: Runtime, settings: LabelRouterSettings) -> None:
     worker = Worker(storage.database, routing, clock)
     runtime.spawn("worker", worker.run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
-    route_pb2_grpc.add_RouteServiceServicer_to_server(RouteService(storage.database), server.server)
+    add_to(server, RouteService(storage.database))
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.storage.database import Database
 from fleetloop.protos.route.v1 import route_pb2, route_pb2_grpc
 from label_router import queries
@@ -39,3 +40,8 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
             for trigger, progress, reason, count in await self._database.read(queries.count_firings)
         ]
         return route_pb2.CountFiringsResponse(counts=counts)
+
+
+def add_to(server: RpcServer, service: RouteService) -> None:
+    """Serve the calls of `service`."""
+    route_pb2_grpc.add_RouteServiceServicer_to_server(service, server.server)
