@@ -54,7 +54,7 @@ class FinishedTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A campaign as one of its revisions has it, or as somebody wants it."""
+    """A campaign, as one of its revisions has it or as a request asks for it."""
 
     campaign: str
     """Its name."""

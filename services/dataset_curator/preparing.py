@@ -23,8 +23,8 @@ def sample_of(labelled: LabelledMoment, objects: Objects, schema: TaskSchema, tr
     cameras = [camera.name for camera in schema.cameras]
     period_s = _camera_period_s(drive, cameras[0]) * schema.frames.stride
     frames = drive.frames_at(cameras, labelled.moment_monotonic_ns, schema.frames.count, period_s)
-    if frames.shape != (wanted := _shape(schema)):  # such a sample would fail every later training run
-        raise ClipError("cameras", f"the pictures are {frames.shape}; config/tasks.yaml wants {wanted}")
+    if frames.shape != (required := _shape(schema)):  # such a sample would fail every later training run
+        raise ClipError("cameras", f"the pictures are {frames.shape}; config/tasks.yaml requires {required}")
     choice, position = labelled.choice, labelled.position_deg
     return Sample(
         sample_id=labelled.sample_id,
@@ -70,10 +70,9 @@ def imported_sample(row: LabelledRow, schema: TaskSchema, trunk: Trunk, now_utc_
     Raises TaskSchemaError when its answers are not the schema's, ClipError when its pictures are not.
     """
     schema.encode(row.answers)
-    if row.frames.shape != (wanted := _shape(schema)):
-        raise ClipError(
-            f"{row.sample_id}: frames_shape", f"is {list(row.frames.shape)}; config/tasks.yaml wants {list(wanted)}"
-        )
+    if row.frames.shape != (required := _shape(schema)):
+        found, shape = list(row.frames.shape), list(required)
+        raise ClipError(f"{row.sample_id}: frames_shape", f"is {found}; config/tasks.yaml requires {shape}")
     return Sample(
         sample_id=row.sample_id,
         task="stop_sign" if row.choice else "",

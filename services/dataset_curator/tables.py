@@ -102,7 +102,7 @@ class DatasetTables:
         """Tag a Lance version, unless the tag exists."""
         table = self.open(dataset)
         if table is None:
-            raise RuntimeError(f"the table of {dataset} is gone from {self.address(dataset)}")
+            raise RuntimeError(f"{dataset} has no table at {self.address(dataset)}; restore it from a backup")
         if tag not in table.tags.list():
             table.tags.create(tag, version)
 

@@ -60,7 +60,7 @@ def test_a_moment_is_read_with_the_frames_that_the_net_sees(objects: Objects) ->
 
 @pytest.mark.parametrize("height", [8, SCHEMA.cameras[0].height * 2])
 def test_pictures_of_another_size_never_join_since_no_run_could_read_them(objects: Objects, height: int) -> None:
-    with pytest.raises(ClipError, match=r"config/tasks\.yaml wants"):
+    with pytest.raises(ClipError, match=r"config/tasks\.yaml requires"):
         sample_of(labelled(objects, height), objects, SCHEMA, load_trunk())
 
 
