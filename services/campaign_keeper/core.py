@@ -1,11 +1,11 @@
-"""Pure decisions of the keeper: the moves of a campaign, what an applied file changes, when a quota is met."""
+"""Pure decisions of the keeper: the moves of a campaign, what applying files changes, when a quota is met."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from campaign_keeper.model import State
+from campaign_keeper.model import Earnings, State, TriggerDefinition
 
 MOVES: Mapping[State, frozenset[State]] = {
     State.DRAFT: frozenset({State.WAITING, State.FINISHED}),
@@ -14,7 +14,7 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.SUSPENDED: frozenset({State.RUNNING, State.FINISHED}),
     State.FINISHED: frozenset({State.DRAFT}),
 }
-"""What a person may ask for. Approving is WAITING to RUNNING; what is changed while it waits is a draft again."""
+"""The moves that a person may ask for. The move from WAITING to RUNNING is the approval."""
 
 
 def may_move(current: State, wanted: State) -> bool:
@@ -25,9 +25,8 @@ def may_move(current: State, wanted: State) -> bool:
 def state_after_apply(before: State | None, wanted: State | None, changes: bool) -> State:
     """The state of a campaign once its files were applied. ``before`` is None for a new one.
 
-    A new campaign runs unless another state is asked for: whoever applies it approves it. Files that change while a
-    campaign waits make it a draft, since what somebody looked at is not what would run; one that is over begins as
-    a draft again.
+    A new campaign runs unless another state is asked for: applying it approves it. Files that change while a campaign
+    waits make it a draft, since what was reviewed is not what would run. A finished campaign becomes a draft again.
     """
     if wanted is not None:
         return wanted
@@ -54,6 +53,11 @@ class Change:
         return not (self.added or self.changed or self.removed)
 
 
+def contents(triggers: Iterable[TriggerDefinition]) -> dict[str, tuple[int, bytes]]:
+    """Name -> (version, content without the version), for comparison."""
+    return {trigger.name: (trigger.version, trigger.content) for trigger in triggers}
+
+
 def compare(current: Mapping[str, tuple[int, bytes]], wanted: Mapping[str, tuple[int, bytes]]) -> Change:
     """Compares triggers by name; each is (version, content without the version)."""
     changed: list[str] = []
@@ -72,8 +76,21 @@ def compare(current: Mapping[str, tuple[int, bytes]], wanted: Mapping[str, tuple
 
 
 def quota_is_met(accepted_labels: int, quota_labels: int, counted_from: int = 0) -> bool:
-    """True when a trigger has earned all that was wanted of it; a quota of 0 is never met.
+    """True when a trigger has all its labels; a quota of 0 is never met.
 
-    ``counted_from`` are the labels that it had when a person last started it again.
+    ``counted_from`` is the number of labels that it had when it was last resumed.
     """
     return 0 < quota_labels <= accepted_labels - counted_from
+
+
+def add_drops(earnings: Iterable[Earnings], dropped: Mapping[str, Mapping[str, int]]) -> None:
+    """Add the firings that triage dropped (trigger -> reason -> firings) to the newest version of each trigger.
+
+    The router counts drops by trigger, not by version.
+    """
+    newest: dict[str, Earnings] = {}
+    for entry in earnings:
+        if entry.trigger not in newest or entry.version > newest[entry.trigger].version:
+            newest[entry.trigger] = entry
+    for trigger, entry in newest.items():
+        entry.dropped.update(dropped.get(trigger, {}))

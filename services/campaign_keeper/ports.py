@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from fleetloop.protos.campaign.v1 import campaign_pb2
+from campaign_keeper.model import Problem, TriggerDefinition
 
-Examine = Callable[[campaign_pb2.Campaign], Iterable[campaign_pb2.TriggerProblem]]
-"""Says everything that is wrong with a campaign's triggers, each with its field and the remedy."""
+Examine = Callable[[Iterable[TriggerDefinition]], Iterable[Problem]]
+"""Finds everything that is wrong with a campaign's triggers, each with its field and the remedy."""
 
 
 class Drops(Protocol):
     """Knows which firings triage dropped."""
 
     async def dropped(self) -> Mapping[str, Mapping[str, int]]:
-        """Trigger -> reason -> firings. Empty while the router cannot be asked."""
+        """Trigger -> reason -> firings. Empty while the router is unavailable."""
         ...

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from campaign_keeper import reports, transactions
-from campaign_keeper.ledger import ledger
+from campaign_keeper import queries
+from campaign_keeper.codec import (
+    applied_message,
+    campaign_message,
+    campaign_of,
+    earnings_messages,
+    process_message,
+    report_of,
+    state_of,
+)
+from campaign_keeper.core import add_drops
+from campaign_keeper.model import Applied
 from campaign_keeper.ports import Drops, Examine
+from campaign_keeper.transactions import campaigns, reports
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.refusal import InvalidArgumentError
-from fleetloop.kit.rpc import caller
+from fleetloop.kit.rpc import RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
@@ -22,7 +33,7 @@ ALLOWED: Mapping[str, Sequence[str]] = {
     **{f"/{SERVICE_NAME}/{method}": ("user/*", "service/*") for method in _READING},
     f"/{SERVICE_NAME}/ReportInForce": ("service/trigger-detector",),
 }
-"""Services read; people change, and the page that they do it on."""
+"""Services read campaigns. People change them, and so does the console on their behalf."""
 
 
 class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
@@ -39,13 +50,15 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
     ) -> campaign_pb2.ApplyCampaignResponse:
         if not request.campaign.campaign:
             raise InvalidArgumentError("give the campaign a name", "campaign.campaign")
-        now_ns, by = self._clock.now_utc_ns(), str(caller())
+        now_ns, by, wanted = self._clock.now_utc_ns(), str(caller()), campaign_of(request.campaign)
+
+        def apply(tx: Transaction) -> Applied:
+            return campaigns.apply(tx, wanted, request.dry_run, now_ns, self._examine, by)
+
         if request.dry_run:
-            return await self._database.read(lambda tx: transactions.apply(tx, request, now_ns, self._examine, by))
+            return applied_message(await self._database.read(apply))
         answer = await self._once(
-            "ApplyCampaign",
-            request.request_id,
-            lambda tx: transactions.apply(tx, request, now_ns, self._examine, by).SerializeToString(),
+            "ApplyCampaign", request.request_id, lambda tx: applied_message(apply(tx)).SerializeToString()
         )
         return campaign_pb2.ApplyCampaignResponse.FromString(answer)
 
@@ -53,67 +66,69 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         self, request: campaign_pb2.SetCampaignStateRequest, context: object
     ) -> campaign_pb2.SetCampaignStateResponse:
         now_ns, by = self._clock.now_utc_ns(), str(caller())
-        answer = await self._once(
-            "SetCampaignState",
-            request.request_id,
-            lambda tx: transactions.set_state(tx, request, now_ns, by).SerializeToString(),
-        )
+
+        def work(tx: Transaction) -> bytes:
+            wanted, only_from = state_of(request.state), state_of(request.only_from)
+            campaign = campaigns.set_state(tx, request.campaign, wanted, only_from, request.reason, now_ns, by)
+            return campaign_pb2.SetCampaignStateResponse(campaign=campaign_message(campaign)).SerializeToString()
+
+        answer = await self._once("SetCampaignState", request.request_id, work)
         return campaign_pb2.SetCampaignStateResponse.FromString(answer)
 
     async def ResumeTrigger(
         self, request: campaign_pb2.ResumeTriggerRequest, context: object
     ) -> campaign_pb2.ResumeTriggerResponse:
         now_ns, by = self._clock.now_utc_ns(), str(caller())
-        answer = await self._once(
-            "ResumeTrigger",
-            request.request_id,
-            lambda tx: transactions.resume_trigger(tx, request, now_ns, by).SerializeToString(),
-        )
+
+        def work(tx: Transaction) -> bytes:
+            campaign = campaigns.resume_trigger(tx, request.campaign, request.trigger, request.reason, now_ns, by)
+            return campaign_pb2.ResumeTriggerResponse(campaign=campaign_message(campaign)).SerializeToString()
+
+        answer = await self._once("ResumeTrigger", request.request_id, work)
         return campaign_pb2.ResumeTriggerResponse.FromString(answer)
 
     async def _once(self, method: str, request_id: str, work: Callable[[Transaction], bytes]) -> bytes:
-        """The answer of a change, carried out once for a caller's request id."""
+        """The answer to a change, which is carried out once for a caller's request id."""
         now_ns = self._clock.now_utc_ns()
-        key = f"{caller()}:{request_id}" if request_id else ""
+        key = request_key(request_id)
         return await self._database.run(lambda tx: answer_once(tx, key, method, now_ns, lambda: work(tx)))
 
     async def ListRevisions(
         self, request: campaign_pb2.ListRevisionsRequest, context: object
     ) -> campaign_pb2.ListRevisionsResponse:
-        found = await self._database.read(lambda tx: transactions.revisions(tx, request.campaign, request.limit))
-        return campaign_pb2.ListRevisionsResponse(revisions=found)
+        found = await self._database.read(lambda tx: queries.revisions(tx, request.campaign, request.limit))
+        return campaign_pb2.ListRevisionsResponse(revisions=map(campaign_message, found))
 
     async def ReportInForce(
         self, request: campaign_pb2.ReportInForceRequest, context: object
     ) -> campaign_pb2.ReportInForceResponse:
         if not request.reporter:
-            raise InvalidArgumentError("say which process speaks", "reporter")
-        now_ns = self._clock.now_utc_ns()
-        await self._database.run(lambda tx: reports.note_report(tx, request, now_ns))
+            raise InvalidArgumentError("name the process that reports", "reporter")
+        report = report_of(request, self._clock.now_utc_ns())
+        await self._database.run(lambda tx: reports.record_report(tx, report))
         return campaign_pb2.ReportInForceResponse()
 
     async def GetInForce(
         self, request: campaign_pb2.GetInForceRequest, context: object
     ) -> campaign_pb2.GetInForceResponse:
         now_ns = self._clock.now_utc_ns()
-        processes = await self._database.read(lambda tx: reports.in_force(tx, now_ns))
-        return campaign_pb2.GetInForceResponse(processes=processes)
+        processes = await self._database.read(lambda tx: queries.in_force(tx, now_ns))
+        return campaign_pb2.GetInForceResponse(processes=map(process_message, processes))
 
     async def ListCampaigns(
         self, request: campaign_pb2.ListCampaignsRequest, context: object
     ) -> campaign_pb2.ListCampaignsResponse:
-        return campaign_pb2.ListCampaignsResponse(campaigns=await self._database.read(transactions.campaigns))
+        found = await self._database.read(queries.campaigns)
+        return campaign_pb2.ListCampaignsResponse(campaigns=map(campaign_message, found))
 
     async def GetLedger(
         self, request: campaign_pb2.GetLedgerRequest, context: object
     ) -> campaign_pb2.GetLedgerResponse:
-        earnings = await self._database.read(lambda tx: ledger(tx, request.campaign))
-        dropped = await self._drops.dropped()
-        newest: dict[str, campaign_pb2.TriggerEarnings] = {}
-        for entry in earnings:
-            if entry.trigger not in newest or entry.version > newest[entry.trigger].version:
-                newest[entry.trigger] = entry
-        for trigger, entry in newest.items():  # the router counts drops by trigger, not by version
-            for reason, firings in dropped.get(trigger, {}).items():
-                entry.dropped[reason] = firings
-        return campaign_pb2.GetLedgerResponse(earnings=earnings)
+        earnings = await self._database.read(lambda tx: queries.ledger(tx, request.campaign))
+        add_drops(earnings, await self._drops.dropped())
+        return campaign_pb2.GetLedgerResponse(earnings=earnings_messages(earnings))
+
+
+def add_to(server: RpcServer, service: CampaignService) -> None:
+    """Serve the calls of `service`."""
+    campaign_pb2_grpc.add_CampaignServiceServicer_to_server(service, server.server)

@@ -8,16 +8,16 @@ from fleetloop.kit.process.settings import ServiceSettings
 
 
 class CampaignKeeperSettings(ServiceSettings):
-    """What the keeper is told beside what every service is."""
+    """Settings of the keeper, in addition to those of every service."""
 
-    label_router_address: str = Field("", description="host:port of label_router, asked for what triage dropped.")
+    label_router_address: str = Field("", description="Address (host:port) of label_router, which knows drops.")
     trigger_memory_s: float = Field(
         60.0,
         gt=0,
-        description="Longest window of a trigger: a quarter of the detector's FLEETLOOP_DETECTOR_HORIZON_S.",
+        description="Longest window of a trigger, in seconds: a quarter of FLEETLOOP_DETECTOR_HORIZON_S.",
     )
     keep_firings_s: float = Field(
         14 * 86_400.0,
         gt=0,
-        description="A firing is remembered for so long, to count its clip; clips expire after a day.",
+        description="Seconds for which a firing is kept, to count its clip; clips expire after a day.",
     )

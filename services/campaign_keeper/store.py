@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from campaign_keeper.model import Count
 from fleetloop.kit.storage.database import InboxMixin, OutboxMixin, RequestMixin
 
 
@@ -26,7 +25,7 @@ class RequestRow(RequestMixin, Base):
 
 
 class CampaignRow(Base):
-    """The newest revision of a campaign, as the message that announced it."""
+    """The newest revision of a campaign. `message` is the serialised Campaign that announced it."""
 
     __tablename__ = "campaigns"
     campaign: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -35,7 +34,7 @@ class CampaignRow(Base):
 
 
 class RevisionRow(Base):
-    """The newest revisions of a campaign, `transactions.REVISIONS_KEPT` of them."""
+    """The newest revisions of a campaign, `queries.REVISIONS_KEPT` of them."""
 
     __tablename__ = "revisions"
     campaign: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -44,7 +43,7 @@ class RevisionRow(Base):
 
 
 class FiringRow(Base):
-    """Which trigger version a firing belongs to: later events name only the firing."""
+    """The trigger version that a firing belongs to: clips name only the firing."""
 
     __tablename__ = "firings"
     firing_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -55,7 +54,7 @@ class FiringRow(Base):
 
 
 class EarlyRow(Base):
-    """Something counted for a firing that has not been read yet: topics have no order between them."""
+    """A count for a firing that has not been read yet: there is no order between topics."""
 
     __tablename__ = "early"
     firing_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -65,7 +64,7 @@ class EarlyRow(Base):
 
 
 class CommitRow(Base):
-    """A dataset version whose samples were counted. There are few, and their topic is kept for ever."""
+    """A dataset version whose samples were counted. There are few, and their topic is kept forever."""
 
     __tablename__ = "commits"
     event_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -82,7 +81,7 @@ class ResumptionRow(Base):
 
 
 class ReportRow(Base):
-    """What a process that evaluates triggers said it has in force."""
+    """What a process that evaluates triggers has in force, by its newest report."""
 
     __tablename__ = "reports"
     reporter: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
@@ -99,15 +98,3 @@ class EarningRow(Base):
     version: Mapped[int] = mapped_column(primary_key=True)
     count: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
     value: Mapped[int] = mapped_column(sa.BigInteger, default=0)
-
-
-def add_to(session: Session, campaign: str, trigger: str, version: int, count: Count, amount: int) -> int:
-    """Adds to a counter and returns its new value."""
-    key = (campaign, trigger, version, count.value)
-    row = session.get(EarningRow, key)
-    if row is None:
-        row = EarningRow(campaign=campaign, trigger=trigger, version=version, count=count.value, value=0)
-        session.add(row)
-    row.value += amount
-    session.flush()
-    return row.value

@@ -6,12 +6,13 @@ import asyncio
 from pathlib import Path
 
 from dataset_curator.committing import Committer
-from dataset_curator.rpc import ALLOWED, SERVICE_NAME, DatasetService
+from dataset_curator.rpc import ALLOWED, SERVICE_NAME, DatasetService, add_to
 from dataset_curator.settings import DatasetCuratorSettings, load_curation
 from dataset_curator.store import Base
 from dataset_curator.stream import effects
 from dataset_curator.tables import DatasetTables
 from dataset_curator.transactions import SERVICE
+from dataset_curator.worker import Worker
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
 from fleetloop.kit.process.clock import SystemClock
@@ -20,13 +21,12 @@ from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
-from fleetloop.protos.dataset.v1 import dataset_pb2_grpc
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
-    """Wires the curator together."""
+    """Build the curator from its parts and start it."""
     clock = SystemClock()
     schema = load_task_schema(settings.config_dir / "tasks.yaml")
     curation = load_curation(settings.config_dir / "curation.yaml")
@@ -36,10 +36,10 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     objects = Objects(settings.objects_url)
     committer = Committer(storage.database, tables, objects, schema, trunk, curation, settings.fleet_id, clock)
     start_storage_tasks(runtime, settings, clock, storage, effects(clock))
-    runtime.spawn("commit", committer.run(runtime.stopping, settings.tick_s))
+    runtime.spawn("worker", Worker(storage.database, committer).run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
     service = DatasetService(storage.database, tables, committer, objects, schema, trunk, clock)
-    dataset_pb2_grpc.add_DatasetServiceServicer_to_server(service, server.server)
+    add_to(server, service)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)
 

@@ -1,26 +1,35 @@
-"""Makes versions: an intent, the table, the tag, and then one transaction that makes it true and known.
+"""Makes versions: first the record of a pending commit, then table and tag, then one transaction that makes it final.
 
-What if this process dies: before the intent, nothing happened; after it, the next start looks the commit id up in
-Lance and either writes the samples or finds them written; tagging and the diff are the same when done twice; the
-last transaction holds the version, the event and the end of the intent together. An import that fails in between is
-settled in the same way before the next commit of its dataset, and one whose caller goes away is carried to its end.
+What happens when the process dies: before the record, nothing was done. After it, the next start looks the commit id
+up in Lance and either writes the samples or finds them written. Tagging and the diff are idempotent. The last
+transaction stores the version, publishes its event, and deletes the record. A commit that fails in between is
+resolved in the same way before the next commit of its dataset, and an import whose caller disconnects is finished
+nevertheless.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_curator import transactions
+from dataset_curator import queries, transactions
 from dataset_curator.core import plan_commit
 from dataset_curator.metrics import COMMITS, REFUSED, WAITING
-from dataset_curator.model import Neighbour, Plan, Refusal, Sample
+from dataset_curator.model import (
+    DatasetVersion,
+    LabelledMoment,
+    Neighbour,
+    PendingCommit,
+    Plan,
+    RefusalReason,
+    Sample,
+    TriggerCount,
+)
 from dataset_curator.ports import Trunk
 from dataset_curator.preparing import sample_of
 from dataset_curator.settings import Curation
@@ -31,20 +40,17 @@ from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import Clock, ns_to_seconds
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import STAGE_SECONDS
-from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.tracing import span
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
-from fleetloop.protos.dataset.v1 import dataset_pb2
-from fleetloop.protos.label.v1 import label_pb2
 
 log = get_logger(__name__)
 MOST_IDS_IN_EVENT = 10_000
-"""An event has a size that a topic takes; the diff has all."""
+"""Sample ids in the event of a version: topics limit the size of an event. The diff has all ids."""
 
 
 class KnownSampleError(ValueError):
-    """An import gives an id that the dataset has to other pictures. The text names it and says what to do."""
+    """An import gives an id that the dataset has to other pictures. The text names the id and the remedy."""
 
 
 class Committer:
@@ -69,77 +75,70 @@ class Committer:
         self._curation = curation
         self._fleet_id = fleet_id
         self._clock = clock
-        self._turn = asyncio.Lock()
-        self._imports: set[asyncio.Future[dataset_pb2.DatasetCommitted]] = set()
-
-    async def run(self, stopping: asyncio.Event, tick_s: float) -> None:
-        """Finishes what a predecessor began, then commits whenever it is due, until `stopping`."""
-        await self.recover()
-        while not stopping.is_set():
-            for dataset in await self._database.read(transactions.waiting_datasets):
-                await self.commit_if_due(dataset)
-            await pause(stopping, tick_s)
+        self._one_at_a_time = asyncio.Lock()
+        self._imports: set[asyncio.Future[DatasetVersion]] = set()
 
     async def recover(self) -> None:
-        """Finishes or drops the intents that a predecessor left."""
-        async with self._turn:
-            for intent in await self._database.read(transactions.intents):
-                await self._settle(intent)
+        """Resolve the pending commits that an earlier process left."""
+        async with self._one_at_a_time:
+            for commit in await self._database.read(queries.pending_commits):
+                await self._resolve(commit)
 
-    async def _settle(self, intent: transactions.Intent) -> None:
-        dataset = intent.dataset
-        version = await asyncio.to_thread(self._tables.has_commit, dataset, intent.commit_id)
-        if version is None and intent.request_id:
-            # An import was never written; whoever asked will ask again.
-            await self._database.run(lambda tx: transactions.drop_intent(tx, dataset))
+    async def _resolve(self, commit: PendingCommit) -> None:
+        """Finish a pending commit, or abandon it when it is an import that was never written."""
+        dataset = commit.dataset
+        version = await asyncio.to_thread(self._tables.has_commit, dataset, commit.commit_id)
+        if version is None and commit.request_id:
+            # The samples came with the request, and its caller, who got no answer, retries it.
+            await self._database.run(lambda tx: transactions.abandon_commit(tx, dataset))
             return
         samples: Sequence[Sample] = ()
         if version is None:
-            waiting = await self._database.read(lambda tx: transactions.waiting(tx, dataset))
-            wanted = set(json.loads(intent.admitted_ids))
-            labelled = [row for row in waiting if row.provenance.sample_id in wanted]
+            waiting = await self._database.read(lambda tx: queries.waiting(tx, dataset))
+            admitted = set(commit.admitted_ids)
+            labelled = [moment for moment in waiting if moment.sample_id in admitted]
             samples, _ = await asyncio.to_thread(self._prepare, labelled)
-        await self._finish(intent, samples)
-        log.info("commit_recovered", dataset=dataset, number=intent.number, written=version is not None)
+        await self._finish(commit, samples)
+        log.info("commit_recovered", dataset=dataset, number=commit.number, written=version is not None)
 
-    async def _settle_leftover(self, dataset: str) -> None:
-        """A commit of this dataset that failed in this process must not stand in the way of every later one."""
-        for intent in await self._database.read(transactions.intents):
-            if intent.dataset == dataset:
-                await self._settle(intent)
+    async def _resolve_pending(self, dataset: str) -> None:
+        """Resolve a commit of this dataset that failed in this process: it would block all later ones."""
+        for commit in await self._database.read(queries.pending_commits):
+            if commit.dataset == dataset:
+                await self._resolve(commit)
 
-    async def commit_if_due(self, dataset: str) -> dataset_pb2.DatasetCommitted | None:
-        """Commits the samples that wait for a dataset when the policy says so."""
-        async with self._turn:
+    async def commit_if_due(self, dataset: str) -> DatasetVersion | None:
+        """Commit the samples that wait for a dataset, if the policy says that a commit is due."""
+        async with self._one_at_a_time:
             now_ns = self._clock.now_utc_ns()
-            count, oldest_ns = await self._database.read(lambda tx: transactions.waiting_count(tx, dataset))
+            count, oldest_ns = await self._database.read(lambda tx: queries.waiting_count(tx, dataset))
             WAITING.labels(dataset).set(count)
             if not self._curation.policy.is_due(count, ns_to_seconds(now_ns - oldest_ns)):
                 return None
-            await self._settle_leftover(dataset)
+            await self._resolve_pending(dataset)
             limit = self._curation.commit_most
-            labelled = (await self._database.read(lambda tx: transactions.waiting(tx, dataset)))[:limit]
+            labelled = (await self._database.read(lambda tx: queries.waiting(tx, dataset)))[:limit]
             samples, unreadable = await asyncio.to_thread(self._prepare, labelled)
-            frozen = await self._database.read(transactions.frozen_datasets)
+            frozen = await self._database.read(queries.frozen_datasets)
             plan = await asyncio.to_thread(self._plan, dataset, samples, frozen)
-            refused: dict[str, Refusal] = {**plan.refused, **unreadable}
+            refused: dict[str, RefusalReason] = {**plan.refused, **unreadable}
             for sample_id, why in refused.items():
                 REFUSED.labels(dataset, why.value).inc()
                 log.info("sample_refused", dataset=dataset, sample_id=sample_id, reason=why.value)
-            taken = [row.provenance.sample_id for row in labelled]
+            used_up = [moment.sample_id for moment in labelled]
             if not plan.admitted:
-                await self._database.run(lambda tx: transactions.discard(tx, dataset, taken))
+                await self._database.run(lambda tx: transactions.discard_waiting(tx, dataset, used_up))
                 return None
             reason = f"{len(plan.admitted)} labelled samples from the fleet"
-            return await self._commit(dataset, plan.admitted, taken, refused, reason, frozen=False, request_id="")
+            return await self._commit(dataset, plan.admitted, used_up, refused, reason, frozen=False, request_id="")
 
     async def import_samples(
         self, dataset: str, samples: Sequence[Sample], reason: str, frozen: bool, request_id: str
-    ) -> dataset_pb2.DatasetCommitted:
-        """Commits an already labelled set. What is there already, or in a test set, to the pixel, is refused.
+    ) -> DatasetVersion:
+        """Commit a set that is labelled already. Exact duplicates, of the dataset or of a test set, are refused.
 
-        Raises KnownSampleError, and imports nothing, when an id of the dataset is given to other pictures.
-        It goes on when the caller is cancelled. A request that was carried out meanwhile gets the same version.
+        It goes on when the caller is cancelled. A retry of a request that was carried out gets the same version.
+        Raises KnownSampleError, and imports nothing, when the set gives an id of the dataset to other pictures.
         """
         work = asyncio.ensure_future(self._import(dataset, samples, reason, frozen, request_id))
         self._imports.add(work)
@@ -148,40 +147,40 @@ class Committer:
 
     async def _import(
         self, dataset: str, samples: Sequence[Sample], reason: str, frozen: bool, request_id: str
-    ) -> dataset_pb2.DatasetCommitted:
-        async with self._turn:
-            await self._settle_leftover(dataset)
-            answer = await self._database.read(lambda tx: tx.response_of(request_id, "ImportDataset"))
-            if answer is not None:
-                return dataset_pb2.ImportDatasetResponse.FromString(answer).committed
+    ) -> DatasetVersion:
+        async with self._one_at_a_time:
+            await self._resolve_pending(dataset)
+            known_version = await self._database.read(lambda tx: queries.imported_version(tx, request_id))
+            if known_version is not None:
+                return known_version
             by_id = await asyncio.to_thread(self._tables.digests_by_id, dataset)
             known = set(by_id.values())
-            others = [name for name in await self._database.read(transactions.frozen_datasets) if name != dataset]
+            others = [name for name in await self._database.read(queries.frozen_datasets) if name != dataset]
             test = set() if frozen else {d for n in others for d in await asyncio.to_thread(self._tables.digests, n)}
             kept: dict[str, Sample] = {}
-            refused: dict[str, Refusal] = {}
+            refused: dict[str, RefusalReason] = {}
             for sample in samples:
                 if by_id.get(sample.sample_id, sample.content_sha256) != sample.content_sha256:
                     raise KnownSampleError(
                         f"sample_id {sample.sample_id}: {dataset} has it already, with other pictures; "
-                        "an id is for good: give this sample another"
+                        "an id never changes its sample: give this one another id"
                     )
                 if sample.content_sha256 in test:
-                    refused[sample.sample_id] = Refusal.IN_TEST_SET
+                    refused[sample.sample_id] = RefusalReason.IN_TEST_SET
                 elif sample.content_sha256 in known or sample.content_sha256 in kept:
-                    refused[sample.sample_id] = Refusal.EXACT_DUPLICATE
+                    refused[sample.sample_id] = RefusalReason.EXACT_DUPLICATE
                 else:
                     kept[sample.content_sha256] = sample
             return await self._commit(dataset, list(kept.values()), [], refused, reason, frozen, request_id)
 
-    def _prepare(self, labelled: Sequence[label_pb2.SampleLabelled]) -> tuple[list[Sample], dict[str, Refusal]]:
+    def _prepare(self, labelled: Sequence[LabelledMoment]) -> tuple[list[Sample], dict[str, RefusalReason]]:
         samples, unreadable = [], {}
-        for row in labelled:
+        for moment in labelled:
             try:
-                samples.append(sample_of(row, self._objects, self._schema, self._trunk))
+                samples.append(sample_of(moment, self._objects, self._schema, self._trunk))
             except (ClipError, ObjectMissingError, TaskSchemaError) as error:
-                log.warning("clip_unreadable", sample_id=row.provenance.sample_id, error=str(error))
-                unreadable[row.provenance.sample_id] = Refusal.UNREADABLE_CLIP
+                log.warning("clip_unreadable", sample_id=moment.sample_id, error=str(error))
+                unreadable[moment.sample_id] = RefusalReason.UNREADABLE_CLIP
         return samples, unreadable
 
     def _plan(self, dataset: str, samples: Sequence[Sample], frozen: Sequence[str]) -> Plan:
@@ -200,30 +199,29 @@ class Committer:
         self,
         dataset: str,
         admitted: Sequence[Sample],
-        taken: Sequence[str],
-        refused: Mapping[str, Refusal],
+        used_up: Sequence[str],
+        refused: Mapping[str, RefusalReason],
         reason: str,
         frozen: bool,
         request_id: str,
-    ) -> dataset_pb2.DatasetCommitted:
-        parent = await self._database.read(lambda tx: transactions.newest(tx, dataset))
-        number = parent.number + 1 if parent else 1
-        before = dataset_pb2.DatasetCommitted.FromString(parent.message) if parent else None
+    ) -> DatasetVersion:
+        number = 1 + await self._database.read(lambda tx: queries.newest_number(tx, dataset))
+        before = await self._database.read(lambda tx: queries.newest_version(tx, dataset))
         now_ns = self._clock.now_utc_ns()
         commit_id = causal_id("commit", dataset, number, *(sample.sample_id for sample in admitted))
         detected = [sample.detected_at_utc_ns for sample in admitted if sample.detected_at_utc_ns]
         by_trigger = Counter((sample.trigger, sample.trigger_version) for sample in admitted)
-        committed = dataset_pb2.DatasetCommitted(
+        version = DatasetVersion(
             event_id=commit_id,
             dataset=dataset,
             version=f"v{number}",
             parent=before.version if before else "",
             samples=(before.samples if before else 0) + len(admitted),
             added=len(admitted),
-            by_trigger=[
-                dataset_pb2.TriggerCount(trigger=trigger, version=version, samples=count)
-                for (trigger, version), count in sorted(by_trigger.items())
-            ],
+            by_trigger=tuple(
+                TriggerCount(trigger, trigger_version, count)
+                for (trigger, trigger_version), count in sorted(by_trigger.items())
+            ),
             diff_address=object_address(
                 self._fleet_id, "diffs", now_ns, f"{dataset}-v{number}-{commit_id[:8]}.parquet"
             ),
@@ -236,43 +234,43 @@ class Committer:
             frozen=frozen,
             refused=Counter(why.value for why in refused.values()),
             task_schema_version=f"{self._schema.name}-{self._schema.version}",
-            added_sample_ids=[sample.sample_id for sample in admitted][:MOST_IDS_IN_EVENT],
+            added_sample_ids=tuple(sample.sample_id for sample in admitted[:MOST_IDS_IN_EVENT]),
         )
-        intent = transactions.Intent(
-            dataset, commit_id, number, committed.SerializeToString(), json.dumps(list(taken)),
-            json.dumps([sample.sample_id for sample in admitted]), request_id,
-        )  # fmt: skip
-        await self._database.run(lambda tx: transactions.intend(tx, intent))
-        return await self._finish(intent, admitted)
+        commit = PendingCommit(
+            dataset, commit_id, number, version, used_up, [sample.sample_id for sample in admitted], request_id
+        )
+        await self._database.run(lambda tx: transactions.begin_commit(tx, commit))
+        return await self._finish(commit, admitted)
 
-    async def _finish(self, intent: transactions.Intent, samples: Sequence[Sample]) -> dataset_pb2.DatasetCommitted:
-        committed = dataset_pb2.DatasetCommitted.FromString(intent.message)
-        version = await asyncio.to_thread(self._tables.has_commit, intent.dataset, intent.commit_id)
-        if version is None:
-            version = await asyncio.to_thread(
-                self._tables.append, intent.dataset, intent.commit_id, samples, self._trunk.width
+    async def _finish(self, commit: PendingCommit, samples: Sequence[Sample]) -> DatasetVersion:
+        """Write, tag and announce a pending commit, whichever of these steps was done before."""
+        version = commit.version
+        lance_version = await asyncio.to_thread(self._tables.has_commit, commit.dataset, commit.commit_id)
+        if lance_version is None:
+            lance_version = await asyncio.to_thread(
+                self._tables.append, commit.dataset, commit.commit_id, samples, self._trunk.width
             )
-        await asyncio.to_thread(self._tables.tag, intent.dataset, committed.lance_tag, version)
-        await asyncio.to_thread(self._write_diff, committed, set(json.loads(intent.admitted_ids)))
-        traces = await self._database.read(lambda tx: transactions.traces(tx, json.loads(intent.sample_ids)))
-        with span("dataset-curator commit", links=traces, attributes={"version": committed.version}):
+        await asyncio.to_thread(self._tables.tag, commit.dataset, version.lance_tag, lance_version)
+        await asyncio.to_thread(self._write_diff, version, set(commit.admitted_ids))
+        traces = await self._database.read(lambda tx: queries.traces(tx, commit.waiting_ids))
+        with span("dataset-curator commit", links=traces, attributes={"version": version.version}):
             now_ns = self._clock.now_utc_ns()
-            await self._database.run(lambda tx: transactions.conclude(tx, intent, committed, now_ns))
-        COMMITS.labels(intent.dataset).inc()
-        if committed.latest_detected_at_utc_ns:
-            age_s = ns_to_seconds(committed.committed_at_utc_ns - committed.earliest_detected_at_utc_ns)
+            await self._database.run(lambda tx: transactions.finish_commit(tx, commit, now_ns))
+        COMMITS.labels(commit.dataset).inc()
+        if version.latest_detected_at_utc_ns:
+            age_s = ns_to_seconds(version.committed_at_utc_ns - version.earliest_detected_at_utc_ns)
             STAGE_SECONDS.labels(transactions.SERVICE, "dataset").observe(max(0.0, age_s))
-        log.info("version_committed", dataset=intent.dataset, version=committed.version, added=committed.added)
-        return committed
+        log.info("version_committed", dataset=commit.dataset, version=version.version, added=version.added)
+        return version
 
-    def _write_diff(self, committed: dataset_pb2.DatasetCommitted, added: Collection[str]) -> None:
-        """The added samples with their answers, as Parquet beside the version: all, also where the event has some."""
+    def _write_diff(self, version: DatasetVersion, added: Collection[str]) -> None:
+        """Store the added samples with their answers as Parquet beside the version; the event may have only some."""
         columns = ["sample_id", "trigger", "trigger_version", "answers"]
         rows = [
             {**row, "change": "added"}
-            for row in self._tables.rows(committed.dataset, committed.lance_tag, columns)
+            for row in self._tables.rows(version.dataset, version.lance_tag, columns)
             if row["sample_id"] in added
         ]
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows), buffer)
-        self._objects.put_once(committed.diff_address, buffer.getvalue())
+        self._objects.put_once(version.diff_address, buffer.getvalue())

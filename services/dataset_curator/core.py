@@ -1,8 +1,9 @@
-"""Pure decisions of the curator: what may join, and when a commit is due.
+"""Pure decisions of the curator: which samples are admitted, and when a commit is due.
 
-A sample is refused when its pixels are there already, when it looks almost like one that has the same answer (it
-would teach nothing), or when it looks almost like one of a frozen test set, whatever its answer (it would make the
-examination a memory test). Almost alike with another answer is kept: that is where the boundary runs.
+A sample is refused when the dataset has its pixels already, when it is nearly identical to a sample with the same
+answer (it would teach nothing), or when it is nearly identical to a sample of a frozen test set, whatever its answer
+(the examination would then test memory). A nearly identical sample with another answer is admitted: it shows where
+the decision boundary is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_curator.model import Neighbour, Plan, Refusal, Sample
+from dataset_curator.model import Neighbour, Plan, RefusalReason, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,9 @@ class CommitPolicy:
     """When labelled samples become a version."""
 
     samples: int
-    """As soon as so many wait."""
+    """A commit is due as soon as this many samples wait,"""
     wait_s: float
-    """Or when the oldest has waited so long."""
+    """or once the oldest has waited this many seconds."""
 
     def is_due(self, waiting: int, oldest_waits_s: float) -> bool:
         """True when a commit should be made now."""
@@ -33,7 +34,7 @@ class CommitPolicy:
 
 @dataclass(frozen=True, slots=True)
 class LikenessBounds:
-    """Cosine similarities from which two samples count as almost alike."""
+    """Cosine similarities from which on two samples count as nearly identical."""
 
     near_duplicate: float
     test_set: float
@@ -53,9 +54,9 @@ def plan_commit(
     neighbours_of: Callable[[Sample], Sequence[Neighbour]],
     bounds: LikenessBounds,
 ) -> Plan:
-    """Decides for each candidate in turn; those admitted before it count as being there."""
+    """Decide on each candidate in turn; those admitted before it count as part of the dataset."""
     admitted: list[Sample] = []
-    refused: dict[str, Refusal] = {}
+    refused: dict[str, RefusalReason] = {}
     seen: set[str] = set()
     for sample in candidates:
         reason = _refusal(sample, known_digests, test_digests, seen, admitted, neighbours_of, bounds)
@@ -75,16 +76,16 @@ def _refusal(
     admitted: Sequence[Sample],
     neighbours_of: Callable[[Sample], Sequence[Neighbour]],
     bounds: LikenessBounds,
-) -> Refusal | None:
+) -> RefusalReason | None:
     if sample.content_sha256 in test_digests:
-        return Refusal.IN_TEST_SET
+        return RefusalReason.IN_TEST_SET
     if sample.content_sha256 in known_digests or sample.content_sha256 in seen:
-        return Refusal.EXACT_DUPLICATE
+        return RefusalReason.EXACT_DUPLICATE
     neighbours = [*neighbours_of(sample), *_among(sample, admitted)]
     if any(n.frozen and n.similarity >= bounds.test_set for n in neighbours):
-        return Refusal.IN_TEST_SET
+        return RefusalReason.IN_TEST_SET
     if any(n.same_answer and not n.frozen and n.similarity >= bounds.near_duplicate for n in neighbours):
-        return Refusal.NEAR_DUPLICATE
+        return RefusalReason.NEAR_DUPLICATE
     return None
 
 

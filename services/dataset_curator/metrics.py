@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-# Labelled samples that wait for the next commit.
-WAITING = Gauge("fleetloop_dataset_samples_waiting", "Labelled samples that wait for a commit.", ["dataset"])
-# Versions committed.
+WAITING = Gauge("fleetloop_dataset_samples_waiting", "Labelled samples that wait for the next commit.", ["dataset"])
 COMMITS = Counter("fleetloop_dataset_commits_total", "Dataset versions committed.", ["dataset"])
-# Samples refused, by reason: exact_duplicate, near_duplicate, in_test_set, unreadable_clip.
-REFUSED = Counter("fleetloop_dataset_samples_refused_total", "Samples refused, by reason.", ["dataset", "reason"])
+REFUSED = Counter(
+    "fleetloop_dataset_samples_refused_total",
+    "Samples refused, by reason (exact_duplicate, near_duplicate, in_test_set, unreadable_clip).",
+    ["dataset", "reason"],
+)

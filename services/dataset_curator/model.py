@@ -1,17 +1,17 @@
-"""What the curator speaks of: samples that want to join, why some may not, and commits."""
+"""What the curator works with: samples, why some are refused, and versions of datasets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-class Refusal(StrEnum):
-    """Why a sample does not join."""
+class RefusalReason(StrEnum):
+    """Why a sample is refused."""
 
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
@@ -20,13 +20,42 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledMoment:
+    """A moment of a clip with its agreed label; its pixels are still in the clip."""
+
+    sample_id: str
+    dataset: str
+    task: str
+    choice: str
+    """The answer, as the task schema names it."""
+    clip_address: str
+    moment_utc_ns: int
+    moment_monotonic_ns: int
+    position_deg: tuple[float, float] | None
+    """Latitude and longitude; None when they are not known."""
+    vehicle_id: str
+    clip_id: str
+    firing_id: str
+    trigger: str
+    trigger_version: int
+    campaign: str
+    model_digest: str
+    label_source: str
+    label_confidence: float
+    labelled_at_utc_ns: int
+    detected_at_utc_ns: int
+    event: bytes
+    """The serialised SampleLabelled, which is what the database keeps."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """A labelled moment, ready to be kept."""
+    """A labelled moment with its pixels, as a row of a dataset."""
 
     sample_id: str
     task: str
     choice: str
-    """The answer, as the task schema names it; empty when `answers` says more than one choice can."""
+    """The answer, as the task schema names it; empty when no single choice says what `answers` says."""
     answers: Mapping[str, Mapping[str, object]]
     """task -> head -> value."""
     frames: NDArray[np.uint8]
@@ -55,7 +84,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The most alike sample that is there already."""
+    """A similar sample that the dataset has already."""
 
     sample_id: str
     similarity: float
@@ -67,24 +96,64 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a commit will do, decided before anything is written."""
+    """What a commit will do, decided before it writes."""
 
     admitted: Sequence[Sample]
-    refused: Mapping[str, Refusal]
+    refused: Mapping[str, RefusalReason]
     """Sample id -> why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """A version of a dataset."""
+class TriggerCount:
+    """Samples of a version that one trigger version brought."""
+
+    trigger: str
+    version: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetVersion:
+    """A version of a dataset, as it is announced."""
+
+    event_id: str
+    """Id of the commit."""
+    dataset: str
+    version: str
+    parent: str
+    """Version before it; empty for the first."""
+    samples: int
+    added: int
+    by_trigger: Sequence[TriggerCount]
+    """Of the added samples."""
+    diff_address: str
+    table_address: str
+    lance_tag: str
+    reason: str
+    committed_at_utc_ns: int
+    earliest_detected_at_utc_ns: int
+    latest_detected_at_utc_ns: int
+    frozen: bool
+    """True for a test set."""
+    refused: Mapping[str, int]
+    """Reason -> samples."""
+    task_schema_version: str
+    added_sample_ids: Sequence[str]
+    """The first of them: an event has a size limit. The diff has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCommit:
+    """A commit that was decided and may or may not have been written to its table."""
 
     dataset: str
+    commit_id: str
     number: int
-    samples: int
-    frozen: bool = False
-    refused: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """As people say it."""
-        return f"v{self.number}"
+    version: DatasetVersion
+    """What it announces once it is done."""
+    waiting_ids: Sequence[str]
+    """Waiting samples that it uses up, the refused ones too."""
+    admitted_ids: Sequence[str]
+    """Samples that it adds."""
+    request_id: str = ""
+    """Import request that it answers; empty for a commit of labels."""

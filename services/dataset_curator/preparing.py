@@ -1,28 +1,20 @@
-"""Samples from what came in: a labelled moment of a clip, or a row of an already labelled set."""
+"""Makes samples: of a labelled moment of a clip, or of a row of a set that is labelled already."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dataset_curator.core import content_digest
-from dataset_curator.model import Sample
+from dataset_curator.model import LabelledMoment, Sample
 from dataset_curator.ports import Trunk
 from fleetloop.domain.clips import ClipError, Drive, read_drive
 from fleetloop.domain.labelled_set import LabelledRow
 from fleetloop.domain.tasks import TaskSchema
 from fleetloop.kit.process.clock import ns_to_seconds
 from fleetloop.kit.storage.objects import Objects
-from fleetloop.protos.label.v1 import label_pb2
-
-_SOURCES = {
-    label_pb2.LABEL_SOURCE_HUMAN: "human",
-    label_pb2.LABEL_SOURCE_HINDSIGHT: "hindsight",
-    label_pb2.LABEL_SOURCE_SENSOR: "sensor",
-    label_pb2.LABEL_SOURCE_MODEL: "model",
-}
 
 
-def sample_of(labelled: label_pb2.SampleLabelled, objects: Objects, schema: TaskSchema, trunk: Trunk) -> Sample:
+def sample_of(labelled: LabelledMoment, objects: Objects, schema: TaskSchema, trunk: Trunk) -> Sample:
     """The sample behind a label, with its pixels read from the clip.
 
     Raises ClipError or ObjectMissingError when the clip lacks what the net sees at the moment, TaskSchemaError
@@ -32,12 +24,11 @@ def sample_of(labelled: label_pb2.SampleLabelled, objects: Objects, schema: Task
     cameras = [camera.name for camera in schema.cameras]
     period_s = _camera_period_s(drive, cameras[0]) * schema.frames.stride
     frames = drive.frames_at(cameras, labelled.moment_monotonic_ns, schema.frames.count, period_s)
-    if frames.shape != (wanted := _shape(schema)):  # kept, it would fail every training run from then on
-        raise ClipError("cameras", f"the pictures are {frames.shape}; config/tasks.yaml wants {wanted}")
-    choice = labelled.answers[labelled.task]
-    origin = labelled.provenance
+    if frames.shape != (required := _shape(schema)):  # such a sample would fail every later training run
+        raise ClipError("cameras", f"the pictures are {frames.shape}; config/tasks.yaml requires {required}")
+    choice, position = labelled.choice, labelled.position_deg
     return Sample(
-        sample_id=origin.sample_id,
+        sample_id=labelled.sample_id,
         task=labelled.task,
         choice=choice,
         answers={labelled.task: dict(schema.task(labelled.task).answer(choice).heads)},
@@ -45,20 +36,18 @@ def sample_of(labelled: label_pb2.SampleLabelled, objects: Objects, schema: Task
         content_sha256=content_digest(frames),
         embedding=trunk.embed(frames),
         trunk=trunk.name,
-        place=f"{labelled.place.latitude_deg:.6f},{labelled.place.longitude_deg:.6f}"
-        if labelled.HasField("place")
-        else "",
+        place=f"{position[0]:.6f},{position[1]:.6f}" if position is not None else "",
         moment_utc_ns=labelled.moment_utc_ns,
-        vehicle_id=origin.vehicle_id,
-        clip_id=origin.clip_id,
+        vehicle_id=labelled.vehicle_id,
+        clip_id=labelled.clip_id,
         clip_address=labelled.clip_address,
-        firing_id=origin.firing_id,
-        trigger=origin.trigger,
-        trigger_version=origin.trigger_version,
-        campaign=origin.campaign,
-        model_digest=origin.model_digest,
-        label_source=_SOURCES.get(labelled.source, ""),
-        label_confidence=labelled.confidence,
+        firing_id=labelled.firing_id,
+        trigger=labelled.trigger,
+        trigger_version=labelled.trigger_version,
+        campaign=labelled.campaign,
+        model_digest=labelled.model_digest,
+        label_source=labelled.label_source,
+        label_confidence=labelled.label_confidence,
         labelled_at_utc_ns=labelled.labelled_at_utc_ns,
         detected_at_utc_ns=labelled.detected_at_utc_ns,
     )
@@ -82,10 +71,9 @@ def imported_sample(row: LabelledRow, schema: TaskSchema, trunk: Trunk, now_utc_
     Raises TaskSchemaError when its answers are not the schema's, ClipError when its pictures are not.
     """
     schema.encode(row.answers)
-    if row.frames.shape != (wanted := _shape(schema)):
-        raise ClipError(
-            f"{row.sample_id}: frames_shape", f"is {list(row.frames.shape)}; config/tasks.yaml wants {list(wanted)}"
-        )
+    if row.frames.shape != (required := _shape(schema)):
+        found, shape = list(row.frames.shape), list(required)
+        raise ClipError(f"{row.sample_id}: frames_shape", f"is {found}; config/tasks.yaml requires {shape}")
     return Sample(
         sample_id=row.sample_id,
         task="stop_sign" if row.choice else "",

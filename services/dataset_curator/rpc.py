@@ -1,11 +1,12 @@
-"""DatasetService: versions, what they differ in, and the import of labelled sets."""
+"""DatasetService: versions, their differences, and the import of labelled sets."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 
-from dataset_curator import transactions
+from dataset_curator import queries
+from dataset_curator.codec import version_message
 from dataset_curator.committing import Committer, KnownSampleError
 from dataset_curator.ports import Trunk
 from dataset_curator.preparing import imported_sample
@@ -15,7 +16,7 @@ from fleetloop.domain.labelled_set import LabelledSetError, read_set_at
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from fleetloop.kit.rpc import caller
+from fleetloop.kit.rpc import RpcServer, request_key
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
@@ -56,12 +57,12 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         if not request.request_id:
             raise InvalidArgumentError("give every attempt of one request the same random id", "request_id")
         if not request.dataset.replace("-", "").replace("_", "").isalnum():
-            raise InvalidArgumentError("a name of letters, digits, - and _ is wanted", "dataset")
-        key = f"{caller()}:{request.request_id}"
-        known = await self._database.read(lambda tx: tx.response_of(key, "ImportDataset"))
+            raise InvalidArgumentError("give a name of letters, digits, - and _", "dataset")
+        key = request_key(request.request_id)
+        known = await self._database.read(lambda tx: queries.imported_version(tx, key))
         if known is not None:
-            return dataset_pb2.ImportDatasetResponse.FromString(known)
-        newest = await self._database.read(lambda tx: transactions.newest(tx, request.dataset))
+            return dataset_pb2.ImportDatasetResponse(committed=version_message(known))
+        newest = await self._database.read(lambda tx: queries.newest_version(tx, request.dataset))
         if newest is not None and newest.frozen != request.frozen:
             kind = "a frozen test set" if newest.frozen else "trained on"
             raise FailedPreconditionError(f"{request.dataset} is {kind}; import under another name", "frozen")
@@ -78,23 +79,23 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         if not samples:
             raise InvalidArgumentError("the set has no samples", "source_address")
         try:
-            committed = await self._committer.import_samples(
+            version = await self._committer.import_samples(
                 request.dataset, samples, request.reason, request.frozen, key
             )
         except KnownSampleError as error:
             raise InvalidArgumentError(str(error), "source_address") from error
-        return dataset_pb2.ImportDatasetResponse(committed=committed)
+        return dataset_pb2.ImportDatasetResponse(committed=version_message(version))
 
     async def ListVersions(
         self, request: dataset_pb2.ListVersionsRequest, context: object
     ) -> dataset_pb2.ListVersionsResponse:
-        found = await self._database.read(lambda tx: transactions.versions(tx, request.dataset))
-        return dataset_pb2.ListVersionsResponse(versions=found)
+        found = await self._database.read(lambda tx: queries.versions(tx, request.dataset))
+        return dataset_pb2.ListVersionsResponse(versions=map(version_message, found))
 
     async def DiffVersions(
         self, request: dataset_pb2.DiffVersionsRequest, context: object
     ) -> dataset_pb2.DiffVersionsResponse:
-        known = {v.version for v in await self._database.read(lambda tx: transactions.versions(tx, request.dataset))}
+        known = {v.version for v in await self._database.read(lambda tx: queries.versions(tx, request.dataset))}
         for field, version in (("base", request.base), ("head", request.head)):
             if version not in known:
                 raise NotFoundError(f"{request.dataset} has no version {version}", field)
@@ -133,3 +134,8 @@ def _answers(row: dict[str, object] | None) -> dict[str, str]:
     if row["choice"]:
         return {str(row["task"]): str(row["choice"])}
     return {task: json.dumps(heads) for task, heads in json.loads(str(row["answers"])).items()}
+
+
+def add_to(server: RpcServer, service: DatasetService) -> None:
+    """Serve the calls of `service`."""
+    dataset_pb2_grpc.add_DatasetServiceServicer_to_server(service, server.server)

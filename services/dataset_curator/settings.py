@@ -11,10 +11,10 @@ from fleetloop.kit.process.settings import ServiceSettings, load_edited
 
 
 class DatasetCuratorSettings(ServiceSettings):
-    """What the curator is told beside what every service is."""
+    """Settings of the curator, in addition to those of every service."""
 
     tables_url: str = Field("", description="Root of the Lance tables; empty: `datasets` below the object store.")
-    tick_s: float = Field(1.0, gt=0, description="Seconds between looks for commits that are due.")
+    tick_s: float = Field(1.0, gt=0, description="Seconds between two checks for commits that are due.")
 
 
 class _CurationFile(BaseModel):
@@ -38,7 +38,7 @@ class Curation(BaseModel):
 
 
 def load_curation(path: Path) -> Curation:
-    """Reads config/curation.yaml. Raises SettingsError that names the field."""
+    """Read config/curation.yaml. Raises SettingsError that names the field."""
     raw = load_edited(path, _CurationFile)
     return Curation(
         policy=CommitPolicy(raw.commit_samples, raw.commit_wait_s),

@@ -1,7 +1,7 @@
-"""The curator's tables: versions, samples that wait for a commit, and the intent of the commit under way.
+"""The curator's tables: versions, samples that wait for a commit, and pending commits.
 
-Lance holds the samples, this database the truth of what a version is: Lance's own version numbers also rise when
-an index is made.
+Lance holds the samples. This database says what a version is: Lance's own version numbers also rise when an index is
+made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RequestRow(RequestMixin, Base):
 
 
 class VersionRow(Base):
-    """A version that is final. `message` is the DatasetCommitted that announced it."""
+    """A version that is final. `message` is the serialised DatasetCommitted that announced it."""
 
     __tablename__ = "versions"
     dataset: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -39,7 +39,7 @@ class VersionRow(Base):
 
 
 class WaitingRow(Base):
-    """A labelled sample that waits for the next commit. `message` is its SampleLabelled."""
+    """A labelled sample that waits for the next commit. `message` is its serialised SampleLabelled."""
 
     __tablename__ = "waiting"
     sample_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -51,16 +51,17 @@ class WaitingRow(Base):
 
 
 class IntentRow(Base):
-    """A commit under way. One a dataset: a second one is refused by the key."""
+    """A pending commit. There is one per dataset: the primary key refuses a second one."""
 
     __tablename__ = "intents"
     dataset: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     commit_id: Mapped[str] = mapped_column(sa.String(64))
     number: Mapped[int]
     message: Mapped[bytes] = mapped_column(sa.LargeBinary)
-    """The DatasetCommitted that will announce it, Lance's tag in it."""
+    """The serialised DatasetCommitted that will announce it. It has Lance's tag."""
     sample_ids: Mapped[str] = mapped_column(sa.Text)
-    """Waiting rows that it takes, refused ones too, as JSON."""
+    """JSON list of the waiting samples that it uses up, the refused ones too."""
     admitted_ids: Mapped[str] = mapped_column(sa.Text)
+    """JSON list of the samples that it adds."""
     request_id: Mapped[str] = mapped_column(sa.String(128), default="")
-    """Import request that it answers; empty for commits of labels."""
+    """Import request that it answers; empty for a commit of labels."""

@@ -1,7 +1,7 @@
-"""Lance: one table a dataset, a tag a version. Nothing here decides; it writes what was decided, once.
+"""Lance: one table per dataset, one tag per version. This module decides nothing; it writes what was decided, once.
 
-A write carries its commit id in Lance's transaction properties, so that a process that starts after a crash can
-look up whether the write happened.
+A write carries its commit id in Lance's transaction properties, so that a process that starts after a crash can look
+up whether the write happened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import pyarrow as pa
 from dataset_curator.model import Neighbour, Sample
 
 COMMIT_PROPERTY = "fleetloop.commit"
-_LOOK_BACK = 1000
+_NEWEST_TRANSACTIONS = 1000
+"""How many of a table's newest transactions are searched for a commit id."""
 
 _TEXTS = (
     "task", "choice", "slice", "place", "vehicle_id", "clip_id", "clip_address", "firing_id", "trigger", "campaign",
@@ -65,29 +66,29 @@ class DatasetTables:
             Path(self._root).mkdir(parents=True, exist_ok=True)
 
     def address(self, dataset: str) -> str:
-        """Where a dataset's table lies."""
+        """Address of a dataset's table."""
         return f"{self._root}/{dataset}.lance"
 
     def open(self, dataset: str, tag: str | None = None) -> lance.LanceDataset | None:
-        """The table at its newest state, or as `tag` has it; None when there is none yet."""
+        """The table in its newest state, or at `tag`; None when there is none yet."""
         try:
             return lance.dataset(self.address(dataset), version=tag, storage_options=self._options)
         except (ValueError, FileNotFoundError):
             return None
 
     def has_commit(self, dataset: str, commit_id: str) -> int | None:
-        """Lance's version that a commit made, or None when it never happened."""
+        """Lance's version that a commit made, or None when the commit was not written."""
         table = self.open(dataset)
         if table is None:
             return None
-        for back, transaction in enumerate(table.get_transactions(_LOOK_BACK)):
+        for back, transaction in enumerate(table.get_transactions(_NEWEST_TRANSACTIONS)):
             properties = transaction.transaction_properties if transaction is not None else None
             if properties and properties.get(COMMIT_PROPERTY) == commit_id:
                 return int(table.version) - back
         return None
 
     def append(self, dataset: str, commit_id: str, samples: Sequence[Sample], embedding_width: int) -> int:
-        """Writes samples as one Lance version that carries the commit id; returns that version."""
+        """Write samples as one Lance version that carries the commit id; return that version."""
         written = lance.write_dataset(
             to_batch(samples, embedding_width),
             self.address(dataset),
@@ -98,10 +99,10 @@ class DatasetTables:
         return int(written.version)
 
     def tag(self, dataset: str, tag: str, version: int) -> None:
-        """Names a Lance version, unless it has that name already."""
+        """Tag a Lance version, unless the tag exists."""
         table = self.open(dataset)
         if table is None:
-            raise RuntimeError(f"the table of {dataset} is gone from {self.address(dataset)}")
+            raise RuntimeError(f"{dataset} has no table at {self.address(dataset)}; restore it from a backup")
         if tag not in table.tags.list():
             table.tags.create(tag, version)
 
@@ -121,7 +122,7 @@ class DatasetTables:
         return dict(zip(rows["sample_id"].to_pylist(), rows["content_sha256"].to_pylist(), strict=True))
 
     def neighbourhood(self, dataset: str, frozen: bool, count: int = 3) -> Callable[[Sample], list[Neighbour]]:
-        """Finds the rows of the table as it is now that are most like a sample by the same trunk's embedding.
+        """A search for the rows that are most like a sample by the same trunk's embedding.
 
         The table is opened once for all samples: in an object store each opening is several requests. The search is
         exact until an index is made.

@@ -1,1 +1,1 @@
-"""Two pages for people: the loop as it runs, and a place to label. It owns nothing and only asks the services."""
+"""Three pages for people: the loop, its triggers, and labelling. It owns no data and only asks other services."""

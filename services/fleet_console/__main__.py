@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fleet_console import serving
-from fleet_console.ledger import Ledger
-from fleet_console.peers import LabelDesk, Lookout, Peers
+from fleet_console.campaign_watch import CampaignWatch
+from fleet_console.peers import CampaignKeeper, LabelDesk, Peers, Services
 from fleet_console.settings import FleetConsoleSettings
-from fleet_console.watching import LoopWatch
+from fleet_console.worker import LoopWatch
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.process.logs import get_logger
@@ -20,9 +20,9 @@ log = get_logger(__name__)
 
 
 async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
-    """Wires the console together."""
-    serving.keep_nicegui_below(settings.state_dir)
-    from nicegui import core, ui  # after the line above: it settles on import where it keeps things
+    """Build the console from its parts and start it."""
+    serving.set_nicegui_folder(settings.state_dir)
+    from nicegui import core, ui  # after the line above: on import it decides where it stores files
 
     from fleet_console.pages.frame import FAVICON, add_assets
     from fleet_console.pages.label import LabelPageParts, add_label_page
@@ -32,12 +32,14 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     clock = SystemClock()
     peers = Peers(settings)
     runtime.on_stop(peers.close)
-    watch = LoopWatch(Lookout(peers), clock, settings.poll_s)
-    runtime.spawn("look", watch.run(runtime.stopping))
+    watch = LoopWatch(Services(peers), clock, settings.poll_s)
+    runtime.spawn("worker", watch.run(runtime.stopping))
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_assets(application)
     add_loop_page(watch, settings.fleet_id, settings.poll_s)
-    add_triggers_page(Ledger(peers, clock, settings.poll_s), settings.fleet_id, settings.poll_s)
+    add_triggers_page(
+        CampaignWatch(CampaignKeeper(peers), clock, settings.poll_s), settings.fleet_id, settings.poll_s
+    )
     parts = LabelPageParts(
         lambda name: LabelDesk(peers, name), clock, settings.fleet_id, settings.lease_s, settings.user_header
     )

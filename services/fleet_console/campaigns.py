@@ -1,4 +1,4 @@
-"""What the page of triggers shows: campaigns with who let them run, and a row for every trigger. Pure."""
+"""What the page of triggers shows: campaigns with their approval, and a row for every trigger. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fleetloop.protos.campaign.v1 import campaign_pb2
 
 @dataclass(frozen=True, slots=True)
 class CampaignCard:
-    """A campaign in a few words."""
+    """A campaign in one line."""
 
     name: str
     state: str
     note: str
-    """Who approved and changed it, when and why."""
+    """Revision, approval, last change and reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class TriggersView:
     campaigns: Sequence[CampaignCard] = ()
     triggers: Sequence[Row] = ()
     past: Sequence[Row] = ()
-    """Versions that no campaign has any more, and what they earned."""
+    """Versions that no campaign has any longer, and what they earned."""
     force: str = ""
-    """Which processes say what is in force."""
+    """How many detector processes report what is in force."""
     away: str = ""
-    """Why the keeper does not answer; empty when it does."""
+    """Why the keeper is unavailable; empty when it answers."""
 
 
 def triggers_view(
@@ -51,7 +51,7 @@ def triggers_view(
     rows.sort(key=lambda row: (row["state"] != "running", str(row["key"])))
     past = [_earned(e) for e in sorted(earned.values(), key=lambda e: (e.campaign, e.trigger, -e.version))]
     vehicles = sum(process.report.vehicles for process in processes)
-    force = "No detector has said for a minute what it has in force."
+    force = "No detector has reported for a minute what it has in force."
     if processes:
         detectors = (
             "One detector process evaluates" if len(processes) == 1 else f"{len(processes)} detector processes"
@@ -61,7 +61,7 @@ def triggers_view(
 
 
 def state_word(state: campaign_pb2.CampaignState.ValueType) -> str:
-    """running, draft and so on."""
+    """A state as a word, such as running or draft."""
     return words(campaign_pb2.CampaignState.Name(state), "CAMPAIGN_STATE_")
 
 

@@ -1,4 +1,4 @@
-"""From what the services said to what the loop's page shows. Pure: time comes in as an argument."""
+"""From the services' answers to what the loop's page shows. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from fleet_console.model import Counts, DrivenModel, Facts, LoopView, Staircase
-from fleet_console.stations import stages
+from fleet_console.stages import stages
 from fleet_console.tables import rollout_rows, run_rows, trigger_rows, version_rows
 from fleet_console.wording import age, words
 from fleetloop.domain.rates import rate_interval
@@ -19,7 +19,7 @@ NO_MODEL = "no model yet"
 
 
 def view(facts: Facts, earlier: Counts | None, later: Counts, now_utc_ns: int) -> LoopView:
-    """The whole page from the newest facts and the counters of two looks."""
+    """The whole page from the newest facts and the counters of two polls."""
     names = {model.model_digest: model.model_version for model in facts.models.models}
     models = driven_models(facts)
     return LoopView(

@@ -1,4 +1,4 @@
-"""What the label page asks of the desk, and how that can fail: with this port, the work needs no network."""
+"""The port to the label desk: what the label page needs of it, and how that can fail."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from fleetloop.protos.label.v1 import label_pb2
 
 
 class DeskAwayError(Exception):
-    """The desk does not answer; what was asked may be asked again."""
+    """The desk does not answer; the call may be retried."""
 
 
 class TooLateError(Exception):
-    """The lease has run out, or the task has ended."""
+    """The lease has expired, or the task has ended."""
 
 
 class DeskRefusedError(Exception):
-    """The desk will not do it, and a repeat would change nothing."""
+    """The desk refuses, and a retry would change nothing."""
 
 
 class Desk(Protocol):
-    """What is asked of the desk on behalf of one person. Methods raise the three errors above."""
+    """The calls to the desk on behalf of one person. Methods raise the three errors above."""
 
     async def lease(self, lease_s: float) -> label_pb2.LabelAssignment | None: ...
 

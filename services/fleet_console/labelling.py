@@ -1,7 +1,7 @@
-"""One person's work at the desk, without any page: what lies on the table, what was answered, what can be taken back.
+"""One person's labelling session, without any page: the current task, the answers, and what can be undone.
 
-Everything that can go wrong ends in a state that the page can show: no task, the desk is away (an answer that was
-given is kept and sent again, under the same request id), the time for a task ran out.
+Everything that can go wrong ends in a state that the page can show: there is no task, the desk is away (an answer
+that was given is kept and retried under the same request id), or the lease of a task expired.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class State(StrEnum):
     EMPTY = "empty"
     AWAY = "away"
     PAUSED = "paused"
-    """The time for a task ran out; nothing is leased until the person says that they are there."""
+    """The lease of a task expired; nothing is leased until the person confirms that they are there."""
 
 
 @dataclass(slots=True)
 class Labelling:
-    """See the module's text. Every method leaves a state that can be shown; only leave() is final."""
+    """One person's session. Every method leaves a state that can be shown; only leave() is final."""
 
     desk: Desk
     lease_s: float
@@ -40,25 +40,25 @@ class Labelling:
     assignment: label_pb2.LabelAssignment | None = None
     frames: Sequence[label_pb2.TaskFrame] = ()
     message: str = ""
-    """What just happened, in a sentence."""
+    """What just happened, as a sentence."""
     warning: str = ""
-    """What goes wrong now, in a sentence."""
+    """What is wrong now, as a sentence."""
     answered: int = 0
     open_tasks: int = 0
     _busy: bool = False
     _given: list[str] = field(default_factory=list)
-    """Tasks answered, the last one last."""
+    """Ids of answered tasks, the newest last."""
     _unsent: label_pb2.SubmitLabelRequest | None = None
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is an answer to take back."""
+        """True when there is an answer to undo."""
         return bool(self._given)
 
     async def answer(self, task_id: str, choice: int | None) -> bool:
-        """Answers what is on the table: a choice by its place from 0, or None for "I cannot tell".
+        """Answer the current task: `choice` is the index of a choice, or None for "I cannot tell".
 
-        False when there is no such choice, or another task lies on the table than the one that was meant.
+        False when there is no such choice, or when `task_id` is no longer the current task.
         """
         if self._busy or self.assignment is None or self.assignment.task.task_id != task_id or self._unsent:
             return False
@@ -74,14 +74,14 @@ class Labelling:
         return True
 
     async def undo(self) -> bool:
-        """Takes the last answer back and puts its task on the table again; False when there is none."""
+        """Undo the last answer and make its task the current one again; False when there is no answer to undo."""
         if self._busy or not self._given or self._unsent:
             return False
-        await self._guarded(self._take_back)
+        await self._guarded(self._undo_last)
         return True
 
-    async def tick(self, now_utc_ns: int) -> None:
-        """Once a second: looks for a task, sends what could not be sent, notices that a lease ran out."""
+    async def refresh(self, now_utc_ns: int) -> None:
+        """Call it once per second: it fetches a task, retries an unsent answer, and notices an expired lease."""
         if self._busy:
             return
         if self._unsent is not None:
@@ -101,12 +101,12 @@ class Labelling:
                 self.open_tasks = await self.desk.open_tasks()
 
     async def go_on(self) -> None:
-        """Fetches the next task after a pause."""
+        """Fetch the next task after a pause."""
         if self.state is State.PAUSED and not self._busy:
             await self._guarded(self._next)
 
     async def leave(self) -> None:
-        """Gives the task on the table back, so that nobody waits for its lease to run out."""
+        """Release the current task, so that others need not wait for its lease to expire."""
         if self.assignment is not None and self._unsent is None:
             with suppress(DeskAwayError, DeskRefusedError, TooLateError):
                 await self.desk.release(self.assignment.task.task_id, self.assignment.lease_id)
@@ -134,7 +134,7 @@ class Labelling:
         try:
             await self.desk.submit(request)
         except TooLateError:
-            said = "That answer came too late: the task has ended or your time for it ran out."
+            said = "That answer came too late: the task has ended or your lease on it has expired."
         else:
             self._given = [*self._given[-_UNDO_DEPTH:], request.task_id]
             self.answered += 1
@@ -143,18 +143,18 @@ class Labelling:
         self.message = said
         await self._next()
 
-    async def _take_back(self) -> None:
+    async def _undo_last(self) -> None:
         task_id = self._given[-1]
         try:
             assignment = await self.desk.undo(task_id, self.new_id())
         except TooLateError:
             self._given.clear()
-            self.message = "Too late to take that answer back: the task has ended."
+            self.message = "Too late to undo that answer: the task has ended."
             return
         self._given.pop()
         self.answered -= 1
         await self.leave()
-        self.message = "Taken back. Answer it again."
+        self.message = "The answer is undone. Answer the task again."
         await self._show(assignment)
 
     async def _next(self) -> None:

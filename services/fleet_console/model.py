@@ -1,4 +1,4 @@
-"""What the services said, and what the pages show of it: plain values, no user interface and no network."""
+"""What the services answered, and what the pages show of it: values without user interface or network."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Counters at one look, None where nobody answered; a rate is a difference over the time between two looks."""
+    """Counters at one poll, None for a service that did not answer. A rate is the difference between two polls."""
 
     at_monotonic_ns: int
     frames: int | None = None
@@ -48,7 +48,7 @@ class Counts:
 
 
 class Tone(StrEnum):
-    """How a figure is to be taken; the page's colours and icons follow it."""
+    """What a figure means; it decides the page's colours and icons."""
 
     PLAIN = "plain"
     BUSY = "busy"
@@ -58,7 +58,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One station of the loop, in its order."""
+    """One stage of the loop."""
 
     name: str
     figure: str

@@ -1,9 +1,9 @@
-"""The services that the console asks, over gRPC with its own certificate."""
+"""Clients of the services that the console asks, over gRPC with its own certificate."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -27,7 +27,7 @@ from fleetloop.protos.route.v1 import route_pb2, route_pb2_grpc
 from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 
 log = get_logger(__name__)
-_LOOK_S = 4.0
+_ASK_S = 4.0
 _LABEL_S = 8.0
 PEERS = (
     "telemetry_archiver",
@@ -51,17 +51,17 @@ class Peers:
         }
 
     async def close(self) -> None:
-        """Lets go of the connections."""
+        """Close the connections."""
         await asyncio.gather(*(channel.close() for channel in self.channels.values()))
 
 
-class Lookout:
-    """Asks all services at once; who does not answer in time keeps the last answer and is named as away."""
+class Services:
+    """Asks all services at once. One that does not answer in time keeps its last answer and is named as away."""
 
     def __init__(self, peers: Peers) -> None:
         self._channels = peers.channels
 
-    async def look(self, last: Facts) -> Facts:
+    async def ask(self, last: Facts) -> Facts:
         """The newest facts. Never fails."""
         asked: Mapping[str, tuple[str, Callable[[grpc.aio.Channel], Any], str, Message]] = {
             "archive": ("telemetry_archiver", archive_pb2_grpc.ArchiveServiceStub, "GetArchive",
@@ -101,19 +101,51 @@ class Lookout:
     async def _ask(
         self, peer: str, stub: Callable[[grpc.aio.Channel], Any], method: str, request: Message
     ) -> Message | str:
-        """The answer, or why there is none."""
+        """The answer, or the reason why there is none."""
         channel = self._channels.get(peer)
         if channel is None:
             return "no address is set for it"
         try:
-            answer: Message = await getattr(stub(channel), method)(request, timeout=_LOOK_S)
+            answer: Message = await getattr(stub(channel), method)(request, timeout=_ASK_S)
         except grpc.aio.AioRpcError as error:
             return _reason(error)
         return answer
 
 
+class PeerAwayError(Exception):
+    """A service does not answer, or refuses; the text says which."""
+
+
+class CampaignKeeper:
+    """The keeper, asked for everything that the page of triggers shows."""
+
+    def __init__(self, peers: Peers) -> None:
+        channel = peers.channels.get("campaign_keeper")
+        self._stub = campaign_pb2_grpc.CampaignServiceStub(channel) if channel is not None else None
+
+    async def ask(
+        self,
+    ) -> tuple[
+        Sequence[campaign_pb2.Campaign],
+        Sequence[campaign_pb2.TriggerEarnings],
+        Sequence[campaign_pb2.ProcessInForce],
+    ]:
+        """Campaigns, the ledger, and what each process has in force. Raises PeerAwayError."""
+        if self._stub is None:
+            raise PeerAwayError("no address is set for it")
+        try:
+            campaigns, ledger, force = await asyncio.gather(
+                self._stub.ListCampaigns(campaign_pb2.ListCampaignsRequest(), timeout=_ASK_S),
+                self._stub.GetLedger(campaign_pb2.GetLedgerRequest(), timeout=_ASK_S),
+                self._stub.GetInForce(campaign_pb2.GetInForceRequest(), timeout=_ASK_S),
+            )
+        except grpc.aio.AioRpcError as error:
+            raise PeerAwayError(_reason(error)) from error
+        return campaigns.campaigns, ledger.earnings, force.processes
+
+
 class LabelDesk:
-    """The desk, asked on behalf of one person."""
+    """The label desk, on behalf of one person."""
 
     def __init__(self, peers: Peers, author: str) -> None:
         channel = peers.channels.get("label_desk")
@@ -131,21 +163,21 @@ class LabelDesk:
         return list((await self._call("GetTaskFrames", request)).frames)
 
     async def submit(self, request: label_pb2.SubmitLabelRequest) -> None:
-        """Gives an answer; the same request may be sent again."""
+        """Give an answer; the same request may be retried."""
         await self._call("SubmitLabel", request)
 
     async def undo(self, task_id: str, request_id: str) -> label_pb2.LabelAssignment:
-        """Takes an answer back."""
+        """Undo an answer."""
         request = label_pb2.UndoLabelRequest(task_id=task_id, request_id=request_id)
         response: label_pb2.UndoLabelResponse = await self._call("UndoLabel", request)
         return response.assignment
 
     async def release(self, task_id: str, lease_id: str) -> None:
-        """Gives a task back unanswered."""
+        """Give a task back unanswered."""
         await self._call("ReleaseTask", label_pb2.ReleaseTaskRequest(task_id=task_id, lease_id=lease_id))
 
     async def open_tasks(self) -> int:
-        """Tasks that wait for anybody."""
+        """Tasks that are open, for all labellers."""
         response = await self._call("GetProgress", label_pb2.GetProgressRequest())
         return sum(project.open for project in response.projects)
 

@@ -1,4 +1,4 @@
-"""Who sits in front of a page: named by the sign-on proxy's header where one is set, else by the name they gave."""
+"""Who uses a page: the person in the sign-on proxy's header if one is set, else the name that they entered."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class NoNameError(Exception):
-    """The proxy named nobody, or somebody whose name cannot be used; the text says what to do."""
+    """The proxy sent no name, or one that cannot be used; the text says what to do."""
 
 
 def labeller(headers: Mapping[str, str], cookies: Mapping[str, str], user_header: str) -> str | None:
     """The name to label under; None when the page has to ask for it.
 
-    Behind a proxy (`user_header` set) only the proxy's word counts: NoNameError when it is missing or unusable.
+    Behind a proxy (`user_header` is set) only the proxy's header counts. Raises NoNameError when it is missing or
+    unusable.
     """
     if not user_header:
         given = unquote(cookies.get(COOKIE, ""))

@@ -1,4 +1,4 @@
-"""Counters and what they gained between two looks. Pure."""
+"""Counters and their rates between two polls. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fleetloop.kit.process.clock import ns_to_seconds
 
 
 def counts_of(facts: Facts, at_monotonic_ns: int) -> Counts:
-    """The counters that rates are made of."""
+    """The counters of which rates are shown."""
     here = {peer: peer not in facts.away for peer in ("telemetry_archiver", "campaign_keeper", "label_desk")}
     earnings, projects = facts.ledger.earnings, facts.progress.projects
     return Counts(
@@ -26,7 +26,7 @@ def archived_frames(facts: Facts) -> int:
 
 
 def rate(earlier: Counts | None, later: Counts, name: str) -> float | None:
-    """Events a second between two looks; None without two, or when the counter began anew."""
+    """Events per second between two polls; None without two polls, or when the counter restarted."""
     if earlier is None or later.at_monotonic_ns <= earlier.at_monotonic_ns:
         return None
     before, after = getattr(earlier, name), getattr(later, name)
@@ -36,7 +36,7 @@ def rate(earlier: Counts | None, later: Counts, name: str) -> float | None:
 
 
 def rate_text(per_s: float | None, thing: str) -> str:
-    """120 frames/s; rare things by the minute."""
+    """A rate as text, such as 120 frames/s; rare events per minute."""
     if per_s is None:
         return "measuring"
     if per_s >= 1:

@@ -1,4 +1,4 @@
-"""The pages' web server inside the service's own loop: our signals, our order of stopping, our log."""
+"""The pages' web server in the service's event loop: the service handles signals, shutdown and logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PageServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves SIGTERM and SIGINT to the lifecycle."""
+        """Leave SIGTERM and SIGINT to the lifecycle."""
         yield
 
 
@@ -32,7 +32,7 @@ def listen(address: str) -> socket.socket:
 
 
 async def serve(application: FastAPI, listening: socket.socket, stopping: asyncio.Event) -> None:
-    """Serves `application` until `stopping`."""
+    """Serve `application` until `stopping`."""
     config = uvicorn.Config(
         application,
         log_config=None,
@@ -51,15 +51,15 @@ async def serve(application: FastAPI, listening: socket.socket, stopping: asynci
     await serving
 
 
-def keep_nicegui_below(folder: Path) -> None:
-    """Has NiceGUI keep what it keeps below `folder`; it reads the variable when it is imported."""
+def set_nicegui_folder(folder: Path) -> None:
+    """Make NiceGUI store its files below `folder`. It reads the variable when it is imported."""
     os.environ.setdefault("NICEGUI_STORAGE_PATH", str(folder / "nicegui"))
 
 
 def own_origin(page_origin: str) -> Callable[[str | None, Mapping[str, str]], bool]:
     """Whether a websocket's origin is the page's own.
 
-    NiceGUI takes any, and so would let another site's page speak with the sign-on of whoever has both open.
+    NiceGUI accepts any origin. A page of another site could then act with the sign-on of a person who has both open.
     """
 
     def allowed(origin: str | None, environ: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them."""
+"""Numbers and times as text for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fleetloop.kit.process.clock import ns_to_seconds
 
 
 def number(value: float) -> str:
-    """1,234 or 12.3 M; no digits that say nothing."""
+    """1,234 or 12.3 M: no digits without meaning."""
     if abs(value) >= 1e7:
         return f"{value / 1e6:,.1f} M"
     return f"{value:,.0f}"
@@ -26,7 +26,7 @@ def duration(seconds: float) -> str:
 
 
 def age(at_utc_ns: int, now_utc_ns: int) -> str:
-    """How long ago, or an empty text when it never was."""
+    """How long ago, or an empty text for time 0, which means never."""
     return f"{duration(ns_to_seconds(now_utc_ns - at_utc_ns))} ago" if at_utc_ns else ""
 
 
@@ -45,6 +45,6 @@ def words(name: str, prefix: str = "") -> str:
 
 
 def listed(counts: dict[str, int]) -> str:
-    """3 near duplicate, 2 in test set: the greatest first."""
+    """Counts as text, such as 3 near duplicate, 2 in test set: the largest first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{number(count)} {words(name)}" for name, count in ordered if count)

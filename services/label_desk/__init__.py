@@ -1,1 +1,1 @@
-"""Questions about samples: who is asked, how long they may take, and when the answers agree."""
+"""Questions about samples: who is asked, how long a lease lasts, and when the answers agree."""

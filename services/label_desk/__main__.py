@@ -12,9 +12,8 @@ from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
-from fleetloop.protos.label.v1 import label_pb2_grpc
 from label_desk import transactions
-from label_desk.rpc import ALLOWED, CONSOLE, SERVICE_NAME, LabelService
+from label_desk.rpc import ALLOWED, CONSOLE, SERVICE_NAME, LabelService, add_to
 from label_desk.settings import LabelDeskSettings
 from label_desk.store import Base
 from label_desk.stream import EFFECTS
@@ -36,7 +35,7 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
     runtime.spawn("hindsight", worker.vote_by_hindsight(runtime.stopping))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED), speakers=(CONSOLE,))
     service = LabelService(storage.database, objects, schema, clock, settings)
-    label_pb2_grpc.add_LabelServiceServicer_to_server(service, server.server)
+    add_to(server, service)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)
 

@@ -12,7 +12,7 @@ from fleetloop.domain.clips import ClipError
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.refusal import InvalidArgumentError, PermissionDeniedError
-from fleetloop.kit.rpc import ON_BEHALF_OF, caller, request_key
+from fleetloop.kit.rpc import ON_BEHALF_OF, RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects
@@ -136,3 +136,8 @@ def _labeller() -> str:
     if who.kind != "user":
         raise PermissionDeniedError(f"{who} is no labeller; name the person it speaks for", ON_BEHALF_OF)
     return who.name
+
+
+def add_to(server: RpcServer, service: LabelService) -> None:
+    """Serve the calls of `service`."""
+    label_pb2_grpc.add_LabelServiceServicer_to_server(service, server.server)

@@ -1,1 +1,1 @@
-"""Decides what becomes of every firing: dropped with a reason, or a clip that becomes a question for somebody."""
+"""Decides what becomes of every firing: it is dropped with a reason, or its clip becomes a label task."""

@@ -10,22 +10,21 @@ from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.messaging.faust_app import run_app
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
-from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
-from fleetloop.protos.route.v1 import route_pb2_grpc
 from label_router import transactions
-from label_router.rpc import ALLOWED, SERVICE_NAME, RouteService
+from label_router.rpc import ALLOWED, SERVICE_NAME, RouteService, add_to
 from label_router.settings import LabelRouterSettings, load_routing
 from label_router.store import Base
 from label_router.stream import build_router
+from label_router.worker import Worker
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def start(runtime: Runtime, settings: LabelRouterSettings) -> None:
-    """Wires the router together."""
+    """Build the router from its parts and start it."""
     clock = SystemClock()
     schema = load_task_schema(settings.config_dir / "tasks.yaml")
     routing = replace(
@@ -33,23 +32,16 @@ async def start(runtime: Runtime, settings: LabelRouterSettings) -> None:
     )
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     prunings = {
-        "firings": partial(transactions.forget_firings, keep_s=settings.keep_firings_s, routing=routing),
-        "early_clips": partial(transactions.forget_early_clips, keep_s=settings.keep_early_clips_s),
+        "firings": partial(transactions.prune_firings, keep_s=settings.keep_firings_s, routing=routing),
+        "early_clips": partial(transactions.prune_early_clips, keep_s=settings.keep_early_clips_s),
     }
     start_storage_tasks(runtime, settings, clock, storage, {}, prunings)
     app = build_router(settings, routing, storage.database, storage.publisher, clock)
     runtime.spawn("faust", run_app(app, runtime, settings, clock))
-
-    async def chase() -> None:
-        while not runtime.stopping.is_set():
-            now_ns = clock.now_utc_ns()
-            if await storage.database.read(lambda tx: transactions.has_to_chase(tx, routing, now_ns)):  # noqa: B023
-                await storage.database.run(lambda tx: transactions.chase_clips(tx, routing, now_ns))  # noqa: B023
-            await pause(runtime.stopping, settings.tick_s)
-
-    runtime.spawn("chase", chase())
+    worker = Worker(storage.database, routing, clock)
+    runtime.spawn("worker", worker.run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
-    route_pb2_grpc.add_RouteServiceServicer_to_server(RouteService(storage.database), server.server)
+    add_to(server, RouteService(storage.database))
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)
 

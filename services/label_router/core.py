@@ -1,4 +1,4 @@
-"""Pure decisions of the router: triage of a firing, its place, and when to ask for its clip again."""
+"""Pure decisions of the router: triage of a firing, its cell, and when to request its clip again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_DOUBLINGS = 10
 
 
 def triage(firing: Firing, routing: Routing, known: Known) -> Wanted | Dropped:
-    """What becomes of a firing, in this order: false alarm or boring, no route, seen enough here, over budget."""
+    """Decide on a firing: it is dropped by a rule, without a route, for its cell or its budget, in this order."""
     for rule in routing.drops:
         if _matches(firing.trigger, rule.triggers) and all(_holds(check, firing) for check in rule.checks):
             return Dropped(rule.reason, rule.detail)
@@ -25,22 +25,22 @@ def triage(firing: Firing, routing: Routing, known: Known) -> Wanted | Dropped:
     if not task:
         return Dropped(Drop.NO_ROUTE, f"neither the route {route.project} nor the trigger names a task")
     if known.in_cell >= routing.per_cell:
-        detail = f"{known.in_cell} of {routing.per_cell} wanted from this place and model are there"
+        detail = f"{known.in_cell} of at most {routing.per_cell} firings of this cell and model are routed"
         return Dropped(Drop.DUPLICATE_PLACE, detail)
     limit = firing.bytes_per_vehicle_day
     if limit and known.clips_on_their_way and not known.clip_bytes:
-        return Dropped(Drop.OVER_BUDGET, "a clip is on its way, and nobody knows yet what one weighs")
+        return Dropped(Drop.OVER_BUDGET, "a clip is on its way, and its size is not known yet")
     asked = known.vehicle_bytes_today + known.clips_on_their_way * known.clip_bytes
     if limit and asked >= limit:
-        return Dropped(Drop.OVER_BUDGET, f"{asked} of {limit} bytes a day were sent by the vehicle or are asked for")
+        return Dropped(Drop.OVER_BUDGET, f"{asked} of {limit} bytes per day were sent or are requested")
     return Wanted(route, task)
 
 
 def route_of(firing: Firing, routing: Routing) -> Route | None:
-    """The project that the trigger's author had in mind, if it takes the trigger; else the first that does."""
-    taking = [route for route in routing.routes if _matches(firing.trigger, route.triggers)]
-    hinted = [route for route in taking if route.project == firing.project_hint]
-    return next(iter(hinted or taking), None)
+    """The route of the trigger's project hint if it matches the trigger; else the first that matches."""
+    matching = [route for route in routing.routes if _matches(firing.trigger, route.triggers)]
+    hinted = [route for route in matching if route.project == firing.project_hint]
+    return next(iter(hinted or matching), None)
 
 
 def _matches(name: str, globs: Sequence[str]) -> bool:
@@ -55,7 +55,7 @@ def _holds(check: Check, firing: Firing) -> bool:
 
 
 def cell_of(firing: Firing, cell_m: float) -> str:
-    """The square cell that a firing lies in; its own vehicle when the place is not known.
+    """The square cell of a firing's position; the vehicle itself when the position is not known.
 
     Cells are about `cell_m` on a side everywhere: columns are counted in the row's own degrees of longitude.
     """
@@ -70,12 +70,12 @@ def cell_of(firing: Firing, cell_m: float) -> str:
 
 
 def wait_ns(attempts: int, repeat_s: float) -> int:
-    """How long a clip that was asked for again `attempts` times is waited for: doubling, up to a thousandfold."""
-    return seconds_to_ns(repeat_s) << min(attempts, MOST_DOUBLINGS)
+    """How long to wait for a clip that was requested again `attempts` times: doubling, up to 1,024 times as long."""
+    return seconds_to_ns(repeat_s) << min(attempts, MOST_DOUBLINGS)  # times two to the power of attempts
 
 
 def ask_again(
     attempts: int, last_asked_utc_ns: int, expires_at_utc_ns: int, repeat_s: float, now_utc_ns: int
 ) -> bool:
-    """True when a clip that has not come should be asked for again: doubling waits, never past the expiry."""
+    """True when a clip that has not come should be requested again: after doubling waits, never past the expiry."""
     return now_utc_ns < expires_at_utc_ns and now_utc_ns - last_asked_utc_ns >= wait_ns(attempts, repeat_s)

@@ -1,4 +1,4 @@
-"""What the router speaks of: firings, rules, and what it decides."""
+"""What the router works with: firings, clips, rules, and what it decides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Drop(StrEnum):
-    """Why a firing goes no further."""
+    """Why a firing is dropped."""
 
     FALSE_ALARM = "false_alarm"
     BORING = "boring"
@@ -19,7 +19,7 @@ class Drop(StrEnum):
 
 
 class Progress(StrEnum):
-    """How far a firing has come."""
+    """How far a firing has come through the router."""
 
     CLIP_WANTED = "clip_wanted"
     ROUTED = "routed"
@@ -28,7 +28,7 @@ class Progress(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """A moment that a trigger noticed."""
+    """A moment at which a trigger fired."""
 
     firing_id: str
     vehicle_id: str
@@ -42,7 +42,37 @@ class Firing:
     latitude_deg: float | None
     longitude_deg: float | None
     bytes_per_vehicle_day: int
-    """0: no limit."""
+    """Limit on clip bytes of the trigger; 0 for no limit."""
+    detected_at_utc_ns: int = 0
+    event: bytes = b""
+    """The serialised TriggerFired, kept whole: the command and the label task repeat what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A stored clip."""
+
+    firing_id: str
+    """Firing that asked for it; empty when none did."""
+    vehicle_id: str
+    size_bytes: int
+    event: bytes
+    """The serialised ClipStored."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedFiring:
+    """A firing with what was decided on it, as operators see it."""
+
+    firing_id: str
+    vehicle_id: str
+    trigger: str
+    progress: Progress
+    reason: str
+    detail: str
+    task_id: str
+    """Label task that it became; empty while it has none."""
+    decided_at_utc_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +91,20 @@ class DropRule:
     reason: Drop
     detail: str
     triggers: Sequence[str]
-    """Globs."""
+    """Globs of trigger names."""
     checks: Sequence[Check]
     """All must hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where firings go. The first route whose globs match is taken."""
+    """Where firings go. The first route whose globs match a trigger applies."""
 
     project: str
     triggers: Sequence[str]
     dataset: str
     task: str
-    """Empty: the trigger's own task."""
+    """Empty for the trigger's own task."""
     sources: Sequence[str]
     agreement: int
     priority: int
@@ -87,33 +117,33 @@ class Routing:
     routes: Sequence[Route]
     drops: Sequence[DropRule]
     cell_m: float
-    """Side of the square cells that places are told apart by."""
+    """Side in metres of the square cells into which positions are grouped."""
     per_cell: int
-    """Firings of one trigger and model that one cell may bring within `cell_window_s`."""
+    """Most firings of one trigger and model that are routed from one cell within `cell_window_s`."""
     cell_window_s: float
     clip_expires_s: float
     repeat_s: float
-    """A command is sent again after so long without its clip."""
+    """Seconds after which a clip that has not come is requested again."""
     task_schema_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What has happened before, as far as it bears on a firing."""
+    """What a decision on a firing needs to know of earlier firings."""
 
     in_cell: int
     """Firings of the same trigger and model in the same cell within the window that were not dropped."""
     vehicle_bytes_today: int
     """Clip bytes that the vehicle sent for this trigger on the firing's UTC day."""
     clips_on_their_way: int = 0
-    """Clips of that day that were asked for and have not come."""
+    """Clips of that day that were requested and have not come."""
     clip_bytes: int = 0
-    """What a clip of this trigger weighs, from those that came; 0: none has."""
+    """Usual size of a clip of this trigger, from those that came; 0 when none has come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The firing goes no further."""
+    """Decision: the firing is dropped."""
 
     reason: Drop
     detail: str
@@ -121,7 +151,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The firing's clip is wanted, for this route."""
+    """Decision: the firing's clip is requested, for this route."""
 
     route: Route
     task: str

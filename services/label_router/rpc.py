@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
-from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.storage.database import Database
 from fleetloop.protos.route.v1 import route_pb2, route_pb2_grpc
-from label_router.codec import DECISIONS
+from label_router import queries
+from label_router.codec import DECISIONS, routed_message
 from label_router.model import Progress
-from label_router.store import FiringRow
-from label_router.transactions import count_firings
 
 SERVICE_NAME = "fleet.route.v1.RouteService"
 ALLOWED = {
     f"/{SERVICE_NAME}/ListFirings": ("user/*",),
     f"/{SERVICE_NAME}/CountFirings": ("user/*", "service/fleet-console", "service/campaign-keeper"),
 }
-_MOST_FIRINGS = 1000
+_USUAL_FIRINGS, _MOST_FIRINGS = 100, 1000
 
 
 class RouteService(route_pb2_grpc.RouteServiceServicer):
@@ -28,14 +26,9 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
     async def ListFirings(
         self, request: route_pb2.ListFiringsRequest, context: object
     ) -> route_pb2.ListFiringsResponse:
-        def read(tx: Transaction) -> list[route_pb2.RoutedFiring]:
-            limit = min(request.limit or 100, _MOST_FIRINGS)
-            query = sa.select(FiringRow).order_by(FiringRow.decided_at_utc_ns.desc()).limit(limit)
-            if request.trigger:
-                query = query.where(FiringRow.trigger == request.trigger)
-            return [_firing(row) for row in tx.session.scalars(query)]
-
-        return route_pb2.ListFiringsResponse(firings=await self._database.read(read))
+        limit = min(request.limit or _USUAL_FIRINGS, _MOST_FIRINGS)
+        found = await self._database.read(lambda tx: queries.firings(tx, request.trigger, limit))
+        return route_pb2.ListFiringsResponse(firings=map(routed_message, found))
 
     async def CountFirings(
         self, request: route_pb2.CountFiringsRequest, context: object
@@ -44,19 +37,11 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
             route_pb2.FiringCount(
                 trigger=trigger, decision=DECISIONS[Progress(progress)], reason=reason, firings=count
             )
-            for trigger, progress, reason, count in await self._database.read(count_firings)
+            for trigger, progress, reason, count in await self._database.read(queries.count_firings)
         ]
         return route_pb2.CountFiringsResponse(counts=counts)
 
 
-def _firing(row: FiringRow) -> route_pb2.RoutedFiring:
-    return route_pb2.RoutedFiring(
-        firing_id=row.firing_id,
-        vehicle_id=row.vehicle_id,
-        trigger=row.trigger,
-        decision=DECISIONS[Progress(row.progress)],
-        reason=row.reason,
-        detail=row.detail,
-        task_ids=[row.task_id] if row.task_id else [],
-        decided_at_utc_ns=row.decided_at_utc_ns,
-    )
+def add_to(server: RpcServer, service: RouteService) -> None:
+    """Serve the calls of `service`."""
+    route_pb2_grpc.add_RouteServiceServicer_to_server(service, server.server)

@@ -12,18 +12,18 @@ from label_router.model import Check, Drop, DropRule, Route, Routing
 
 
 class LabelRouterSettings(ServiceSettings):
-    """What the router is told beside what every service is."""
+    """Settings of the router, in addition to those of every service."""
 
-    tick_s: float = Field(1.0, gt=0, description="Seconds between looks for clips to ask for again.")
+    tick_s: float = Field(1.0, gt=0, description="Seconds between two checks for clips to request again.")
     keep_firings_s: float = Field(
         90 * 86_400.0,
         gt=8 * 86_400.0,
-        description="A firing that was routed or dropped is let go after so long; longer than its topic is kept.",
+        description="Seconds after which a decided firing is pruned; longer than its topic keeps it.",
     )
     keep_early_clips_s: float = Field(
         14 * 86_400.0,
         gt=8 * 86_400.0,
-        description="A clip whose firing never came is let go after so long; longer than firings are kept in Kafka.",
+        description="Seconds after which a clip without a firing is pruned; longer than Kafka keeps firings.",
     )
 
 
@@ -64,7 +64,7 @@ class _RoutingFile(_Strict):
 
 
 def load_routing(path: Path) -> Routing:
-    """Reads config/routing.yaml. Raises SettingsError that names the field."""
+    """Read config/routing.yaml. Raises SettingsError that names the field."""
     raw = load_edited(path, _RoutingFile)
     return Routing(
         routes=[Route(project=name, **entry.model_dump()) for name, entry in raw.projects.items()],

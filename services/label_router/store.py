@@ -25,7 +25,7 @@ class RequestRow(RequestMixin, Base):
 
 
 class FiringRow(Base):
-    """A firing. `message` is its TriggerFired; its project stays what it was decided to be, whatever is edited."""
+    """A firing. `message` is its serialised TriggerFired. Its project stays as decided when the routes change."""
 
     __tablename__ = "firings"
     firing_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
@@ -54,8 +54,8 @@ class FiringRow(Base):
     )
 
 
-class ForgottenCountRow(Base):
-    """How many firings were let go, so that counts are of all firings."""
+class PrunedCountRow(Base):
+    """How many firings were pruned, so that counts cover all firings."""
 
     __tablename__ = "forgotten_counts"
     trigger: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
@@ -65,7 +65,7 @@ class ForgottenCountRow(Base):
 
 
 class EarlyClipRow(Base):
-    """A clip whose firing has not been read yet: the two topics have no order between them."""
+    """A clip whose firing has not been read yet: there is no order between the two topics."""
 
     __tablename__ = "early_clips"
     firing_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)

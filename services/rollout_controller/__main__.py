@@ -12,11 +12,10 @@ from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
-from fleetloop.protos.rollout.v1 import rollout_pb2_grpc
 from rollout_controller import transactions
 from rollout_controller.peers import MonitorEvidence, OrchestratorCosigner
 from rollout_controller.publishing import Publisher
-from rollout_controller.rpc import ALLOWED, MODEL_SERVICE, ROLLOUT_SERVICE, ModelService, RolloutService
+from rollout_controller.rpc import ALLOWED, MODEL_SERVICE, ROLLOUT_SERVICE, ModelService, RolloutService, add_to
 from rollout_controller.settings import RolloutControllerSettings, load_plan
 from rollout_controller.store import Base
 from rollout_controller.stream import effects
@@ -51,9 +50,8 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
     runtime.spawn("worker", worker.run(runtime.stopping, settings.tick_s))
     server = RpcServer(runtime.service, settings, AllowList(fleet_id, ALLOWED))
     models = ModelService(database, publisher, signer, settings.trust_dir, fleet_id, plan, clock, runtime.stopping)
-    rollout_pb2_grpc.add_ModelServiceServicer_to_server(models, server.server)
     rollouts = RolloutService(database, fleet_id, plan, clock)
-    rollout_pb2_grpc.add_RolloutServiceServicer_to_server(rollouts, server.server)
+    add_to(server, models, rollouts)
     await server.start([MODEL_SERVICE, ROLLOUT_SERVICE])
     runtime.on_stop(server.stop)
 

@@ -12,7 +12,7 @@ from securesystemslib.signer import CryptoSigner
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.refusal import InvalidArgumentError, NotFoundError, PermissionDeniedError
-from fleetloop.kit.rpc import caller, request_key
+from fleetloop.kit.rpc import RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.objects import ObjectMissingError
@@ -167,3 +167,9 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
         key = request_key(request.request_id)
         answer = await self._database.run(lambda tx: answer_once(tx, key, "RollBack", now_ns, lambda: work(tx)))
         return rollout_pb2.RollBackResponse.FromString(answer)
+
+
+def add_to(server: RpcServer, models: ModelService, rollouts: RolloutService) -> None:
+    """Serve the calls of both services."""
+    rollout_pb2_grpc.add_ModelServiceServicer_to_server(models, server.server)
+    rollout_pb2_grpc.add_RolloutServiceServicer_to_server(rollouts, server.server)

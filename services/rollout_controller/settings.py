@@ -51,5 +51,5 @@ class _PlanFile(BaseModel):
 
 
 def load_plan(path: Path) -> RolloutPlan:
-    """Reads config/rollout.yaml. Raises SettingsError that names the field."""
+    """Read config/rollout.yaml. Raises SettingsError that names the field."""
     return RolloutPlan(**load_edited(path, _PlanFile).model_dump())

@@ -12,9 +12,8 @@ from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
-from fleetloop.protos.training.v1 import training_pb2_grpc
 from training_orchestrator.jobs import TorchrunJobs, job_folder_root
-from training_orchestrator.rpc import ALLOWED, SERVICE_NAME, TrainingService
+from training_orchestrator.rpc import ALLOWED, SERVICE_NAME, TrainingService, add_to
 from training_orchestrator.settings import TrainingOrchestratorSettings, load_policies, recipes_in
 from training_orchestrator.store import Base
 from training_orchestrator.stream import EFFECTS
@@ -39,7 +38,7 @@ async def start(runtime: Runtime, settings: TrainingOrchestratorSettings) -> Non
         storage.database, jobs, policies, signer, settings.seed, clock, runtime.stopping,
         partial(recipes_in, settings.config_dir),
     )  # fmt: skip
-    training_pb2_grpc.add_TrainingServiceServicer_to_server(service, server.server)
+    add_to(server, service)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)
 

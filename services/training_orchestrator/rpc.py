@@ -12,7 +12,7 @@ from tuf.api.metadata import TargetFile
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from fleetloop.kit.rpc import caller, request_key
+from fleetloop.kit.rpc import RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.paging import page_of
@@ -156,3 +156,8 @@ def _check_targets(tx: Transaction, targets: Mapping[str, TargetFile]) -> None:
             raise FailedPreconditionError(f"{digest or path} did not pass here", "signed")
         if files.get(name) != (target.length, target.hashes.get("sha256")):
             raise FailedPreconditionError(f"{path} is not the file that passed the examination", "signed")
+
+
+def add_to(server: RpcServer, service: TrainingService) -> None:
+    """Serve the calls of `service`."""
+    training_pb2_grpc.add_TrainingServiceServicer_to_server(service, server.server)

@@ -7,7 +7,7 @@ keeper is away the detector goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import grpc
@@ -17,6 +17,7 @@ from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from trigger_detector.campaigns import CampaignBook
+from trigger_detector.in_force import in_force
 from trigger_detector.plan import Plan
 
 _LOOK_EVERY_S = 0.5
@@ -46,23 +47,14 @@ def report_of(stream: Evaluating, reporter: str) -> campaign_pb2.ReportInForceRe
     """What a process has in force now."""
     return campaign_pb2.ReportInForceRequest(
         reporter=reporter,
-        campaigns=list(_campaigns(stream)),
+        campaigns=[
+            campaign_pb2.CampaignInForce(campaign=each.campaign, revision=each.revision, triggers=each.triggers)
+            for each in in_force(stream.book, stream.plan)
+        ],
         partitions=stream.assigned(),
         vehicles=stream.vehicles(),
         refused=dict(stream.refused),
     )
-
-
-def _campaigns(stream: Evaluating) -> Iterable[campaign_pb2.CampaignInForce]:
-    for revision in stream.book.newest():
-        if revision.running:
-            wanted = {(t.name, t.version) for t in revision.triggers}
-            actives = [a.trigger for a in stream.plan.actives if a.campaign == revision.campaign]
-            yield campaign_pb2.CampaignInForce(
-                campaign=revision.campaign,
-                revision=revision.revision,
-                triggers={t.name: t.version for t in actives if (t.name, t.version) in wanted},
-            )
 
 
 async def report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleetloop.protos.detect.v1 import detect_pb2, detect_pb2_grpc
+from trigger_detector.in_force import in_force
 from trigger_detector.metrics import FRAMES
 from trigger_detector.stream import DetectorStream
 
@@ -20,17 +21,10 @@ class DetectorService(detect_pb2_grpc.DetectorServiceServicer):
         self, request: detect_pb2.GetDetectorRequest, context: object
     ) -> detect_pb2.GetDetectorResponse:
         stream = self._stream
-        campaigns = []
-        for revision in stream.book.newest():
-            running = {
-                a.trigger.name: a.trigger.version for a in stream.plan.actives if a.campaign == revision.campaign
-            }
-            if revision.running:
-                campaigns.append(
-                    detect_pb2.CampaignInForce(
-                        campaign=revision.campaign, revision=revision.revision, triggers=running
-                    )
-                )
+        campaigns = [
+            detect_pb2.CampaignInForce(campaign=each.campaign, revision=each.revision, triggers=each.triggers)
+            for each in in_force(stream.book, stream.plan)
+        ]
         return detect_pb2.GetDetectorResponse(
             campaigns=campaigns,
             partitions=sorted(tp.partition for tp in stream.partitions),

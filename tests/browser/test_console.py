@@ -169,7 +169,7 @@ async def test_the_desk_takes_a_name_from_the_console_alone(run: EmbeddedRun) ->
     async with open_channel(run.fleet.address("label_desk"), person.ca, person.cert, person.key) as channel:
         desk = label_pb2_grpc.LabelServiceStub(channel)
         await desk.LeaseTask(lease, timeout=10)
-        with pytest.raises(grpc.aio.AioRpcError, match="user/engineer may speak for nobody but itself"):
+        with pytest.raises(grpc.aio.AioRpcError, match="user/engineer may speak only for itself"):
             await desk.LeaseTask(lease, timeout=10, metadata=for_ann)
     console = run.layout.identities / "services" / "fleet_console"
     files = [console / name for name in ("ca.pem", "cert.pem", "key.pem")]

@@ -39,6 +39,6 @@ def test_it_shows_campaigns_who_approved_them_and_every_trigger(
     text = page.text()
     assert "approved by user/engineer" in text
     assert "a look at lights" in text
-    assert "No detector has said for a minute" in text
+    assert "No detector has reported for a minute" in text
     assert [name for name in (t.name.replace("_", " ") for t in library) if f"{name} v1" not in text] == []
     assert page.errors() == []

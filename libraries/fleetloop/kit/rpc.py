@@ -152,7 +152,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
         if not names:
             return speaker
         if str(speaker) not in self._speakers:
-            raise PermissionDeniedError(f"{speaker} may speak for nobody but itself", ON_BEHALF_OF)
+            raise PermissionDeniedError(f"{speaker} may speak only for itself", ON_BEHALF_OF)
         if len(names) != 1 or not is_person_name(names[0]):
             remedy = "give one name of at most 63 letters, digits, dots, hyphens and underscores"
             raise InvalidArgumentError(remedy, ON_BEHALF_OF)

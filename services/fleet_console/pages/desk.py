@@ -1,4 +1,4 @@
-"""The label page's elements: the question with its pictures, the answers with their keys, and how it goes."""
+"""The elements of the label page: the question with its pictures, the answers with their keys, and the counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Act = Callable[[], Awaitable[None]]
 
 
 class DeskPanels:
-    """Made once; shows whatever lies on the table."""
+    """Made once per page; shows the current task."""
 
     def __init__(self, answer: Callable[[int | None], Awaitable[None]], undo: Act, go_on: Act) -> None:
         self._answer = answer
@@ -39,7 +39,7 @@ class DeskPanels:
                 self._answers = ui.element("section").classes("panel answers").props('aria-label="Answers"')
                 with ui.element("section").classes("panel"):
                     with ui.element("div").classes("tally"):
-                        self._open = _tally("open for everybody")
+                        self._open = _tally("open for all")
                         self._mine = _tally("answered by you")
                     self._undo = _button("u", "Undo the last answer", undo).classes("act")
                     self._message = ui.label().classes("quiet said").props("role=status aria-live=polite")
@@ -47,7 +47,7 @@ class DeskPanels:
                 self._why = ui.element("section").classes("panel")
 
     def update(self, work: Labelling, now_utc_ns: int) -> None:
-        """Shows the state; rebuilds the question only when another task lies on the table."""
+        """Show the state; rebuild the question only when the task changed."""
         self._warning.set_text(work.warning)
         self._warning.set_visibility(bool(work.warning))
         self._message.set_text(work.message)
@@ -94,9 +94,9 @@ _KEYS = "<kbd>←</kbd> <kbd>→</kbd> step through the clip, <kbd>m</kbd> goes 
 _BLANKS = {
     State.STARTING: ("One moment", "Fetching the next task."),
     State.ASKING: ("One moment", "Fetching the next task."),
-    State.EMPTY: ("Nothing to label", "There is no task for you now. New ones appear here by themselves."),
-    State.PAUSED: ("Are you still there?", "Your time for that task ran out, so others may get it."),
-    State.AWAY: ("The label desk is away", "This page goes on by itself as soon as it is back."),
+    State.EMPTY: ("Nothing to label", "There is no task for you now. New tasks appear here by themselves."),
+    State.PAUSED: ("Are you still there?", "Your lease on that task expired, so others may get it."),
+    State.AWAY: ("The label desk is away", "This page continues by itself as soon as the desk is back."),
 }
 
 
@@ -137,7 +137,9 @@ def _facts(task: label_pb2.LabelTaskCreated) -> None:
         "Recorded": f"{utc_second(task.moment_utc_ns):%Y-%m-%d %H:%M:%S} UTC",
         "Place": f"{task.place.latitude_deg:.5f}, {task.place.longitude_deg:.5f}" if task.HasField("place") else "",
         "Project": f"{task.project}, for dataset {task.dataset}",
-        "Agreement": f"{task.agreement} equal answers settle it" if task.agreement > 1 else "your answer settles it",
+        "Agreement": f"{task.agreement} equal answers end the task"
+        if task.agreement > 1
+        else "your answer ends the task",
     }
     with ui.element("dl").classes("facts"):
         for name, value in rows.items():

@@ -22,7 +22,7 @@ _PAGES = {"/": "The loop", "/triggers": "Triggers", "/label": "Label"}
 
 
 def add_assets(application: FastAPI) -> None:
-    """Serves the style and the script beside the pages."""
+    """Serve the style sheet and the scripts."""
     application.mount(ASSETS, StaticFiles(directory=Path(__file__).parent / "assets"), name="assets")
 
 

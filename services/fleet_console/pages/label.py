@@ -1,4 +1,4 @@
-"""The page that people label on: one question at a time, answered with a key."""
+"""The label page: one question at a time, answered with a key."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.security.identity import is_person_name
 
 INSTANTS = 15
-_TICK_S = 1.0
+_REFRESH_S = 1.0
 _YEAR_S = 31_536_000
 
 
 @dataclass(frozen=True, slots=True)
 class LabelPageParts:
-    """What the page is given."""
+    """What the page needs."""
 
     desk_for: Callable[[str], Desk]
-    """The desk, on behalf of a person."""
+    """Gives the desk on behalf of a person."""
     clock: Clock
     fleet_id: str
     lease_s: float
@@ -37,7 +37,7 @@ class LabelPageParts:
 
 
 def add_label_page(parts: LabelPageParts) -> None:
-    """Registers `/label`."""
+    """Register the page `/label`."""
     answered: dict[str, int] = {}
 
     @ui.page("/label", title="Label · fleetloop")
@@ -61,7 +61,7 @@ def add_label_page(parts: LabelPageParts) -> None:
 
 
 def _work(parts: LabelPageParts, name: str, answered: dict[str, int]) -> None:
-    """Everything below the bar, for somebody whose name is known."""
+    """Everything below the bar, for a person whose name is known."""
     work = Labelling(parts.desk_for(name), parts.lease_s, INSTANTS, lambda: uuid.uuid4().hex)
     work.answered = answered.get(name, 0)
 
@@ -97,22 +97,22 @@ def _work(parts: LabelPageParts, name: str, answered: dict[str, int]) -> None:
         answered[name] = work.answered
         panels.update(work, parts.clock.now_utc_ns())
 
-    async def tick() -> None:
-        await work.tick(parts.clock.now_utc_ns())
+    async def refresh() -> None:
+        await work.refresh(parts.clock.now_utc_ns())
         show()
 
     panels = DeskPanels(answer, undo, go_on)
     ui.on("console_key", lambda event: key(event.args["key"], event.args["task"]))
-    ui.timer(_TICK_S, tick)
+    ui.timer(_REFRESH_S, refresh)
     ui.context.client.on_delete(work.leave)
 
 
 def _ask_name() -> None:
-    """Asks once; the browser keeps the name."""
+    """Ask for the name once; the browser keeps it."""
     with ui.element("section").classes("panel").style("max-width: 520px; margin: 48px auto"):
         heading("Who labels?", 1)
         ui.label(
-            "Your answers are kept under this name, and a question is settled once several people agree. "
+            "Your answers are stored under this name, and a task ends once several people agree. "
             "Use the same name every time."
         ).classes("quiet")
         field = ui.input("Your name", placeholder="ann.lee", validation=_problem).props("outlined autofocus")

@@ -1,4 +1,4 @@
-"""The loop, live: its stations, what the vehicles drive with, the staircase, and the books."""
+"""The loop, live: its stages, what the vehicles drive with, recall by model, and the tables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from nicegui import ui
 from fleet_console.model import DrivenModel, LoopView, Row, Stage
 from fleet_console.pages.frame import frame, heading
 from fleet_console.pages.staircase import StaircasePanel
-from fleet_console.watching import LoopWatch
 from fleet_console.wording import number, words
+from fleet_console.worker import LoopWatch
 
 _TABLES = {
     "triggers": ("What each trigger earned", "No trigger has fired yet.", {
@@ -53,7 +53,7 @@ _RIGHT = {
 
 
 def add_loop_page(watch: LoopWatch, fleet_id: str, refresh_s: float) -> None:
-    """Registers `/`."""
+    """Register the page `/`."""
 
     @ui.page("/", title="The loop · fleetloop")
     def loop_page() -> None:
@@ -70,7 +70,7 @@ class _Panels:
         heading("The loop", 1)
         self._notice = ui.label("Asking the services.").classes("notice").props("role=status")
         self._stages: list[_StageCard] = []
-        self._stage_row = ui.element("section").classes("stages").props('aria-label="Stations of the loop"')
+        self._stage_row = ui.element("section").classes("stages").props('aria-label="Stages of the loop"')
         with ui.element("div").classes("halves"):
             with ui.element("section").classes("panel"):
                 heading("What the vehicles drive with")
@@ -84,7 +84,7 @@ class _Panels:
                 self._tables[name] = table_of(columns, empty)
 
     def update(self, view: LoopView | None) -> None:
-        """Shows the newest view; None while the first look is under way."""
+        """Show the newest view; None before the first poll."""
         if view is None:
             return
         self._notice.set_text(away_text(view.away))
@@ -102,12 +102,12 @@ class _Panels:
 
 
 def away_text(away: Mapping[str, str]) -> str:
-    """Who is away and why, services with the same reason together."""
+    """Which services are away and why; services with the same reason together."""
     reasons: dict[str, list[str]] = {}
     for peer, reason in sorted(away.items()):
         reasons.setdefault(reason, []).append(words(peer))
     told = "; ".join(f"{', '.join(peers)} ({reason})" for reason, peers in reasons.items())
-    return f"Away: {told}. What they last said stays on the page." if told else ""
+    return f"Away: {told}. The page shows their last answers." if told else ""
 
 
 class _StageCard:
@@ -172,7 +172,7 @@ def table_of(columns: dict[str, str], empty: str, rows_a_page: int = _ROWS) -> u
 
 
 def fill(table: ui.table, rows: Sequence[Row]) -> None:
-    """Changes the table only where its rows did, so that nothing flickers and a chosen page stays."""
+    """Update the table only when its rows changed, so that nothing flickers and a chosen page stays."""
     fresh = [dict(row) for row in rows]
     if fresh != table.rows:
         table.rows = fresh

@@ -1,11 +1,11 @@
-"""What the fleet looks out for: campaigns, where each trigger is in force, and what it earned."""
+"""The page of triggers: campaigns, where each trigger is in force, and what it earned."""
 
 from __future__ import annotations
 
 from nicegui import ui
 
+from fleet_console.campaign_watch import CampaignWatch
 from fleet_console.campaigns import CampaignCard, TriggersView
-from fleet_console.ledger import Ledger
 from fleet_console.pages.frame import frame, heading
 from fleet_console.pages.loop import fill, table_of
 
@@ -18,13 +18,13 @@ _EARNED = {
     "dropped": "Dropped, and why",
 }
 _TRIGGERS = {"trigger": "Trigger", "campaign": "Campaign", "state": "State", "force": "In force", **_EARNED,
-             "hunts": "What it hunts"}  # fmt: skip
+             "hunts": "What it looks for"}  # fmt: skip
 _EMPTY = "No campaign yet: fleetloop triggers apply brings the shipped ones."
 _PAST = {"trigger": "Trigger", "campaign": "Campaign", **_EARNED}
 
 
-def add_triggers_page(ledger: Ledger, fleet_id: str, refresh_s: float) -> None:
-    """Registers `/triggers`."""
+def add_triggers_page(campaigns: CampaignWatch, fleet_id: str, refresh_s: float) -> None:
+    """Register the page `/triggers`."""
 
     @ui.page("/triggers", title="Triggers · fleetloop")
     def triggers_page() -> None:
@@ -32,9 +32,9 @@ def add_triggers_page(ledger: Ledger, fleet_id: str, refresh_s: float) -> None:
             panels = _Panels()
 
         async def show() -> None:
-            panels.update(await ledger.look())
+            panels.update(await campaigns.view())
 
-        ui.timer(refresh_s, show)  # at once as well: a page must not wait for a keeper that is away
+        ui.timer(refresh_s, show)  # the first call is immediate, but the page does not wait for the keeper
 
 
 class _Panels:
@@ -51,13 +51,13 @@ class _Panels:
             heading("What each looks for, and what it earned")
             self._triggers = table_of(_TRIGGERS, _EMPTY, 100)
         with ui.element("section").classes("panel"):
-            heading("Versions of the past")
+            heading("Earlier versions")
             self._past = table_of(_PAST, "No trigger has been replaced or removed yet.")
         self._cards: list[CampaignCard] = []
 
     def update(self, view: TriggersView) -> None:
-        """Shows the newest view."""
-        away = f"Away: campaign keeper ({view.away}). What it last said stays on the page." if view.away else ""
+        """Show the newest view."""
+        away = f"Away: campaign keeper ({view.away}). The page shows its last answers." if view.away else ""
         self._notice.set_text(away)
         self._notice.set_visibility(bool(away))
         self._force.set_text(view.force)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from campaign_keeper.codec import trigger_of
 from campaign_keeper.examination import examiner
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.domain.tasks import load_task_schema
-from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.triggerlang.definition import to_definition
 from fleetloop.triggerlang.errors import TriggerFileError
 from fleetloop.triggerlang.trigger import parse_trigger
@@ -107,7 +107,7 @@ def refusal(fields: Fields) -> tuple[str, str]:
         definition = to_definition(parse_trigger(yaml.safe_dump(fields)))
     except TriggerFileError as error:
         return error.field, str(error)
-    problems = list(EXAMINE(campaign_pb2.Campaign(campaign="c", triggers=[definition])))
+    problems = list(EXAMINE([trigger_of(definition)]))
     assert problems, "it was taken"
     return problems[0].field, problems[0].message
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from campaign_keeper import ledger
+from campaign_keeper import queries
 from campaign_keeper.store import Base
 from campaign_keeper.stream import effects
 from fleetloop.domain.topics import DATASET
@@ -32,5 +32,5 @@ def test_a_dataset_version_that_is_read_again_long_after_counts_once(database: D
     take = effects(SystemClock())[DATASET]
     for _ in range(2):
         database.run_now(lambda tx: take(tx, record))
-    (entry,) = database.run_now(ledger.ledger)
+    (entry,) = database.run_now(queries.ledger)
     assert (entry.trigger, entry.kept) == ("fast", 7)

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from campaign_keeper import ledger, reports, transactions
+from campaign_keeper import queries
+from campaign_keeper.codec import applied_message, campaign_message, campaign_of, process_message, report_of, state_of
 from campaign_keeper.core import MOVES, compare, may_move, quota_is_met
 from campaign_keeper.examination import examiner
-from campaign_keeper.model import Count, State
+from campaign_keeper.model import Count, Origin, State
 from campaign_keeper.store import Base, OutboxRow
+from campaign_keeper.transactions import campaigns, ledger, reports
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.protos.campaign.v1 import campaign_pb2
-from fleetloop.protos.common.v1 import provenance_pb2
 
 CONFIG = Path(__file__).parents[3] / "config"
 EXAMINE = examiner(load_catalogue(CONFIG / "signals.yaml"), load_task_schema(CONFIG / "tasks.yaml"), 60.0)
@@ -55,27 +56,32 @@ def apply(
     state: campaign_pb2.CampaignState.ValueType = campaign_pb2.CAMPAIGN_STATE_UNSPECIFIED,
     by: str = "user/ann",
 ) -> campaign_pb2.ApplyCampaignResponse:
-    wanted = campaign_pb2.Campaign(campaign=campaign, triggers=triggers, state=state)
-    request = campaign_pb2.ApplyCampaignRequest(campaign=wanted, dry_run=dry_run)
+    wanted = campaign_of(campaign_pb2.Campaign(campaign=campaign, triggers=triggers, state=state))
     carry_out = database.read_now if dry_run else database.run_now
-    return carry_out(lambda tx: transactions.apply(tx, request, 5, EXAMINE, by))
+    return applied_message(carry_out(lambda tx: campaigns.apply(tx, wanted, dry_run, 5, EXAMINE, by)))
 
 
 def move(
     database: Database, state: campaign_pb2.CampaignState.ValueType, by: str = "user/ann", at: int = 6
 ) -> campaign_pb2.Campaign:
-    request = campaign_pb2.SetCampaignStateRequest(campaign="c", state=state, reason="r")
-    return database.run_now(lambda tx: transactions.set_state(tx, request, at, by)).campaign
+    moved = database.run_now(lambda tx: campaigns.set_state(tx, "c", state_of(state), None, "r", at, by))
+    return campaign_message(moved)
+
+
+def resume(database: Database, by: str = "user/ann") -> campaign_pb2.Campaign:
+    return campaign_message(database.run_now(lambda tx: campaigns.resume_trigger(tx, "c", "fast", "", 9, by)))
 
 
 def label(database: Database, number: int, version: int = 1, trigger: str = "fast") -> bool:
     """One more label of a trigger; whether that ended it."""
 
     def work(tx: Transaction) -> bool:
-        ledger.note_firing(tx, f"f{number}", "c", trigger, version, 7)
+        ledger.record_firing(tx, f"f{number}", "c", trigger, version, 7)
         counted = ledger.count_for_firing(tx, f"f{number}", Count.LABELLED, 7)
         assert counted is not None
-        return transactions.close_when_met(tx, counted.campaign, counted.trigger, counted.version, counted.value, 8)
+        return campaigns.end_when_quota_is_met(
+            tx, counted.campaign, counted.trigger, counted.version, counted.value, 8
+        )
 
     return database.run_now(work)
 
@@ -160,7 +166,7 @@ def test_from_a_draft_to_running_somebody_approves_and_is_named(database: Databa
     assert (running.state, running.approved_by, running.approved_at_utc_ns) == (RUNNING, "user/ben", 77)
     assert move(database, SUSPENDED, by="user/eve").approved_by == "user/ben"
     assert move(database, RUNNING, by="user/eve").approved_by == "user/ben"
-    history = database.run_now(lambda tx: transactions.revisions(tx, "c"))
+    history = database.run_now(lambda tx: queries.revisions(tx, "c"))
     assert [each.changed_by for each in history] == ["user/eve", "user/eve", "user/ben", "user/ann", "user/ann"]
 
 
@@ -190,18 +196,18 @@ def test_a_task_or_camera_that_does_not_exist_is_refused(database: Database) -> 
 
 def test_old_revisions_go(database: Database) -> None:
     apply(database, trigger())
-    for number in range(transactions.REVISIONS_KEPT + 5):
+    for number in range(queries.REVISIONS_KEPT + 5):
         move(database, RUNNING if number % 2 else SUSPENDED)
-    history = database.run_now(lambda tx: transactions.revisions(tx, "c", 10_000))
-    assert [history[0].revision, history[-1].revision] == [transactions.REVISIONS_KEPT + 6, 7]
+    history = database.run_now(lambda tx: queries.revisions(tx, "c", 10_000))
+    assert [history[0].revision, history[-1].revision] == [queries.REVISIONS_KEPT + 6, 7]
 
 
 def test_the_ledger_follows_a_firing_by_its_id(database: Database) -> None:
     apply(database, trigger())
-    database.run_now(lambda tx: ledger.note_firing(tx, "f1", "c", "fast", 1, 7))
+    database.run_now(lambda tx: ledger.record_firing(tx, "f1", "c", "fast", 1, 7))
     database.run_now(lambda tx: ledger.count_for_firing(tx, "f1", Count.CLIPS, 8))
     database.run_now(lambda tx: ledger.count_for_firing(tx, "f1", Count.CLIP_BYTES, 8, 1000))
-    (entry,) = database.run_now(ledger.ledger)
+    (entry,) = database.run_now(queries.ledger)
     assert (entry.fired, entry.clips, entry.clip_bytes, entry.tasks) == (1, 1, 1000, 0)
 
 
@@ -211,28 +217,28 @@ def test_a_clip_that_is_read_before_its_firing_waits_for_it(database: Database) 
 
     database.run_now(clip)
     database.run_now(clip)
-    assert database.run_now(ledger.ledger) == []
-    database.run_now(lambda tx: ledger.note_firing(tx, "f1", "c", "fast", 1, 7))
-    (entry,) = database.run_now(ledger.ledger)
+    assert database.run_now(queries.ledger) == []
+    database.run_now(lambda tx: ledger.record_firing(tx, "f1", "c", "fast", 1, 7))
+    (entry,) = database.run_now(queries.ledger)
     assert (entry.fired, entry.clip_bytes) == (1, 1000)
 
 
-def test_what_names_its_trigger_needs_no_firing_and_the_rest_is_forgotten_in_time(database: Database) -> None:
-    origin = provenance_pb2.Provenance(firing_id="f1", trigger="fast", trigger_version=3, campaign="c")
+def test_what_names_its_trigger_needs_no_firing_and_the_rest_is_pruned_in_time(database: Database) -> None:
+    origin = Origin(firing_id="f1", trigger="fast", trigger_version=3, campaign="c")
 
     def work(tx: Transaction) -> None:
-        ledger.note_firing(tx, "f1", "c", "fast", 3, 10)
-        ledger.note_firing(tx, "f2", "c", "fast", 3, 30)
+        ledger.record_firing(tx, "f1", "c", "fast", 3, 10)
+        ledger.record_firing(tx, "f2", "c", "fast", 3, 30)
         ledger.count_for_firing(tx, "never", Count.CLIPS, 10)
-        for forget in (ledger.forget_firings, ledger.forget_early):
-            assert forget(tx, 20 + 5 * 10**9, 500, keep_s=5) == 1
-            assert forget(tx, 20 + 5 * 10**9, 500, keep_s=5) == 0
+        for prune in (ledger.prune_firings, ledger.prune_early):
+            assert prune(tx, 20 + 5 * 10**9, 500, keep_s=5) == 1
+            assert prune(tx, 20 + 5 * 10**9, 500, keep_s=5) == 0
         ledger.count_for_origin(tx, origin, Count.TASKS, 40)
         ledger.count_for_trigger(tx, "fast", 3, Count.KEPT, 5)
         assert ledger.count_for_firing(tx, "f2", Count.CLIPS, 40) is not None
 
     database.run_now(work)
-    (entry,) = database.run_now(ledger.ledger)
+    (entry,) = database.run_now(queries.ledger)
     assert (entry.fired, entry.tasks, entry.kept, entry.clips) == (2, 1, 5, 1)
 
 
@@ -264,40 +270,38 @@ def test_the_same_files_again_do_not_bring_back_what_has_its_labels(database: Da
     assert [p.field for p in stale.problems] == ["version"]
 
 
-def test_a_higher_version_or_a_person_starts_it_again_and_the_quota_counts_anew(database: Database) -> None:
+def test_a_higher_version_or_a_person_starts_it_again_and_its_quota_restarts_at_zero(database: Database) -> None:
     apply(database, trigger(quota=1), trigger("other"))
     assert label(database, 1)
     newer = apply(database, trigger(quota=1, version=2), trigger("other"))
     assert sorted((t.name, t.version) for t in newer.campaign.triggers) == [("fast", 2), ("other", 1)]
     assert label(database, 2, version=2)
-    request = campaign_pb2.ResumeTriggerRequest(campaign="c", trigger="fast")
-    resumed = database.run_now(lambda tx: transactions.resume_trigger(tx, request, 9, "user/ann")).campaign
+    resumed = resume(database)
     assert sorted(t.name for t in resumed.triggers) == ["fast", "other"]
     assert list(resumed.finished) == []
     with pytest.raises(RefusedError, match="it has not ended"):
-        database.run_now(lambda tx: transactions.resume_trigger(tx, request, 9, "user/ann"))
+        resume(database)
     assert label(database, 3, version=2)
 
 
 def test_resuming_the_last_trigger_of_a_campaign_lets_it_run_again(database: Database) -> None:
     apply(database, trigger(quota=1))
     assert label(database, 1)
-    request = campaign_pb2.ResumeTriggerRequest(campaign="c", trigger="fast")
-    resumed = database.run_now(lambda tx: transactions.resume_trigger(tx, request, 9, "user/ben")).campaign
+    resumed = resume(database, "user/ben")
     assert (resumed.state, resumed.approved_by) == (RUNNING, "user/ben")
 
 
 def test_who_is_silent_is_not_in_force(database: Database) -> None:
     def report(name: str, at_s: int) -> None:
         message = campaign_pb2.ReportInForceRequest(reporter=name, vehicles=at_s)
-        database.run_now(lambda tx: reports.note_report(tx, message, at_s * 10**9))
+        database.run_now(lambda tx: reports.record_report(tx, report_of(message, at_s * 10**9)))
 
     report("one", 100)
     report("two", 150)
     report("one", 200)
-    alive = database.run_now(lambda tx: reports.in_force(tx, 205 * 10**9))
+    alive = [process_message(each) for each in database.read_now(lambda tx: queries.in_force(tx, 205 * 10**9))]
     assert [(p.report.reporter, p.report.vehicles) for p in alive] == [("one", 200), ("two", 150)]
-    assert [p.report.reporter for p in database.run_now(lambda tx: reports.in_force(tx, 230 * 10**9))] == ["one"]
+    assert [each.reporter for each in database.read_now(lambda tx: queries.in_force(tx, 230 * 10**9))] == ["one"]
 
 
 def test_comparing_and_quotas() -> None:

@@ -5,34 +5,39 @@ import io
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tests.unit.dataset_curator.test_preparing import labelled
 
-from dataset_curator import transactions
+from dataset_curator import queries, transactions
 from dataset_curator.committing import Committer, KnownSampleError
 from dataset_curator.core import CommitPolicy, LikenessBounds, content_digest
-from dataset_curator.model import Sample
+from dataset_curator.model import DatasetVersion, Sample
 from dataset_curator.settings import Curation
 from dataset_curator.store import Base
 from dataset_curator.tables import DatasetTables
+from dataset_curator.worker import Worker
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.testing import ManualClock
-from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.shipped import config_folder
 
 CURATION = Curation(policy=CommitPolicy(2, 60), bounds=LikenessBounds(0.96, 0.96), commit_most=100)
 
 
 class BreakingTables(DatasetTables):
-    """Real tables that can fail once after the write, and that can be made to wait before it."""
+    """Real tables that can fail before or after the write, and that can be made to wait before it."""
 
+    full = False
+    """Nothing can be written."""
     broken = False
+    """Nothing can be tagged."""
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
@@ -43,6 +48,8 @@ class BreakingTables(DatasetTables):
     def append(self, dataset: str, commit_id: str, samples: Sequence[Sample], embedding_width: int) -> int:
         self.writing.set()
         self.may_write.wait(10)
+        if self.full:
+            raise OSError("the disk is full")
         return super().append(dataset, commit_id, samples, embedding_width)
 
     def tag(self, dataset: str, tag: str, version: int) -> None:
@@ -91,7 +98,7 @@ def committer(database: Database, tables: BreakingTables, objects: Objects) -> C
     return Committer(database, tables, objects, schema, load_trunk(), CURATION, "demo", ManualClock())
 
 
-async def import_(committer: Committer, request_id: str, numbers: Sequence[int]) -> dataset_pb2.DatasetCommitted:
+async def import_(committer: Committer, request_id: str, numbers: Sequence[int]) -> DatasetVersion:
     return await committer.import_samples("town", [sample(n) for n in numbers], "", False, request_id)
 
 
@@ -104,13 +111,11 @@ async def test_an_import_that_failed_after_its_write_is_the_version_that_its_rep
     tables.broken = False
     again = await import_(committer, "once", [1, 2])
     assert (again.version, again.added, dict(again.refused)) == ("v1", 2, {})
-    assert len(await database.run(transactions.versions)) == 1
-    assert not await database.run(transactions.intents)
+    assert len(await database.run(queries.versions)) == 1
+    assert not await database.run(queries.pending_commits)
 
 
-async def test_an_import_whose_caller_goes_away_is_carried_to_its_end(
-    committer: Committer, tables: BreakingTables
-) -> None:
+async def test_an_import_whose_caller_disconnects_is_finished(committer: Committer, tables: BreakingTables) -> None:
     tables.may_write.clear()
     call = asyncio.create_task(import_(committer, "once", [1, 2]))
     await asyncio.to_thread(tables.writing.wait, 10)
@@ -151,7 +156,101 @@ async def test_an_import_that_gives_a_known_id_to_other_pictures_is_refused_whol
     assert (again.added, dict(again.refused)) == (1, {"exact_duplicate": 1})
 
 
-async def test_an_import_takes_nothing_in_that_a_test_set_has(committer: Committer) -> None:
+async def test_an_import_admits_no_sample_of_a_test_set(committer: Committer) -> None:
     await committer.import_samples("exam", [sample(1)], "", True, "exam")
     committed = await import_(committer, "once", [1, 2])
     assert (committed.added, dict(committed.refused)) == (1, {"in_test_set": 1})
+
+
+async def label(committer: Committer, objects: Objects, database: Database, *names: str) -> None:
+    """Agreed labels of some samples, each with a clip of its own."""
+    schema = load_task_schema(config_folder() / "tasks.yaml")
+    for number, name in enumerate(names):
+        moment = labelled(objects, schema.cameras[0].height, name, noise=1 + number)
+        await database.run(partial(transactions.add_waiting, labelled=moment, now_utc_ns=number))
+
+
+async def test_a_commit_of_labels_that_was_never_written_is_written_at_the_next_start(
+    committer: Committer, tables: BreakingTables, objects: Objects, database: Database
+) -> None:
+    await label(committer, objects, database, "a", "b")
+    tables.full = True
+    with pytest.raises(OSError, match="full"):
+        await committer.commit_if_due("town")
+    (pending,) = await database.read(queries.pending_commits)
+    await label(committer, objects, database, "a", "b", "later")
+    tables.full = False
+    await committer.recover()
+    (version,) = await database.read(queries.versions)
+    assert version == pending.version, "the version that was begun, with its time and its id"
+    assert sorted(tables.digests_by_id("town")) == sorted(pending.admitted_ids)
+    assert await database.read(queries.pending_commits) == []
+    waiting = await database.read(partial(queries.waiting, dataset="town"))
+    assert [moment.sample_id for moment in waiting] == ["later"], "it came after the commit was begun"
+
+
+async def test_a_commit_of_labels_that_was_written_is_not_written_again(
+    committer: Committer, tables: BreakingTables, objects: Objects, database: Database
+) -> None:
+    await label(committer, objects, database, "a", "b")
+    tables.broken = True
+    with pytest.raises(OSError, match="full"):
+        await committer.commit_if_due("town")
+    tables.broken = False
+    written = tables.open("town")
+    assert written is not None and written.count_rows() == 2
+    await committer.recover()
+    again = tables.open("town")
+    assert again is not None and (again.count_rows(), again.version) == (2, written.version)
+    assert [version.version for version in await database.read(queries.versions)] == ["v1"]
+    assert await database.read(partial(queries.waiting, dataset="town")) == []
+
+
+async def test_an_import_that_was_never_written_is_abandoned_and_its_retry_is_a_new_one(
+    committer: Committer, tables: BreakingTables, database: Database
+) -> None:
+    tables.full = True
+    with pytest.raises(OSError, match="full"):
+        await import_(committer, "once", [1, 2])
+    assert len(await database.read(queries.pending_commits)) == 1
+    tables.full = False
+    await committer.recover()
+    assert await database.read(queries.pending_commits) == []
+    assert await database.read(queries.versions) == []
+    again = await import_(committer, "once", [1, 2, 3])
+    assert (again.version, again.added) == ("v1", 3)
+
+
+async def test_a_commit_that_failed_is_resolved_before_the_next_one_of_its_dataset_and_of_no_other(
+    committer: Committer, tables: BreakingTables, objects: Objects, database: Database
+) -> None:
+    tables.broken = True
+    with pytest.raises(OSError, match="full"):
+        await import_(committer, "once", [1, 2])
+    tables.broken = False
+    await committer.import_samples("village", [sample(7)], "", False, "other")
+    assert [each.dataset for each in await database.read(queries.pending_commits)] == ["town"]
+    await label(committer, objects, database, "a", "b")
+    next_version = await committer.commit_if_due("town")
+    assert next_version is not None
+    assert (next_version.version, next_version.parent, next_version.samples) == ("v2", "v1", 4)
+    assert await database.read(queries.pending_commits) == []
+
+
+async def test_the_worker_resolves_what_is_pending_and_then_commits_what_is_due(
+    committer: Committer, tables: BreakingTables, objects: Objects, database: Database
+) -> None:
+    tables.broken = True
+    with pytest.raises(OSError, match="full"):
+        await import_(committer, "once", [1, 2])
+    tables.broken = False
+    stopping = asyncio.Event()
+    loop = asyncio.create_task(Worker(database, committer).run(stopping, 0.01))
+    for count in (1, 2):
+        async with asyncio.timeout(20):
+            while len(await database.read(queries.versions)) < count:
+                await asyncio.sleep(0.01)
+        await label(committer, objects, database, "a", "b")
+    stopping.set()
+    await asyncio.wait_for(loop, 10)
+    assert [(each.version, each.added) for each in await database.read(queries.versions)] == [("v2", 2), ("v1", 2)]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_curator.core import CommitPolicy, LikenessBounds, content_digest, plan_commit
-from dataset_curator.model import Neighbour, Plan, Refusal, Sample
+from dataset_curator.model import Neighbour, Plan, RefusalReason, Sample
 
 BOUNDS = LikenessBounds(near_duplicate=0.99, test_set=0.98)
 
@@ -37,19 +37,19 @@ def plan(
 def test_the_same_pixels_join_once() -> None:
     result = plan([sample("a", digest="x"), sample("b", 1.0, digest="x"), sample("c", 2.0, digest="k")], known={"k"})
     assert [s.sample_id for s in result.admitted] == ["a"]
-    assert result.refused == {"b": Refusal.EXACT_DUPLICATE, "c": Refusal.EXACT_DUPLICATE}
+    assert result.refused == {"b": RefusalReason.EXACT_DUPLICATE, "c": RefusalReason.EXACT_DUPLICATE}
 
 
 def test_almost_alike_with_the_same_answer_is_refused_and_with_another_kept() -> None:
     result = plan([sample("a"), sample("b", 0.01), sample("c", 0.01, choice="none")])
     assert [s.sample_id for s in result.admitted] == ["a", "c"]
-    assert result.refused == {"b": Refusal.NEAR_DUPLICATE}
+    assert result.refused == {"b": RefusalReason.NEAR_DUPLICATE}
 
 
 def test_what_looks_like_the_test_set_is_never_trained_on_whatever_its_answer() -> None:
     frozen = Neighbour("t", 0.985, same_answer=False, frozen=True)
-    assert plan([sample("a")], near=[frozen]).refused == {"a": Refusal.IN_TEST_SET}
-    assert plan([sample("a")], test={"a"}).refused == {"a": Refusal.IN_TEST_SET}
+    assert plan([sample("a")], near=[frozen]).refused == {"a": RefusalReason.IN_TEST_SET}
+    assert plan([sample("a")], test={"a"}).refused == {"a": RefusalReason.IN_TEST_SET}
     kept = Neighbour("n", 0.985, same_answer=True, frozen=False)
     assert plan([sample("a")], near=[kept]).refused == {}
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_curator.codec import labelled_of
+from dataset_curator.model import LabelledMoment
 from dataset_curator.preparing import imported_sample, sample_of
 from fleetloop.domain.clips import ClipError, DriveInfo, DriveWriter
 from fleetloop.domain.labelled_set import LabelledRow
@@ -25,20 +27,28 @@ def objects(tmp_path: Path) -> Objects:
     return Objects(tmp_path.as_uri())
 
 
-def labelled(objects: Objects, height: int) -> label_pb2.SampleLabelled:
+def labelled(objects: Objects, height: int, name: str = "s", noise: int | None = None) -> LabelledMoment:
+    """A labelled moment of a clip: each picture has the number of its instant, or noise from the seed `noise`."""
+    pixels = None if noise is None else np.random.default_rng(noise).integers(0, 255, (height, 1, 3), np.uint8)
     target = io.BytesIO()
     with DriveWriter(target, DriveInfo("car", "drive")) as writer:
         for tick in range(8):
             for camera in SCHEMA.cameras:
-                writer.image(camera.name, tick * S // 2, np.full((height, camera.width, 3), tick, np.uint8))
-    objects.put_once("clip", target.getvalue())
-    return label_pb2.SampleLabelled(
-        provenance=provenance_pb2.Provenance(sample_id="s"),
+                writer.image(
+                    camera.name,
+                    tick * S // 2,
+                    np.full((height, camera.width, 3), tick if pixels is None else pixels, np.uint8),
+                )
+    objects.put_once(f"clip-{name}", target.getvalue())
+    message = label_pb2.SampleLabelled(
+        provenance=provenance_pb2.Provenance(sample_id=name),
+        dataset="town",
         task="stop_sign",
         answers={"stop_sign": "plain"},
-        clip_address="clip",
+        clip_address=f"clip-{name}",
         moment_monotonic_ns=3 * S,
     )
+    return labelled_of(message)
 
 
 def test_a_moment_is_read_with_the_frames_that_the_net_sees(objects: Objects) -> None:
@@ -50,7 +60,7 @@ def test_a_moment_is_read_with_the_frames_that_the_net_sees(objects: Objects) ->
 
 @pytest.mark.parametrize("height", [8, SCHEMA.cameras[0].height * 2])
 def test_pictures_of_another_size_never_join_since_no_run_could_read_them(objects: Objects, height: int) -> None:
-    with pytest.raises(ClipError, match=r"config/tasks\.yaml wants"):
+    with pytest.raises(ClipError, match=r"config/tasks\.yaml requires"):
         sample_of(labelled(objects, height), objects, SCHEMA, load_trunk())
 
 

@@ -59,4 +59,4 @@ def test_every_trigger_is_there_with_its_state_and_what_it_earned_and_past_versi
 
 
 def test_without_a_report_it_says_so() -> None:
-    assert "No detector has said" in triggers_view([], [], [], NOW).force
+    assert "No detector has reported" in triggers_view([], [], [], NOW).force

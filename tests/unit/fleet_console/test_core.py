@@ -119,7 +119,7 @@ def full_facts() -> Facts:
     )  # fmt: skip
 
 
-def test_the_stations_tell_the_loop_in_order() -> None:
+def test_the_stages_are_in_the_order_of_the_loop() -> None:
     facts = full_facts()
     earlier = Counts(0, frames=200, fired=14, clips=7, labels=4)
     shown = {stage.name: stage for stage in view(facts, earlier, counts_of(facts, 10 * S), NOW).stages}
@@ -139,7 +139,7 @@ def test_the_stations_tell_the_loop_in_order() -> None:
     assert shown["On the road"].note == "drives 3 of 4 vehicles"
 
 
-def test_before_anything_happened_every_station_still_says_something() -> None:
+def test_before_anything_happened_every_stage_still_says_something() -> None:
     heard = frozenset(PEERS) - {"label_desk"}
     facts = Facts(away={"label_desk": "it does not answer"}, heard=heard)
     shown = view(facts, None, counts_of(facts, 0), NOW)

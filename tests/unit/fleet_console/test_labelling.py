@@ -80,7 +80,7 @@ def work_at(desk: PaperDesk) -> Labelling:
 async def test_choices_and_cannot_tell_go_to_the_task_that_was_shown() -> None:
     desk = PaperDesk(3)
     work = work_at(desk)
-    await work.tick(0)
+    await work.refresh(0)
     assert (work.state, work.assignment and work.assignment.task.task_id) == (State.ASKING, "t0")
     assert await work.answer("t0", 1)
     assert await work.answer("t1", None)
@@ -95,7 +95,7 @@ async def test_choices_and_cannot_tell_go_to_the_task_that_was_shown() -> None:
 async def test_answers_are_taken_back_in_reverse_and_their_tasks_asked_again() -> None:
     desk = PaperDesk(3)
     work = work_at(desk)
-    await work.tick(0)
+    await work.refresh(0)
     await work.answer("t0", 0)
     await work.answer("t1", 0)
     assert await work.undo()
@@ -110,7 +110,7 @@ async def test_answers_are_taken_back_in_reverse_and_their_tasks_asked_again() -
 async def test_an_undo_that_comes_too_late_says_so_and_keeps_the_task_on_the_table() -> None:
     desk = PaperDesk(2)
     work = work_at(desk)
-    await work.tick(0)
+    await work.refresh(0)
     await work.answer("t0", 0)
     desk.late = True
     assert await work.undo()
@@ -123,16 +123,16 @@ async def test_an_undo_that_comes_too_late_says_so_and_keeps_the_task_on_the_tab
 async def test_an_answer_given_while_the_desk_is_away_is_sent_again_under_the_same_id() -> None:
     desk = PaperDesk(2)
     work = work_at(desk)
-    await work.tick(0)
+    await work.refresh(0)
     desk.away = True
     assert await work.answer("t0", 0)
     assert work.state is State.AWAY
     assert "kept" in work.warning
     assert not await work.answer("t0", 1), "the first answer stands"
-    await work.tick(S)
+    await work.refresh(S)
     assert work.state is State.AWAY
     desk.away = False
-    await work.tick(2 * S)
+    await work.refresh(2 * S)
     assert desk.answers == {"t0": {"stop_sign": "plain"}}
     assert desk.requests == ["r0"]
     assert (work.state, work.answered, work.warning) == (State.ASKING, 1, "")
@@ -142,10 +142,10 @@ async def test_the_page_recovers_when_the_desk_was_away_at_the_start() -> None:
     desk = PaperDesk(1)
     desk.away = True
     work = work_at(desk)
-    await work.tick(0)
+    await work.refresh(0)
     assert work.state is State.AWAY
     desk.away = False
-    await work.tick(S)
+    await work.refresh(S)
     assert (work.state, work.warning) == (State.ASKING, "")
 
 
@@ -153,20 +153,20 @@ async def test_pictures_that_could_not_be_fetched_are_fetched_once_the_desk_is_b
     desk = PaperDesk(1)
     work = work_at(desk)
     desk.fail_frames = True
-    await work.tick(0)
+    await work.refresh(0)
     assert (work.state, list(work.frames)) == (State.AWAY, [])
     desk.fail_frames = False
-    await work.tick(S)
+    await work.refresh(S)
     assert (work.state, len(work.frames), work.warning) == (State.ASKING, 1, "")
 
 
 async def test_a_lease_that_ran_out_pauses_until_somebody_is_there() -> None:
     desk = PaperDesk(2)
     work = work_at(desk)
-    await work.tick(0)
-    await work.tick(100 * S)
+    await work.refresh(0)
+    await work.refresh(100 * S)
     assert (work.state, work.assignment) == (State.PAUSED, None)
-    await work.tick(101 * S)
+    await work.refresh(101 * S)
     assert desk.waiting == ["t1"], "a paused page holds nothing"
     await work.go_on()
     assert work.state is State.ASKING
@@ -175,7 +175,7 @@ async def test_a_lease_that_ran_out_pauses_until_somebody_is_there() -> None:
 async def test_an_answer_that_comes_too_late_is_not_counted() -> None:
     desk = PaperDesk(2)
     work = work_at(desk)
-    await work.tick(0)
+    await work.refresh(0)
     desk.late = True
     await work.answer("t0", 0)
     assert (desk.answers, work.answered, work.can_undo) == ({}, 0, False)
@@ -187,7 +187,7 @@ async def test_a_clip_that_is_gone_still_lets_one_say_cannot_tell() -> None:
     desk = PaperDesk(1)
     desk.blind = True
     work = work_at(desk)
-    await work.tick(0)
+    await work.refresh(0)
     assert work.state is State.ASKING
     assert "cannot be shown" in work.warning
     assert await work.answer("t0", None)
@@ -197,7 +197,7 @@ async def test_a_clip_that_is_gone_still_lets_one_say_cannot_tell() -> None:
 async def test_leaving_gives_the_task_back_and_never_fails(away: bool) -> None:
     desk = PaperDesk(1)
     work = work_at(desk)
-    await work.tick(0)
+    await work.refresh(0)
     desk.away = away
     await work.leave()
     assert desk.released == ([] if away else ["t0"])

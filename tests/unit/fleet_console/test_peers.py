@@ -11,7 +11,7 @@ import pytest
 
 from fleet_console.desk import DeskAwayError, DeskRefusedError, TooLateError
 from fleet_console.model import Facts
-from fleet_console.peers import PEERS, LabelDesk, Lookout, Peers
+from fleet_console.peers import PEERS, LabelDesk, Peers, Services
 from fleet_console.settings import FleetConsoleSettings
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.rpc import RpcServer, caller
@@ -73,14 +73,14 @@ async def peers(tmp_path: Path) -> AsyncIterator[Peers]:
 
 
 async def test_who_is_away_keeps_the_last_answer_and_is_named(peers: Peers) -> None:
-    lookout = Lookout(peers)
-    facts = await lookout.look(Facts())
+    services = Services(peers)
+    facts = await services.ask(Facts())
     assert facts.progress.projects[0].open == 3
     assert set(facts.away) == set(PEERS) - {"label_desk"}
     assert facts.away["fleet_monitor"] == "no address is set for it"
     assert facts.away["label_router"] in ("it does not answer", "it takes too long to answer")
     assert facts.heard == {"label_desk"}
-    nobody = await Lookout(Peers(FleetConsoleSettings(kafka_bootstrap_servers="none:1"))).look(facts)
+    nobody = await Services(Peers(FleetConsoleSettings(kafka_bootstrap_servers="none:1"))).ask(facts)
     assert nobody.progress.projects[0].open == 3
     assert set(nobody.away) == set(PEERS)
 

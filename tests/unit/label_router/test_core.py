@@ -65,7 +65,7 @@ def test_a_vehicle_over_its_budget_sends_no_more() -> None:
     asked = triage(limited, ROUTING, Known(0, 400, clips_on_their_way=2, clip_bytes=300))
     assert isinstance(asked, Dropped) and asked.reason is Drop.OVER_BUDGET
     unknown = triage(limited, ROUTING, Known(0, 0, clips_on_their_way=1))
-    assert isinstance(unknown, Dropped) and "nobody knows yet" in unknown.detail
+    assert isinstance(unknown, Dropped) and "its size is not known yet" in unknown.detail
     assert isinstance(triage(FIRING, ROUTING, Known(0, 0, clips_on_their_way=9)), Wanted)
 
 

@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
-from prometheus_client import REGISTRY
 
 from fleetloop.domain.topics import COMMAND, LABEL_TASK
 from fleetloop.kit.storage.database import Database
@@ -14,16 +13,16 @@ from fleetloop.protos.clip.v1 import clip_pb2
 from fleetloop.protos.command.v1 import command_pb2
 from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.trigger.v1 import trigger_pb2
-from label_router.model import Drop, Progress, Route, Routing
+from label_router.codec import clip_of, firing_of
+from label_router.model import Clip, Drop, Firing, Progress, Route, Routing
+from label_router.queries import count_firings, has_overdue_clips
 from label_router.store import Base, FiringRow, OutboxRow
 from label_router.transactions import (
-    chase_clips,
-    count_firings,
-    forget_early_clips,
-    forget_firings,
-    has_to_chase,
-    take_clip,
-    take_firing,
+    follow_up_clips,
+    prune_early_clips,
+    prune_firings,
+    record_clip,
+    record_firing,
 )
 
 S = 10**9
@@ -39,14 +38,20 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def fired(name: str, vehicle: str = "car") -> trigger_pb2.TriggerFired:
+def fired(name: str, vehicle: str = "car", *, limit: int = 0, damaged: bool = False) -> Firing:
     provenance = provenance_pb2.Provenance(vehicle_id=vehicle, trigger="flicker", campaign="c")
-    return trigger_pb2.TriggerFired(event_id=name, provenance=provenance, task="stop_sign", onset_utc_ns=NOW)
+    message = trigger_pb2.TriggerFired(
+        event_id=name, provenance=provenance, task="stop_sign", onset_utc_ns=NOW, bytes_per_vehicle_day=limit
+    )
+    if damaged:
+        message.place.latitude_deg, message.place.longitude_deg = float("nan"), float("inf")
+    return firing_of(message)
 
 
-def clip(firing: str, vehicle: str = "car") -> clip_pb2.ClipStored:
+def clip(firing: str, vehicle: str = "car") -> Clip:
     provenance = provenance_pb2.Provenance(vehicle_id=vehicle, firing_id=firing)
-    return clip_pb2.ClipStored(provenance=provenance, sha256=f"{firing}{vehicle}", address="a", size_bytes=10)
+    message = clip_pb2.ClipStored(provenance=provenance, sha256=f"{firing}{vehicle}", address="a", size_bytes=10)
+    return clip_of(message)
 
 
 def progress(database: Database, firing: str) -> str:
@@ -61,11 +66,11 @@ def published(database: Database, topic: str) -> list[bytes]:
 @pytest.mark.parametrize("clip_first", [False, True])
 def test_a_clip_becomes_one_question_whichever_of_the_two_comes_first(database: Database, clip_first: bool) -> None:
     if clip_first:
-        assert database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW)) == "early"
-    database.run_now(lambda tx: take_firing(tx, fired("f"), ROUTING, NOW))
+        assert database.run_now(lambda tx: record_clip(tx, clip("f"), ROUTING, NOW)) == "early"
+    database.run_now(lambda tx: record_firing(tx, fired("f"), ROUTING, NOW))
     for outcome in [] if clip_first else ["routed"]:
-        assert database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW)) == outcome
-    assert database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW)) == "known"
+        assert database.run_now(lambda tx: record_clip(tx, clip("f"), ROUTING, NOW)) == outcome
+    assert database.run_now(lambda tx: record_clip(tx, clip("f"), ROUTING, NOW)) == "known"
     assert progress(database, "f") == Progress.ROUTED.value
     assert len(published(database, LABEL_TASK)) == 1
 
@@ -73,17 +78,17 @@ def test_a_clip_becomes_one_question_whichever_of_the_two_comes_first(database: 
 @pytest.mark.parametrize("clip_first", [False, True])
 def test_a_vehicle_cannot_answer_for_another_one(database: Database, clip_first: bool) -> None:
     if clip_first:
-        database.run_now(lambda tx: take_clip(tx, clip("f", "thief"), ROUTING, NOW))
-    database.run_now(lambda tx: take_firing(tx, fired("f"), ROUTING, NOW))
-    assert database.run_now(lambda tx: take_clip(tx, clip("f", "thief"), ROUTING, NOW)) == "foreign"
+        database.run_now(lambda tx: record_clip(tx, clip("f", "thief"), ROUTING, NOW))
+    database.run_now(lambda tx: record_firing(tx, fired("f"), ROUTING, NOW))
+    assert database.run_now(lambda tx: record_clip(tx, clip("f", "thief"), ROUTING, NOW)) == "foreign"
     assert progress(database, "f") == Progress.CLIP_WANTED.value
     assert len(published(database, COMMAND)) == 1
-    assert database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW)) == "routed"
+    assert database.run_now(lambda tx: record_clip(tx, clip("f"), ROUTING, NOW)) == "routed"
 
 
-def test_clips_that_are_asked_for_seldom_do_not_keep_new_ones_waiting(database: Database) -> None:
+def test_clips_with_long_waits_do_not_keep_new_ones_waiting(database: Database) -> None:
     for name in ("old-1", "old-2", "new"):
-        database.run_now(lambda tx, name=name: take_firing(tx, fired(name), ROUTING, NOW))  # type: ignore[misc]
+        database.run_now(lambda tx, name=name: record_firing(tx, fired(name), ROUTING, NOW))  # type: ignore[misc]
 
     def age(tx: object) -> None:
         for name in ("old-1", "old-2"):  # asked for six times; the next time is due in 640 s
@@ -91,41 +96,36 @@ def test_clips_that_are_asked_for_seldom_do_not_keep_new_ones_waiting(database: 
             row.attempts, row.last_asked_utc_ns = 6, NOW - 60 * S
 
     database.run_now(age)
-    assert not database.read_now(lambda tx: has_to_chase(tx, ROUTING, NOW + 9 * S))
-    assert database.run_now(lambda tx: chase_clips(tx, ROUTING, NOW + 9 * S, limit=2)) == (0, 0)
-    assert database.read_now(lambda tx: has_to_chase(tx, ROUTING, NOW + 11 * S))
-    assert database.run_now(lambda tx: chase_clips(tx, ROUTING, NOW + 11 * S, limit=2)) == (1, 0)
-    assert REGISTRY.get_sample_value("fleetloop_route_clips_waiting") == 3
+    assert not database.read_now(lambda tx: has_overdue_clips(tx, ROUTING, NOW + 9 * S))
+    assert database.run_now(lambda tx: follow_up_clips(tx, ROUTING, NOW + 9 * S, limit=2)) == (0, 0)
+    assert database.read_now(lambda tx: has_overdue_clips(tx, ROUTING, NOW + 11 * S))
+    assert database.run_now(lambda tx: follow_up_clips(tx, ROUTING, NOW + 11 * S, limit=2)) == (1, 0)
     again = command_pb2.VehicleCommand.FromString(published(database, COMMAND)[-1])
     assert (again.send_clip.firing_id, again.attempt) == ("new", 1)
-    assert database.run_now(lambda tx: chase_clips(tx, ROUTING, NOW + 600 * S, limit=9)) == (3, 0)
+    assert database.run_now(lambda tx: follow_up_clips(tx, ROUTING, NOW + 600 * S, limit=9)) == (3, 0)
 
 
-def test_a_clip_that_never_comes_is_given_up_and_welcome_later(database: Database) -> None:
+def test_a_clip_that_never_comes_is_given_up_and_still_used_when_it_comes_late(database: Database) -> None:
     routing = replace(ROUTING, clip_expires_s=30)
-    database.run_now(lambda tx: take_firing(tx, fired("f"), routing, NOW))
-    assert database.run_now(lambda tx: chase_clips(tx, routing, NOW + 31 * S)) == (0, 1)
+    database.run_now(lambda tx: record_firing(tx, fired("f"), routing, NOW))
+    assert database.run_now(lambda tx: follow_up_clips(tx, routing, NOW + 31 * S)) == (0, 1)
     assert database.run_now(lambda tx: tx.session.get_one(FiringRow, "f").reason) == Drop.CLIP_EXPIRED.value
-    assert database.run_now(lambda tx: chase_clips(tx, routing, NOW + 99 * S)) == (0, 0)
-    assert database.run_now(lambda tx: take_clip(tx, clip("f"), routing, NOW + 99 * S)) == "routed"
+    assert database.run_now(lambda tx: follow_up_clips(tx, routing, NOW + 99 * S)) == (0, 0)
+    assert database.run_now(lambda tx: record_clip(tx, clip("f"), routing, NOW + 99 * S)) == "routed"
 
 
 def test_a_place_that_is_no_number_is_no_place(database: Database) -> None:
-    damaged = fired("f")
-    damaged.place.latitude_deg, damaged.place.longitude_deg = float("nan"), float("inf")
-    row = database.run_now(lambda tx: take_firing(tx, damaged, ROUTING, NOW))
+    row = database.run_now(lambda tx: record_firing(tx, fired("f", damaged=True), ROUTING, NOW))
     assert row.cell == "vehicle:car"
 
 
 def test_a_budget_counts_clips_that_are_on_their_way(database: Database) -> None:
     def fire(name: str) -> str:
-        limited = fired(name)
-        limited.bytes_per_vehicle_day = 25
-        return database.run_now(lambda tx: take_firing(tx, limited, ROUTING, NOW)).progress
+        return database.run_now(lambda tx: record_firing(tx, fired(name, limit=25), ROUTING, NOW)).progress
 
     assert fire("f1") == Progress.CLIP_WANTED.value
-    assert fire("f2") == Progress.DROPPED.value  # nobody knows what a clip weighs
-    database.run_now(lambda tx: take_clip(tx, clip("f1"), ROUTING, NOW))  # 10 bytes
+    assert fire("f2") == Progress.DROPPED.value  # the size of a clip is not known yet
+    database.run_now(lambda tx: record_clip(tx, clip("f1"), ROUTING, NOW))  # 10 bytes
     assert [fire("f3"), fire("f4"), fire("f5")] == [
         Progress.CLIP_WANTED.value,
         Progress.CLIP_WANTED.value,
@@ -134,37 +134,37 @@ def test_a_budget_counts_clips_that_are_on_their_way(database: Database) -> None
     assert len(published(database, COMMAND)) == 3
 
 
-def test_decided_firings_are_let_go_and_stay_counted(database: Database) -> None:
+def test_decided_firings_are_pruned_and_stay_counted(database: Database) -> None:
     keep_s = 20_000.0  # longer than the window of a place and the life of a clip's command
     for name in ("routed", "dropped", "waits"):
-        database.run_now(lambda tx, n=name: take_firing(tx, fired(n), ROUTING, NOW))  # type: ignore[misc]
-    database.run_now(lambda tx: take_clip(tx, clip("routed"), ROUTING, NOW))
+        database.run_now(lambda tx, n=name: record_firing(tx, fired(n), ROUTING, NOW))  # type: ignore[misc]
+    database.run_now(lambda tx: record_clip(tx, clip("routed"), ROUTING, NOW))
     database.run_now(lambda tx: tx.session.get_one(FiringRow, "dropped").__setattr__("progress", "dropped"))
     before = database.read_now(count_firings)
-    forget = partial(forget_firings, keep_s=keep_s, routing=ROUTING)
-    assert database.run_now(lambda tx: forget(tx, NOW + 20_000 * S, 10)) == 0
-    assert database.run_now(lambda tx: forget(tx, NOW + 20_001 * S, 1)) == 1
-    assert database.run_now(lambda tx: forget(tx, NOW + 20_001 * S, 10)) == 1
+    prune = partial(prune_firings, keep_s=keep_s, routing=ROUTING)
+    assert database.run_now(lambda tx: prune(tx, NOW + 20_000 * S, 10)) == 0
+    assert database.run_now(lambda tx: prune(tx, NOW + 20_001 * S, 1)) == 1
+    assert database.run_now(lambda tx: prune(tx, NOW + 20_001 * S, 10)) == 1
     left = database.read_now(lambda tx: list(tx.session.scalars(sa.select(FiringRow.firing_id))))
     assert left == ["waits"], "its clip may come yet"
     assert database.read_now(count_firings) == before
-    database.run_now(lambda tx: take_firing(tx, fired("later"), ROUTING, NOW))
+    database.run_now(lambda tx: record_firing(tx, fired("later"), ROUTING, NOW))
     assert sum(row[-1] for row in database.read_now(count_firings)) == 4
 
 
-def test_a_firing_that_still_stands_for_its_place_is_kept_however_short_the_retention(database: Database) -> None:
-    database.run_now(lambda tx: take_firing(tx, fired("f"), ROUTING, NOW))
-    database.run_now(lambda tx: take_clip(tx, clip("f"), ROUTING, NOW))
+def test_a_firing_that_still_counts_for_its_cell_is_kept_however_short_the_retention(database: Database) -> None:
+    database.run_now(lambda tx: record_firing(tx, fired("f"), ROUTING, NOW))
+    database.run_now(lambda tx: record_clip(tx, clip("f"), ROUTING, NOW))
     stands_s = ROUTING.cell_window_s + ROUTING.clip_expires_s
-    forget = partial(forget_firings, keep_s=1.0, routing=ROUTING)
-    assert database.run_now(lambda tx: forget(tx, NOW + round(stands_s) * S, 10)) == 0
-    assert database.run_now(lambda tx: forget(tx, NOW + round(stands_s) * S + 1, 10)) == 1
+    prune = partial(prune_firings, keep_s=1.0, routing=ROUTING)
+    assert database.run_now(lambda tx: prune(tx, NOW + round(stands_s) * S, 10)) == 0
+    assert database.run_now(lambda tx: prune(tx, NOW + round(stands_s) * S + 1, 10)) == 1
 
 
-def test_clips_whose_firing_never_came_are_let_go(database: Database) -> None:
+def test_clips_whose_firing_never_came_are_pruned(database: Database) -> None:
     for name, at in (("old", NOW), ("young", NOW + 60 * S)):
-        database.run_now(lambda tx, n=name, t=at: take_clip(tx, clip(n), ROUTING, t))  # type: ignore[misc]
-    assert database.run_now(lambda tx: forget_early_clips(tx, NOW + 101 * S, 10, keep_s=100)) == 1
-    assert database.run_now(lambda tx: forget_early_clips(tx, NOW + 101 * S, 10, keep_s=100)) == 0
-    database.run_now(lambda tx: take_firing(tx, fired("young"), ROUTING, NOW + 61 * S))
+        database.run_now(lambda tx, n=name, t=at: record_clip(tx, clip(n), ROUTING, t))  # type: ignore[misc]
+    assert database.run_now(lambda tx: prune_early_clips(tx, NOW + 101 * S, 10, keep_s=100)) == 1
+    assert database.run_now(lambda tx: prune_early_clips(tx, NOW + 101 * S, 10, keep_s=100)) == 0
+    database.run_now(lambda tx: record_firing(tx, fired("young"), ROUTING, NOW + 61 * S))
     assert progress(database, "young") == Progress.ROUTED.value

@@ -1,4 +1,4 @@
-"""count what is let go"""
+"""count pruned firings"""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from fleet_console.model import Facts
-from fleet_console.watching import LoopWatch
+from fleet_console.worker import LoopWatch
 from fleetloop.protos.campaign.v1 import campaign_pb2
 
 S = 10**9
@@ -32,7 +32,7 @@ class Fleet:
         self.looks = 0
         self._clock = clock
 
-    async def look(self, last: Facts) -> Facts:
+    async def ask(self, last: Facts) -> Facts:
         self.looks += 1
         self._clock.ns += 10 * S
         earnings = [campaign_pb2.TriggerEarnings(trigger="t", fired=10 * self.looks)]

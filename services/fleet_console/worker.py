@@ -1,4 +1,4 @@
-"""Looks at the services again and again while somebody has the loop's page open; rests otherwise."""
+"""Polls the services while the loop's page is open in a browser, and rests otherwise."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ _RATE_WINDOW_NS = seconds_to_ns(20)
 _WATCHED_NS = seconds_to_ns(6)
 
 
-class Looking(Protocol):
-    """Who asks the services."""
+class Asking(Protocol):
+    """Asks the services."""
 
-    async def look(self, last: Facts) -> Facts:
+    async def ask(self, last: Facts) -> Facts:
         """The newest facts; never fails."""
         ...
 
 
 class LoopWatch:
-    """One for all pages: however many people look, the services are asked once."""
+    """One for all pages: the services are asked once, however many pages are open."""
 
-    def __init__(self, lookout: Looking, clock: Clock, poll_s: float) -> None:
-        self._lookout = lookout
+    def __init__(self, services: Asking, clock: Clock, poll_s: float) -> None:
+        self._services = services
         self._clock = clock
         self._poll_s = poll_s
         self._facts = Facts()
-        self._looks: deque[Counts] = deque()
+        self._counts: deque[Counts] = deque()
         self._wanted_ns = 0
         self._wake = asyncio.Event()
 
     def view(self) -> LoopView | None:
-        """The loop as it was at the last look; None before the first. Asking keeps the looks coming."""
+        """The loop at the last poll; None before the first. Every call keeps the polling going for a while."""
         self._wanted_ns = self._clock.monotonic_ns()
         self._wake.set()
-        if not self._looks:
+        if not self._counts:
             return None
-        earlier = self._looks[0] if len(self._looks) > 1 else None
-        return view(self._facts, earlier, self._looks[-1], self._clock.now_utc_ns())
+        earlier = self._counts[0] if len(self._counts) > 1 else None
+        return view(self._facts, earlier, self._counts[-1], self._clock.now_utc_ns())
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until told to stop."""
+        """Poll until `stopping`."""
         while not stopping.is_set():
             if self._clock.monotonic_ns() - self._wanted_ns > _WATCHED_NS:
-                self._looks.clear()  # a rate over the time when nobody looked would tell nobody anything
+                self._counts.clear()  # a rate across a pause would be misleading
                 self._wake.clear()
                 await _first(stopping.wait(), self._wake.wait())
                 continue
-            self._facts = await self._lookout.look(self._facts)
-            self._looks.append(counts_of(self._facts, self._clock.monotonic_ns()))
-            while self._looks[-1].at_monotonic_ns - self._looks[0].at_monotonic_ns > _RATE_WINDOW_NS:
-                self._looks.popleft()
+            self._facts = await self._services.ask(self._facts)
+            self._counts.append(counts_of(self._facts, self._clock.monotonic_ns()))
+            while self._counts[-1].at_monotonic_ns - self._counts[0].at_monotonic_ns > _RATE_WINDOW_NS:
+                self._counts.popleft()
             await pause(stopping, self._poll_s)
 
 

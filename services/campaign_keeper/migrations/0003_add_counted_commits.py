@@ -1,4 +1,4 @@
-"""know counted commits"""
+"""add counted commits"""
 
 from __future__ import annotations
 

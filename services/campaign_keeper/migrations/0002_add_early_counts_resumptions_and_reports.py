@@ -1,4 +1,4 @@
-"""bound what is kept"""
+"""add early counts, resumptions and reports"""
 
 from __future__ import annotations
 

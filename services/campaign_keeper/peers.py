@@ -1,4 +1,4 @@
-"""Asks the router what triage dropped. The ledger does without while the router is away."""
+"""Client of the router, which knows what triage dropped. While it is unavailable, the ledger has no drops."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class RouterDrops:
         self._stub = route_pb2_grpc.RouteServiceStub(channel) if channel is not None else None
 
     async def dropped(self) -> Mapping[str, Mapping[str, int]]:
-        """Trigger -> reason -> firings. Empty while the router cannot be asked."""
+        """Trigger -> reason -> firings. Empty while the router is unavailable."""
         if self._stub is None:
             return {}
         try:
             response = await self._stub.CountFirings(route_pb2.CountFiringsRequest(), timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
-            log.warning("router_away", code=error.code().name)
+            log.warning("router_unavailable", code=error.code().name)
             return {}
         drops: dict[str, dict[str, int]] = {}
         for row in response.counts:

@@ -1,4 +1,4 @@
-"""The stations of the loop, from a vehicle's telemetry to a model on the vehicle, each as one card. Pure."""
+"""The stages of the loop, from a vehicle's telemetry to a model on the vehicle, one card each. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fleetloop.protos.training.v1 import training_pb2
 def stages(
     facts: Facts, models: Sequence[DrivenModel], earlier: Counts | None, later: Counts, now_utc_ns: int
 ) -> list[Stage]:
-    """The eight stations, from a vehicle's telemetry to a model on the vehicle."""
+    """The eight stages, from a vehicle's telemetry to a model on the vehicle."""
 
     def per(name: str, thing: str) -> str:
         return rate_text(rate(earlier, later, name), thing)
@@ -40,7 +40,7 @@ def stages(
               f"of {len(facts.ledger.earnings)} triggers", away=away.get("campaign_keeper", "")),
         Stage("Clips", number(clips), "clips", per("clips", "clips"), size(bytes_in),
               away=away.get("campaign_keeper", "")),
-        Stage("Label tasks", number(open_tasks), "open", f"{number(held)} in somebody's hands", waits,
+        Stage("Label tasks", number(open_tasks), "open", f"{number(held)} leased", waits,
               Tone.BUSY if open_tasks else Tone.PLAIN, away.get("label_desk", "")),
         Stage("Labels", number(ended), "answered", per("labels", "labels"),
               ", ".join(f"{number(n)} by {_source(name)}" for name, n in sources.most_common()) or "none yet",
@@ -62,11 +62,11 @@ _BEHIND = {
     "Training": {"training_orchestrator"},
     "On the road": {"rollout_controller", "fleet_monitor"},
 }
-"""The services that a station's figures come from."""
+"""The services that a stage's figures come from."""
 
 
 def _unknown(stage: Stage) -> Stage:
-    """A station whose service never answered: no figure is better than a zero that nobody counted."""
+    """A stage whose service never answered: no figure is better than a zero that was not counted."""
     return Stage(stage.name, "–", "", "", "", away=stage.away or "not asked yet")
 
 

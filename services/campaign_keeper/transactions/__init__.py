@@ -1,0 +1,4 @@
+"""What the keeper writes: each function runs in one transaction of `Database.run`.
+
+`campaigns` changes campaigns, `ledger` counts what became of firings, `reports` stores what is in force.
+"""

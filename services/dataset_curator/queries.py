@@ -1,0 +1,87 @@
+"""What the curator reads: every function here may run in `Database.read`, and in a writing transaction too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from dataset_curator.codec import labelled_from, version_from, version_in_answer
+from dataset_curator.model import DatasetVersion, LabelledMoment, PendingCommit
+from dataset_curator.store import IntentRow, VersionRow, WaitingRow
+from fleetloop.kit.storage.database import Transaction
+
+IMPORT_METHOD = "ImportDataset"
+
+
+def waiting_datasets(tx: Transaction) -> list[str]:
+    """Datasets that have samples waiting for a commit."""
+    return list(tx.session.scalars(sa.select(WaitingRow.dataset).distinct().order_by(WaitingRow.dataset)))
+
+
+def waiting_count(tx: Transaction, dataset: str) -> tuple[int, int]:
+    """How many samples wait, and since when the oldest waits (0 when none does)."""
+    query = sa.select(sa.func.count(), sa.func.min(WaitingRow.since_utc_ns)).where(WaitingRow.dataset == dataset)
+    count, oldest_ns = tx.session.execute(query).one()
+    return count, oldest_ns or 0
+
+
+def waiting(tx: Transaction, dataset: str) -> list[LabelledMoment]:
+    """Samples that wait for a commit, the oldest first."""
+    query = sa.select(WaitingRow).where(WaitingRow.dataset == dataset)
+    rows = tx.session.scalars(query.order_by(WaitingRow.since_utc_ns, WaitingRow.sample_id))
+    return [labelled_from(row.message) for row in rows]
+
+
+def traces(tx: Transaction, sample_ids: Sequence[str]) -> list[str]:
+    """Traces of waiting samples."""
+    query = sa.select(WaitingRow.traceparent).where(WaitingRow.sample_id.in_(sample_ids))
+    return [trace for trace in tx.session.scalars(query) if trace]
+
+
+def newest_number(tx: Transaction, dataset: str) -> int:
+    """Number of the newest version of a dataset; 0 before the first."""
+    return tx.session.scalar(sa.select(sa.func.max(VersionRow.number)).where(VersionRow.dataset == dataset)) or 0
+
+
+def newest_version(tx: Transaction, dataset: str) -> DatasetVersion | None:
+    """The newest version of a dataset; None before the first."""
+    query = sa.select(VersionRow).where(VersionRow.dataset == dataset).order_by(VersionRow.number.desc()).limit(1)
+    row = tx.session.scalars(query).first()
+    return None if row is None else version_from(row.message)
+
+
+def frozen_datasets(tx: Transaction) -> list[str]:
+    """Datasets with a frozen version: test sets."""
+    return list(tx.session.scalars(sa.select(VersionRow.dataset).where(VersionRow.frozen).distinct()))
+
+
+def versions(tx: Transaction, dataset: str = "") -> list[DatasetVersion]:
+    """Versions of one dataset or of all, newest first."""
+    query = sa.select(VersionRow).order_by(VersionRow.dataset, VersionRow.number.desc())
+    if dataset:
+        query = query.where(VersionRow.dataset == dataset)
+    return [version_from(row.message) for row in tx.session.scalars(query)]
+
+
+def pending_commits(tx: Transaction) -> list[PendingCommit]:
+    """Commits that were begun and are not finished: at most one per dataset."""
+    return [
+        PendingCommit(
+            dataset=row.dataset,
+            commit_id=row.commit_id,
+            number=row.number,
+            version=version_from(row.message),
+            waiting_ids=json.loads(row.sample_ids),
+            admitted_ids=json.loads(row.admitted_ids),
+            request_id=row.request_id,
+        )
+        for row in tx.session.scalars(sa.select(IntentRow).order_by(IntentRow.dataset))
+    ]
+
+
+def imported_version(tx: Transaction, request_id: str) -> DatasetVersion | None:
+    """The version that an import request made; None when it was not carried out."""
+    answer = tx.response_of(request_id, IMPORT_METHOD)
+    return None if answer is None else version_in_answer(answer)

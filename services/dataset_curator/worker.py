@@ -1,0 +1,30 @@
+"""What the curator does periodically: it commits the samples that wait, once a commit is due."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dataset_curator import queries
+from dataset_curator.committing import Committer
+from fleetloop.kit.process.pausing import pause
+from fleetloop.kit.storage.database import Database
+
+
+class Worker:
+    """Finishes the commits that an earlier process began, and then makes those that are due."""
+
+    def __init__(self, database: Database, committer: Committer) -> None:
+        self._database = database
+        self._committer = committer
+
+    async def run(self, stopping: asyncio.Event, every_s: float) -> None:
+        """Work until `stopping`."""
+        await self._committer.recover()
+        while not stopping.is_set():
+            await self.run_once()
+            await pause(stopping, every_s)
+
+    async def run_once(self) -> None:
+        """Make the commits that are due."""
+        for dataset in await self._database.read(queries.waiting_datasets):
+            await self._committer.commit_if_due(dataset)
