@@ -8,69 +8,23 @@ are wanted at which instants, in which order, and into which register. What is w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from fleetloop.domain.signals import Signal, SignalCatalogue
+from fleetloop.triggerlang.kernels.opcodes import Kind, Op
 from fleetloop.triggerlang.nodes import BOOL, Node
 from fleetloop.triggerlang.program import Program
 
 Ints = npt.NDArray[np.int64]
 
 
-class Op(IntEnum):
-    """Instructions. Numbers live in float registers (NaN: unknown), conditions in code registers."""
-
-    # instants
-    NEW = 0
-    FULL = 1
-    SHIFTED = 2
-    TRACKS = 3
-    # values
-    CONST_F = 10
-    CONST_C = 11
-    SUFFIX_F = 12
-    SUFFIX_C = 13
-    HOLD_F = 14
-    HOLD_C = 15
-    HOLD_KNOWN = 16
-    FIELD_F = 17
-    FIELD_C = 18
-    ANY_TRACK = 19
-    COUNT_TRACKS = 20
-    # numbers
-    NEG = 30
-    ABS = 31
-    ADD = 32
-    SUB = 33
-    MUL = 34
-    DIV = 35
-    LOWER_OF = 36
-    HIGHER_OF = 37
-    # conditions
-    LT = 50
-    LE = 51
-    EQ = 52
-    EXISTS_F = 53
-    EXISTS_C = 54
-    AND = 60
-    OR = 61
-    NOT = 62
-    # windows
-    MIN = 70
-    MAX = 71
-    MEAN = 72
-    FIRST = 73
-    SLOPE = 74
-    ANY = 80
-    ALL = 81
-    COUNT = 82
-
-
-KIND_CODES = {"bool": 0, "int32": 1, "int64": 2, "float32": 3, "float64": 4, "enum": 5}
-KIND_BYTES = np.array([1, 4, 8, 4, 8, 2], np.int64)
+KINDS = {
+    "bool": Kind.BOOL, "int32": Kind.INT32, "int64": Kind.INT64, "float32": Kind.FLOAT32, "float64": Kind.FLOAT64,
+    "enum": Kind.ENUM,
+}  # fmt: skip
+"""Kinds by their names in the signal catalogue."""
 _POINTWISE = {
     "neg": Op.NEG, "abs": Op.ABS, "add": Op.ADD, "sub": Op.SUB, "mul": Op.MUL, "div": Op.DIV,
     "lower_of": Op.LOWER_OF, "higher_of": Op.HIGHER_OF, "lt": Op.LT, "le": Op.LE, "eq": Op.EQ,
@@ -92,7 +46,7 @@ class Lowered:
 
     columns: tuple[str, ...]
     kinds: Ints
-    """(columns,) ``KIND_CODES``."""
+    """(columns,) ``opcodes.Kind``."""
     signals: tuple[Signal, ...]
     """(columns,) their entries in the catalogue."""
     plain: int
@@ -181,7 +135,7 @@ class _Lowering:
         reach = [*self.program.signals.values(), *self.program.group_reach_ns.values()]
         return Lowered(
             columns=tuple(self.columns),
-            kinds=np.array([KIND_CODES[s.kind] for s in self.signals], np.int64),
+            kinds=np.array([KINDS[s.kind] for s in self.signals], np.int64),
             signals=self.signals,
             plain=len(self.program.signals),
             group_first=np.array(self.group_first, np.int64),

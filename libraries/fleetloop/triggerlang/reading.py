@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.triggerlang.kernels.opcodes import Kind, ValueType, bytes_of
 from fleetloop.triggerlang.kernels.scan import END_NS, FRAME_AT, FRAMES, KEY_END, SEQUENCE, START_NS, UTC_NS, scan
-from fleetloop.triggerlang.lowering import KIND_BYTES, KIND_CODES, Ints, Lowered
+from fleetloop.triggerlang.lowering import KINDS, Ints, Lowered
 
-_WIRE_TYPES = {"bool": 1, "int32": 2, "int64": 3, "float32": 4, "float64": 5, "enum": 6}
-"""``fleet.telemetry.v1.ValueType``."""
+_VALUE_TYPES = {
+    Kind.BOOL: ValueType.BOOL, Kind.INT32: ValueType.INT32, Kind.INT64: ValueType.INT64,
+    Kind.FLOAT32: ValueType.FLOAT32, Kind.FLOAT64: ValueType.FLOAT64, Kind.ENUM: ValueType.ENUM,
+}  # fmt: skip
 _POSITIONS = 1024
 """Columns of a batch whose names are remembered from the batch before."""
 
@@ -93,9 +96,9 @@ class Reader:
         self._arguments: tuple[Any, ...] = (
             _bytes(names), _ends(names), _bytes(words), _ends(words),
             np.array([len(s.values) for s in signals], np.int64),
-            np.array([KIND_CODES[s.kind] for s in signals], np.int64),
-            np.array([_WIRE_TYPES[s.kind] for s in signals], np.int64),
-            np.array([KIND_BYTES[KIND_CODES[s.kind]] for s in signals], np.int64),
+            np.array([KINDS[s.kind] for s in signals], np.int64),
+            np.array([_VALUE_TYPES[KINDS[s.kind]] for s in signals], np.int64),
+            np.array([bytes_of(KINDS[s.kind]) for s in signals], np.int64),
             np.array([s.ragged for s in signals], np.bool_),
             np.array([s.minimum for s in signals], np.float64),
             np.array([s.maximum for s in signals], np.float64),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fleetloop.triggerlang.kernels import kernel
+from fleetloop.triggerlang.kernels.opcodes import FALSE, TRUE, UNKNOWN, Op
 
 VARIES = -1
 
@@ -68,24 +69,24 @@ def arithmetic(op, table, a, b, result):
     a0, a1, known = table[a, 0], table[a, 1], table[a, 2]
     b0, b1 = table[b, 0], table[b, 1]
     low, high = -np.inf, np.inf
-    if op == 30:
+    if op == Op.NEG:
         low, high = -a1, -a0
-    elif op == 31:
+    elif op == Op.ABS:
         high = max(abs(a0), abs(a1))
         low = 0.0 if a0 <= 0.0 <= a1 else min(abs(a0), abs(a1))
     else:
         known = min(known, table[b, 2])
-        if op == 32:
+        if op == Op.ADD:
             low, high = a0 + b0, a1 + b1
-        elif op == 33:
+        elif op == Op.SUB:
             low, high = a0 - b1, a1 - b0
-        elif op == 34:
+        elif op == Op.MUL:
             p, q, r, s = a0 * b0, a0 * b1, a1 * b0, a1 * b1
             if p == p and q == q and r == r and s == s:
                 low, high = min(min(p, q), min(r, s)), max(max(p, q), max(r, s))
-        elif op == 36:
+        elif op == Op.LOWER_OF:
             low, high = min(a0, b0), min(a1, b1)
-        elif op == 37:
+        elif op == Op.HIGHER_OF:
             low, high = max(a0, b0), max(a1, b1)
     if not (low > -np.inf and high < np.inf):
         # infinities may cancel to NaN, which is unknown
@@ -97,32 +98,32 @@ def arithmetic(op, table, a, b, result):
 def compared(op, table, a, b):
     """The one code of a comparison between two registers' bounds, or ``VARIES``."""
     if table[a, 2] < 0.0 or table[b, 2] < 0.0:
-        return 1
+        return UNKNOWN
     if table[a, 2] == 0.0 or table[b, 2] == 0.0:
         return VARIES
     a0, a1, b0, b1 = table[a, 0], table[a, 1], table[b, 0], table[b, 1]
-    if op == 50:
-        return 2 if a1 < b0 else 0 if a0 >= b1 else VARIES
-    if op == 51:
-        return 2 if a1 <= b0 else 0 if a0 > b1 else VARIES
+    if op == Op.LT:
+        return TRUE if a1 < b0 else FALSE if a0 >= b1 else VARIES
+    if op == Op.LE:
+        return TRUE if a1 <= b0 else FALSE if a0 > b1 else VARIES
     if a1 < b0 or a0 > b1:
-        return 0
-    return 2 if a0 == a1 and b0 == b1 and a0 == b0 else VARIES
+        return FALSE
+    return TRUE if a0 == a1 and b0 == b1 and a0 == b0 else VARIES
 
 
 @kernel
 def joined(op, a, b):
     """The one code of and, or, not, exists on codes, or ``VARIES``."""
-    if op == 60:
-        if a == 0 or b == 0:
-            return 0
-        return VARIES if a < 0 or b < 0 else min(a, b)
-    if op == 61:
-        if a == 2 or b == 2:
-            return 2
-        return VARIES if a < 0 or b < 0 else max(a, b)
-    if a < 0:
+    if op == Op.AND:
+        if a == FALSE or b == FALSE:
+            return FALSE
+        return VARIES if a == VARIES or b == VARIES else min(a, b)
+    if op == Op.OR:
+        if a == TRUE or b == TRUE:
+            return TRUE
+        return VARIES if a == VARIES or b == VARIES else max(a, b)
+    if a == VARIES:
         return VARIES
-    if op == 62:
-        return 2 - a
-    return 0 if a == 1 else 2
+    if op == Op.NOT:
+        return TRUE - a
+    return FALSE if a == UNKNOWN else TRUE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fleetloop.triggerlang.kernels import kernel
+from fleetloop.triggerlang.kernels.opcodes import FALSE, UNKNOWN
 
 
 @kernel
@@ -21,10 +22,10 @@ def onsets(
     n = len(codes)
     if n == 0:
         return 0
-    some = np.int8(0)
+    some = np.int8(FALSE)
     for i in range(n):
         some |= codes[i]
-    if some == 0:
+    if some == FALSE:
         if always:
             return 0
         k = high - 1
@@ -37,13 +38,13 @@ def onsets(
     slot = np.int64(-1)
     for i in range(n):
         c = codes[i]
-        if c == 1:
+        if c == UNKNOWN:
             continue
         t = times[i]
         while k + 1 < high and start_ns[batches[k + 1]] <= t:
             k += 1
         b = batches[k]
-        if c == 0:
+        if c == FALSE:
             if not always:
                 false_s[0], false_append_s[0] = t // 1_000_000_000, append_ms[b] // 1000
             continue

@@ -6,6 +6,17 @@ import numpy as np
 
 from fleetloop.triggerlang.kernels import kernel
 from fleetloop.triggerlang.kernels.lookups import bounds, hold, own_place, track_bounds
+from fleetloop.triggerlang.kernels.opcodes import (
+    FALSE,
+    TRUE,
+    UNKNOWN,
+    Op,
+    is_arithmetic,
+    is_comparison,
+    is_logic,
+    rolls_conditions,
+    rolls_numbers,
+)
 from fleetloop.triggerlang.kernels.pointwise import comparison, condition, number
 from fleetloop.triggerlang.kernels.rolling import extreme, first, known_before, mean, slope, tallied
 from fleetloop.triggerlang.kernels.tables import (
@@ -41,17 +52,18 @@ def want_code(register, needed, code_made, code_bounds, codes, page):
 def want(code, pc, needed, float_made, code_made, code_bounds, codes, page):
     """Marks what an instruction reads, unless it was computed before or its bounds say all."""
     op, a, b = code[pc, 0], code[pc, 2], code[pc, 3]
-    reads_floats = op == 12 or (op >= 30 and op <= 53) or (op >= 70 and op < 80)
-    reads_codes = op == 13 or (op >= 54 and op < 70) or op >= 80 or op == 19 or op == 20
+    reads_floats = op == Op.SUFFIX_F or is_arithmetic(op) or is_comparison(op) or rolls_numbers(op)
+    reads_codes = op == Op.SUFFIX_C or op == Op.ANY_TRACK or op == Op.COUNT_TRACKS
+    reads_codes = reads_codes or is_logic(op) or rolls_conditions(op)
     if reads_floats:
         made = float_made[a]
         needed[made] = max(needed[made], 1)
-        if op >= 30 and op <= 53 and b >= 0:
+        if (is_arithmetic(op) or is_comparison(op)) and b >= 0:
             made = float_made[b]
             needed[made] = max(needed[made], 1)
     elif reads_codes:
         want_code(a, needed, code_made, code_bounds, codes, page)
-        if op >= 54 and op < 70 and b >= 0:
+        if is_logic(op) and b >= 0:
             want_code(b, needed, code_made, code_bounds, codes, page)
 
 
@@ -59,12 +71,12 @@ def want(code, pc, needed, float_made, code_made, code_bounds, codes, page):
 def roll_numbers(op, values, times, ends, shift, span, low, high, out, S, P, p):
     """One of the windows over numbers. S and P from p on are scratch."""
     n = len(values)
-    if op == 70 or op == 71:
-        sign = 1.0 if op == 70 else -1.0
+    if op == Op.MIN or op == Op.MAX:
+        sign = 1.0 if op == Op.MIN else -1.0
         extreme(sign, values, times, ends, shift, span, low, high, out, S[0, :n], S[1, :n])
-    elif op == 72:
+    elif op == Op.MEAN:
         mean(values, times, ends, shift, span, low, high, out, S[0:2, :n], S[5:7, :n])
-    elif op == 73:
+    elif op == Op.FIRST:
         first(values, low, high, out)
     else:
         following, preceding = P[p : p + n + 1], P[p + n + 1 : p + 2 * n + 2]
@@ -86,41 +98,41 @@ def execute(
         what, span = code[pc, 5], code[pc, 6]
         q = queries[code[pc, 4]]
         n, shift = q[Q_LEN], q[Q_SHIFT]
-        if op >= 30 and op < 50:
+        if is_arithmetic(op):
             floats[result] = top[TOP_F]
             top[TOP_F] += n
             other = floats[b] if b >= 0 else floats[a]
             at = floats[result]
             number(op, F[floats[a] : floats[a] + n], F[other : other + n], F[at : at + n])
-        elif op >= 50 and op < 54:
+        elif is_comparison(op):
             codes[result] = top[TOP_C]
             top[TOP_C] += n
             at = codes[result]
             other = floats[b] if b >= 0 else floats[a]
             comparison(op, F[floats[a] : floats[a] + n], F[other : other + n], C[at : at + n])
-        elif op >= 54 and op < 70:
+        elif is_logic(op):
             codes[result] = top[TOP_C]
             top[TOP_C] += n
             at = codes[result]
             other = codes[b] if b >= 0 else codes[a]
             condition(op, C[codes[a] : codes[a] + n], C[other : other + n], C[at : at + n])
-        elif op == 10:
+        elif op == Op.CONST_F:
             floats[result] = what * page
-        elif op == 11:
+        elif op == Op.CONST_C:
             codes[result] = what * page
-        elif op == 12 or op == 13:
+        elif op == Op.SUFFIX_F or op == Op.SUFFIX_C:
             # the last n of a full timeline's values
             full = queries[b, Q_LEN]
-            if op == 12:
+            if op == Op.SUFFIX_F:
                 floats[result] = floats[a] + full - n
             else:
                 codes[result] = codes[a] + full - n
-        elif op == 14 or op == 15 or op == 16:
+        elif op == Op.HOLD_F or op == Op.HOLD_C or op == Op.HOLD_KNOWN:
             j = source_tl[what]
             if j < 0:
-                if op == 15:
+                if op == Op.HOLD_C:
                     codes[result] = top[TOP_C]
-                    C[top[TOP_C] : top[TOP_C] + n] = 1
+                    C[top[TOP_C] : top[TOP_C] + n] = UNKNOWN
                     top[TOP_C] += n
                 else:
                     floats[result] = top[TOP_F]
@@ -128,10 +140,10 @@ def execute(
                     top[TOP_F] += n
                 continue
             at = source_at[what]
-            if op != 16 and shift == 0:
+            if op != Op.HOLD_KNOWN and shift == 0:
                 own = own_place(tl, j, q)
                 if own >= 0:
-                    if op == 15:
+                    if op == Op.HOLD_C:
                         codes[result] = at + own
                     else:
                         floats[result] = at + own
@@ -141,17 +153,17 @@ def execute(
             after = P[place : place + n]
             times = T[begin_t : begin_t + length]
             wanted = T[q[Q_AT] : q[Q_AT] + n]
-            if op == 15:
+            if op == Op.HOLD_C:
                 to = top[TOP_C]
                 top[TOP_C] += n
                 codes[result] = to
-                hold(C[at : at + length], times, after, wanted, shift, span, np.int8(1), C[to : to + n])
+                hold(C[at : at + length], times, after, wanted, shift, span, np.int8(UNKNOWN), C[to : to + n])
                 continue
             to = top[TOP_F]
             top[TOP_F] += n
             floats[result] = to
             values, out = F[at : at + length], F[to : to + n]
-            if op == 14:
+            if op == Op.HOLD_F:
                 hold(values, times, after, wanted, shift, span, np.nan, out)
                 continue
             if known_at[what] < 0:
@@ -164,11 +176,11 @@ def execute(
                 if p >= 0:
                     p = before[p]
                 out[k] = values[p] if p >= 0 and wanted[k] - shift - times[p] <= span else np.nan
-        elif op == 17 or op == 18:
+        elif op == Op.FIELD_F or op == Op.FIELD_C:
             g = groups[what]
             at = field_at[code[pc, 7]]
             if shift == 0:
-                if op == 18:
+                if op == Op.FIELD_C:
                     codes[result] = at
                 else:
                     floats[result] = at
@@ -177,8 +189,8 @@ def execute(
             after = P[place : place + n]
             track_bounds(g, q, 0, T, P, after)
             times = T[g[G_TIMES] : g[G_TIMES] + n]
-            to = top[TOP_C] if op == 18 else top[TOP_F]
-            if op == 18:
+            to = top[TOP_C] if op == Op.FIELD_C else top[TOP_F]
+            if op == Op.FIELD_C:
                 codes[result] = to
                 top[TOP_C] += n
             else:
@@ -189,11 +201,11 @@ def execute(
                 for k in range(low, high):
                     p = after[k] - 1
                     fresh = p >= low and times[k] - shift - times[p] <= span
-                    if op == 18:
-                        C[to + k] = C[at + p] if fresh else 1
+                    if op == Op.FIELD_C:
+                        C[to + k] = C[at + p] if fresh else UNKNOWN
                     else:
                         F[to + k] = F[at + p] if fresh else np.nan
-        elif op == 19 or op == 20:
+        elif op == Op.ANY_TRACK or op == Op.COUNT_TRACKS:
             g = groups[what]
             lists = g[G_LISTS]
             j = source_tl[plain + what]
@@ -204,13 +216,13 @@ def execute(
             unknowns[:] = 0
             for e in range(g[G_ENTRIES]):
                 c = C[codes[a] + e]
-                if c == 2:
+                if c == TRUE:
                     trues[owner[e]] += 1
-                elif c == 1:
+                elif c == UNKNOWN:
                     unknowns[owner[e]] += 1
             top[TOP_P] += 2 * lists
-            to = top[TOP_C] if op == 19 else top[TOP_F]
-            if op == 19:
+            to = top[TOP_C] if op == Op.ANY_TRACK else top[TOP_F]
+            if op == Op.ANY_TRACK:
                 codes[result] = to
                 top[TOP_C] += n
             else:
@@ -218,8 +230,8 @@ def execute(
                 top[TOP_F] += n
             if j < 0:
                 for k in range(n):
-                    if op == 19:
-                        C[to + k] = 1
+                    if op == Op.ANY_TRACK:
+                        C[to + k] = UNKNOWN
                     else:
                         F[to + k] = np.nan
                 continue
@@ -228,13 +240,14 @@ def execute(
             for k in range(n):
                 p = P[place + k] - 1
                 fresh = p >= 0 and T[q[Q_AT] + k] - shift - T[begin_t + p] <= span
-                if op == 19:
-                    C[to + k] = 1 if not fresh else 2 if trues[p] > 0 else 1 if unknowns[p] > 0 else 0
+                if op == Op.ANY_TRACK:
+                    known = TRUE if trues[p] > 0 else UNKNOWN if unknowns[p] > 0 else FALSE
+                    C[to + k] = known if fresh else UNKNOWN
                 else:
                     F[to + k] = np.float64(trues[p]) if fresh else np.nan
         else:
             domain = queries[b]
-            is_code = op == 80 or op == 81
+            is_code = op == Op.ANY or op == Op.ALL
             to = top[TOP_C] if is_code else top[TOP_F]
             if is_code:
                 codes[result] = to
@@ -246,7 +259,7 @@ def execute(
             if length == 0:
                 for k in range(n):
                     if is_code:
-                        C[to + k] = 1
+                        C[to + k] = UNKNOWN
                     else:
                         F[to + k] = np.nan
                 continue
@@ -280,7 +293,7 @@ def execute(
                         highs[k] = high[first_out + k] - first_value
                 scratch = p + 2 * length
                 span_times = times[first_value:last_value]
-                if is_code or op == 82:
+                if is_code or op == Op.COUNT:
                     inner = C[codes[a] + first_value : codes[a] + last_value]
                     tallied(
                         op, inner, lows, highs, C[to + first_out : to + last_out], F[to + first_out : to + last_out]

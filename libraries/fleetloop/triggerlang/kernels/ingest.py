@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from fleetloop.triggerlang.kernels import kernel
+from fleetloop.triggerlang.kernels.opcodes import TRUE, Kind
 
 
 @kernel
@@ -24,24 +25,24 @@ def filled(size):
 
 @kernel
 def read_numbers(data, at, n, kind, out, o):
-    """n values of a kind (``lowering.KIND_CODES``) as float64."""
-    if kind == 3:
+    """n values of a kind (``opcodes.Kind``) as float64."""
+    if kind == Kind.FLOAT32:
         f4 = data[at : at + 4 * n].view(np.float32)
         for i in range(n):
             out[o + i] = f4[i]
-    elif kind == 4:
+    elif kind == Kind.FLOAT64:
         f8 = data[at : at + 8 * n].view(np.float64)
         for i in range(n):
             out[o + i] = f8[i]
-    elif kind == 5:
+    elif kind == Kind.ENUM:
         u2 = data[at : at + 2 * n].view(np.uint16)
         for i in range(n):
             out[o + i] = u2[i]
-    elif kind == 1:
+    elif kind == Kind.INT32:
         i4 = data[at : at + 4 * n].view(np.int32)
         for i in range(n):
             out[o + i] = i4[i]
-    elif kind == 2:
+    elif kind == Kind.INT64:
         i8 = data[at : at + 8 * n].view(np.int64)
         for i in range(n):
             out[o + i] = i8[i]
@@ -52,27 +53,27 @@ def read_numbers(data, at, n, kind, out, o):
 
 @kernel
 def read_codes(data, at, n, out, o):
-    """n bools as the codes 0 and 2."""
+    """n bools as truth values."""
     for i in range(n):
-        out[o + i] = 2 * data[at + i]
+        out[o + i] = TRUE * data[at + i]
 
 
 @kernel
 def write_numbers(values, first, n, kind, out, at):
     """The reverse of ``read_numbers``."""
-    if kind == 3:
+    if kind == Kind.FLOAT32:
         f4 = out[at : at + 4 * n].view(np.float32)
         for i in range(n):
             f4[i] = values[first + i]
-    elif kind == 5:
+    elif kind == Kind.ENUM:
         u2 = out[at : at + 2 * n].view(np.uint16)
         for i in range(n):
             u2[i] = np.uint16(values[first + i])
-    elif kind == 1:
+    elif kind == Kind.INT32:
         i4 = out[at : at + 4 * n].view(np.int32)
         for i in range(n):
             i4[i] = np.int32(values[first + i])
-    elif kind == 2:
+    elif kind == Kind.INT64:
         i8 = out[at : at + 8 * n].view(np.int64)
         for i in range(n):
             i8[i] = np.int64(values[first + i])

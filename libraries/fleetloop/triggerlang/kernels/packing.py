@@ -6,6 +6,7 @@ import numpy as np
 
 from fleetloop.triggerlang.kernels import kernel
 from fleetloop.triggerlang.kernels.ingest import filled, upper_bound, write_numbers
+from fleetloop.triggerlang.kernels.opcodes import Kind, bytes_of
 from fleetloop.triggerlang.kernels.tables import FULL_PACKED, G_FIRST, G_IDS, G_LISTS, TIMELINES, TL_AT, TL_LEN, TOP_P
 
 
@@ -71,14 +72,13 @@ def pack(
             continue
         kind = kinds[s]
         first = source_at[s] + tl[source_tl[s], TL_LEN] - n
-        if kind == 0:
+        if kind == Kind.BOOL:
             for i in range(n):
                 out[cursor + i] = C[first + i]
             cursor += filled(n)
         else:
             write_numbers(F, first, n, kind, out, cursor)
-            size = 4 if kind == 1 or kind == 3 else 2 if kind == 5 else 8
-            cursor += filled(n * size)
+            cursor += filled(n * bytes_of(kind))
     for g in range(group_count):
         n = rows[plain + g]
         lists, first = groups[g, G_LISTS], groups[g, G_FIRST]
@@ -94,11 +94,11 @@ def pack(
             ids[e] = T[groups[g, G_IDS] + begin + e]
         cursor += 8 * entries
         for column in range(group_first[g] + 1, group_first[g + 1]):
-            if kinds[column] == 0:
+            if kinds[column] == Kind.BOOL:
                 for e in range(entries):
                     out[cursor + e] = C[listed_at[column] + begin + e]
                 cursor += filled(entries)
             else:
-                write_numbers(F, listed_at[column] + begin, entries, 4, out, cursor)
+                write_numbers(F, listed_at[column] + begin, entries, Kind.FLOAT64, out, cursor)
                 cursor += 8 * entries
     return cursor

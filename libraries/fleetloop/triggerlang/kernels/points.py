@@ -6,6 +6,7 @@ import numpy as np
 
 from fleetloop.triggerlang.kernels import kernel
 from fleetloop.triggerlang.kernels.ingest import filled, read_codes, read_numbers, sort_into_tracks, upper_bound
+from fleetloop.triggerlang.kernels.opcodes import UNKNOWN, Kind, bytes_of
 from fleetloop.triggerlang.kernels.tables import (
     G_BEGINS,
     G_ENTRIES,
@@ -60,7 +61,7 @@ def read_group(
         field_at[column] = listed_at[column] = 0
     end = fields_at
     for column in range(first_column + 1, last_column):
-        end += filled(entries) if kinds[column] == 0 else 8 * entries
+        end += filled(entries) if kinds[column] == Kind.BOOL else 8 * entries
     if j < 0:
         return end
     # lengths of all lists, then which entries stay
@@ -151,14 +152,14 @@ def read_group(
     cursor = fields_at
     for column in range(first_column + 1, last_column):
         kind = kinds[column]
-        to = top[TOP_C] if kind == 0 else top[TOP_F]
+        to = top[TOP_C] if kind == Kind.BOOL else top[TOP_F]
         n = entries - skipped
-        if kind == 0:
+        if kind == Kind.BOOL:
             for e in range(n):
                 C[to + e] = np.int8(blob[cursor + skipped + e])
             cursor += filled(entries)
         else:
-            read_numbers(blob, cursor + 8 * skipped, n, 4, F, to)
+            read_numbers(blob, cursor + 8 * skipped, n, Kind.FLOAT64, F, to)
             cursor += 8 * entries
         for k in range(low, high):
             i = batches[k]
@@ -167,9 +168,9 @@ def read_group(
             fresh, splits_at = pieces[i, first_column, 1], pieces[i, first_column, 3]
             size = np.int64(data[splits_at + 4 * fresh : splits_at + 4 * fresh + 4].view(np.uint32)[0])
             at = pieces[i, column, 0]
-            if kind == 0:
+            if kind == Kind.BOOL:
                 if at < 0:
-                    C[to + n : to + n + size] = 1
+                    C[to + n : to + n + size] = UNKNOWN
                 else:
                     read_codes(data, at, size, C, to + n)
             elif at < 0:
@@ -178,7 +179,7 @@ def read_group(
                 read_numbers(data, at, size, kind, F, to + n)
             n += size
         listed_at[column] = to
-        if kind == 0:
+        if kind == Kind.BOOL:
             for e in range(kept):
                 C[to + e] = C[to + picks[e]]
             field_at[column] = to + n
@@ -247,15 +248,15 @@ def read_vehicle(
             )  # fmt: skip
             continue
         kind = kinds[s]
-        size = 1 if kind == 0 else 4 if kind == 1 or kind == 3 else 2 if kind == 5 else 8
+        size = bytes_of(kind)
         if j < 0:
             cursor += filled(rows * size)
             continue
         raw = tl[j, TL_RAW]
-        to = top[TOP_C] if kind == 0 else top[TOP_F]
+        to = top[TOP_C] if kind == Kind.BOOL else top[TOP_F]
         source_at[s] = to
         n = left
-        if kind == 0:
+        if kind == Kind.BOOL:
             for i in range(left):
                 C[to + i] = np.int8(blob[cursor + dropped + i])
         elif left > 0:
@@ -266,7 +267,7 @@ def read_vehicle(
             if pieces[i, s, 0] < 0:
                 continue
             fresh = pieces[i, s, 1]
-            if kind == 0:
+            if kind == Kind.BOOL:
                 read_codes(data, pieces[i, s, 0], fresh, C, to + n)
             else:
                 read_numbers(data, pieces[i, s, 0], fresh, kind, F, to + n)
@@ -274,11 +275,11 @@ def read_vehicle(
         if tl[j, TL_KEEP] >= 0:
             for i in range(tl[j, TL_LEN]):
                 p = P[tl[j, TL_KEEP] + i]
-                if kind == 0:
+                if kind == Kind.BOOL:
                     C[to + i] = C[to + p]
                 else:
                     F[to + i] = F[to + p]
-        if kind == 0:
+        if kind == Kind.BOOL:
             top[TOP_C] = to + raw
         else:
             top[TOP_F] = to + raw

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from fleetloop.triggerlang.kernels import kernel
+from fleetloop.triggerlang.kernels.opcodes import FALSE, TRUE, UNKNOWN, Op
 
 SLOPE_POINTS = 3
 """A slope needs this many known points, and they must span half its window."""
@@ -244,8 +245,8 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
 
 @kernel
 def tallied(op, codes, low, high, out, number):
-    """Of each window's codes: whether any is true (op 80) or all are (81) as codes into ``out``, or how many are
-    (82) into ``number``, NaN where none is there.
+    """Of each window's codes: whether any is true (``Op.ANY``) or all are (``Op.ALL``) as codes into ``out``, or
+    how many are (``Op.COUNT``) into ``number``, NaN where none is there.
 
     Any is 1, unknown, where none is true and one is unknown or none is there; all likewise.
     """
@@ -256,17 +257,17 @@ def tallied(op, codes, low, high, out, number):
             trues = falses = np.int64(0)
             begin = end = a
         while end < b:
-            trues += codes[end] == 2
-            falses += codes[end] == 0
+            trues += codes[end] == TRUE
+            falses += codes[end] == FALSE
             end += 1
         while begin < a:
-            trues -= codes[begin] == 2
-            falses -= codes[begin] == 0
+            trues -= codes[begin] == TRUE
+            falses -= codes[begin] == FALSE
             begin += 1
         size = b - a
-        if op == 82:
+        if op == Op.COUNT:
             number[k] = trues if size > 0 else np.nan
-        elif op == 80:
-            out[k] = 2 if trues > 0 else 0 if falses == size and size > 0 else 1
+        elif op == Op.ANY:
+            out[k] = TRUE if trues > 0 else FALSE if falses == size and size > 0 else UNKNOWN
         else:
-            out[k] = 0 if falses > 0 else 2 if trues == size and size > 0 else 1
+            out[k] = FALSE if falses > 0 else TRUE if trues == size and size > 0 else UNKNOWN

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from fleetloop.triggerlang.kernels import kernel
+from fleetloop.triggerlang.kernels.opcodes import Kind
 
 START_NS, UTC_NS, SEQUENCE, END_NS, FRAMES, FRAME_AT, KEY_END = range(7)
 PLAIN, OTHER = 1, 0
@@ -59,7 +60,7 @@ def rises(data, at, n, longest_ns):
 def within(data, at, n, kind, least, most, nan_allowed, words):
     """Whether n values are in the catalogue's range."""
     wrong = 0
-    if kind == 3:
+    if kind == Kind.FLOAT32:
         f4 = data[at : at + 4 * n].view(np.float32)
         if nan_allowed:
             for i in range(n):
@@ -69,21 +70,21 @@ def within(data, at, n, kind, least, most, nan_allowed, words):
             for i in range(n):
                 v = f4[i]
                 wrong += not ((v >= least) & (v <= most) & (v > -np.inf) & (v < np.inf))
-    elif kind == 4:
+    elif kind == Kind.FLOAT64:
         f8 = data[at : at + 8 * n].view(np.float64)
         for i in range(n):
             v8 = f8[i]
             fits = (v8 >= least) & (v8 <= most) & (v8 > -np.inf) & (v8 < np.inf)
             wrong += not (fits | (nan_allowed & (v8 != v8)))
-    elif kind == 5:
+    elif kind == Kind.ENUM:
         u2 = data[at : at + 2 * n].view(np.uint16)
         for i in range(n):
             wrong += u2[i] >= words
-    elif kind == 1:
+    elif kind == Kind.INT32:
         i4 = data[at : at + 4 * n].view(np.int32)
         for i in range(n):
             wrong += (i4[i] < least) | (i4[i] > most)
-    elif kind == 2:
+    elif kind == Kind.INT64:
         i8 = data[at : at + 8 * n].view(np.int64)
         low = np.int64(np.ceil(max(least, -(2.0**62))))
         high = np.int64(np.floor(min(most, 2.0**62)))
@@ -276,7 +277,7 @@ def scan_batch(
                     return OTHER
             elif total != rows:
                 return OTHER
-            if kinds[column] == 5:
+            if kinds[column] == Kind.ENUM:
                 size_of_words = words_end - words_begin
                 if size_of_words > 0:
                     if size_of_words != word_at[column + 1] - word_at[column]:
@@ -286,7 +287,7 @@ def scan_batch(
                             return OTHER
             elif words_end > 0:
                 return OTHER
-            if (not checked or kinds[column] == 5 or kinds[column] == 0) and not within(
+            if (not checked or kinds[column] == Kind.ENUM or kinds[column] == Kind.BOOL) and not within(
                 data, values, total, kinds[column], least[column], most[column], nan_allowed[column],
                 word_count[column],
             ):  # fmt: skip

@@ -12,6 +12,7 @@ from fleetloop.triggerlang.kernels.deciding import onsets
 from fleetloop.triggerlang.kernels.execution import execute, want, want_code
 from fleetloop.triggerlang.kernels.foresight import foresee
 from fleetloop.triggerlang.kernels.ingest import read_edges, write_edges
+from fleetloop.triggerlang.kernels.opcodes import FALSE, TRUE, UNKNOWN
 from fleetloop.triggerlang.kernels.packing import pack
 from fleetloop.triggerlang.kernels.points import read_vehicle
 from fleetloop.triggerlang.kernels.tables import (
@@ -123,7 +124,7 @@ def run(
             need[0] = status
             return FULL_PAGE
         for trigger in range(len(triggers)):
-            if code_bounds[triggers[trigger, 0]] != 0:
+            if code_bounds[triggers[trigger, 0]] != FALSE:
                 want_code(triggers[trigger, 0], needed, code_made, code_bounds, codes, page)
         for pc in range(main - 1, -1, -1):
             if needed[pc] == 1:
@@ -137,9 +138,9 @@ def run(
             query = queries[triggers[trigger, 1]]
             n = query[Q_LEN]
             one = code_bounds[triggers[trigger, 0]]
-            if n == 0 or one == 1:
+            if n == 0 or one == UNKNOWN:
                 continue
-            if one == 0:
+            if one == FALSE:
                 if not always[trigger]:
                     t = T[query[Q_AT] + n - 1]
                     k = high - 1
@@ -221,7 +222,7 @@ def run(
                     if is_code:
                         # a condition is reported as 0 and 1
                         c = C[codes[register] + i]
-                        details[to + names + v] = np.nan if c == 1 else c / 2.0
+                        details[to + names + v] = np.nan if c == UNKNOWN else c / TRUE
                     else:
                         details[to + names + v] = F[floats[register] + i]
             found_count += number

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from fleetloop.triggerlang.kernels import rolling
+from fleetloop.triggerlang.kernels.opcodes import Op
 
 S = 10**9
 Array = npt.NDArray[Any]
@@ -105,11 +106,11 @@ def test_conditions_within_a_window_are_three_valued() -> None:
     codes = np.array([2, 0, 1, 0, 0, 2, 2], np.int8)
     low, high = np.array([0, 1, 1, 3, 5, 5, 4]), np.array([3, 2, 4, 5, 7, 5, 6])
     out, number = np.zeros(7, np.int8), np.zeros(7)
-    rolling.tallied(80, codes, low, high, out, number)
+    rolling.tallied(Op.ANY, codes, low, high, out, number)
     assert out.tolist() == [2, 0, 1, 0, 2, 1, 2]
-    rolling.tallied(81, codes, low, high, out, number)
+    rolling.tallied(Op.ALL, codes, low, high, out, number)
     assert out.tolist() == [0, 0, 0, 0, 2, 1, 0]
-    rolling.tallied(82, codes, low, high, out, number)
+    rolling.tallied(Op.COUNT, codes, low, high, out, number)
     np.testing.assert_array_equal(number, [1, 0, 0, 0, 2, np.nan, 1])
 
 
