@@ -29,19 +29,19 @@ class Op(IntEnum):
     TRACKS = 3
     """The entries of a track group, track after track."""
     # Values that are read.
-    CONST_F = 10
-    CONST_C = 11
-    SUFFIX_F = 12
+    CONST_NUMBER = 10
+    CONST_TRUTH = 11
+    SUFFIX_NUMBER = 12
     """The last values of a register that holds a whole timeline."""
-    SUFFIX_C = 13
-    HOLD_F = 14
+    SUFFIX_TRUTH = 13
+    HOLD_NUMBER = 14
     """A signal's last value at or before each instant."""
-    HOLD_C = 15
+    HOLD_TRUTH = 15
     HOLD_KNOWN = 16
     """A signal's last value that is not NaN."""
-    FIELD_F = 17
+    FIELD_NUMBER = 17
     """A field of a track group."""
-    FIELD_C = 18
+    FIELD_TRUTH = 18
     ANY_TRACK = 19
     COUNT_TRACKS = 20
     # Arithmetic: numbers to numbers.
@@ -57,9 +57,9 @@ class Op(IntEnum):
     LT = 50
     LE = 51
     EQ = 52
-    EXISTS_F = 53
+    EXISTS_NUMBER = 53
     # Logic: truth values to truth values.
-    EXISTS_C = 54
+    EXISTS_TRUTH = 54
     AND = 60
     OR = 61
     NOT = 62
@@ -76,37 +76,37 @@ class Op(IntEnum):
 
 
 @kernel
-def makes_a_query(op):
+def makes_a_query(op: int) -> bool:
     """Whether an instruction makes instants; all others make values."""
     return op <= Op.TRACKS
 
 
 @kernel
-def is_arithmetic(op):
+def is_arithmetic(op: int) -> bool:
     """Whether an instruction computes numbers from numbers at the same instants."""
     return op >= Op.NEG and op <= Op.HIGHER_OF
 
 
 @kernel
-def is_comparison(op):
+def is_comparison(op: int) -> bool:
     """Whether an instruction computes truth values from numbers at the same instants."""
-    return op >= Op.LT and op <= Op.EXISTS_F
+    return op >= Op.LT and op <= Op.EXISTS_NUMBER
 
 
 @kernel
-def is_logic(op):
+def is_logic(op: int) -> bool:
     """Whether an instruction computes truth values from truth values at the same instants."""
-    return op >= Op.EXISTS_C and op <= Op.NOT
+    return op >= Op.EXISTS_TRUTH and op <= Op.NOT
 
 
 @kernel
-def rolls_numbers(op):
+def rolls_numbers(op: int) -> bool:
     """Whether an instruction is a window over numbers."""
     return op >= Op.MIN and op <= Op.SLOPE
 
 
 @kernel
-def rolls_conditions(op):
+def rolls_conditions(op: int) -> bool:
     """Whether an instruction is a window over conditions."""
     return op >= Op.ANY and op <= Op.COUNT
 
@@ -124,7 +124,7 @@ class Kind(IntEnum):
 
 
 @kernel
-def bytes_of(kind):
+def bytes_of(kind: int) -> int:
     """Bytes per value of a kind."""
     if kind == Kind.BOOL:
         return 1

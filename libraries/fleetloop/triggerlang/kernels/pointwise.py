@@ -1,15 +1,20 @@
-"""Operations on values at the same instants: (n,) arrays in, one out. Unknown is NaN in numbers, 1 in codes."""
+"""Operations on values at the same instants: (n,) arrays in, one out. Unknown is NaN in numbers, UNKNOWN in
+conditions.
+
+Numbers stay unknown by themselves, since an operation on NaN gives NaN. The others have no branch in their loops, so
+that the compiler can compute several values at once.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fleetloop.triggerlang.kernels import kernel
+from fleetloop.triggerlang.kernels import Numbers, Truths, kernel
 from fleetloop.triggerlang.kernels.opcodes import TRUE, UNKNOWN, Op
 
 
 @kernel
-def number(op, a, b, out):
+def compute(op: int, a: Numbers, b: Numbers, out: Numbers) -> None:
     """Arithmetic. ``b`` is ignored by what takes one argument; a division by zero is unknown."""
     n = len(out)
     if op == Op.NEG:
@@ -31,6 +36,7 @@ def number(op, a, b, out):
         for i in range(n):
             out[i] = a[i] / b[i] if b[i] != 0.0 else np.nan
     elif op == Op.LOWER_OF:
+        # a != a holds for NaN only. Where b is NaN, the comparison is false and b is taken.
         for i in range(n):
             out[i] = a[i] if a[i] < b[i] or a[i] != a[i] else b[i]
     else:
@@ -39,8 +45,11 @@ def number(op, a, b, out):
 
 
 @kernel
-def comparison(op, a, b, out):
-    """2 where it holds, 0 where it does not, 1 where a side is unknown."""
+def compare(op: int, a: Numbers, b: Numbers, out: Truths) -> None:
+    """TRUE where it holds, FALSE where it does not, UNKNOWN where a side is unknown.
+
+    Both a comparison and its opposite are false for NaN, so UNKNOWN plus one minus the other is the truth value.
+    """
     n = len(out)
     if op == Op.LT:
         for i in range(n):
@@ -53,13 +62,14 @@ def comparison(op, a, b, out):
             differs = np.int8(a[i] < b[i]) + np.int8(a[i] > b[i])
             out[i] = np.int8(UNKNOWN) + np.int8(a[i] == b[i]) - differs
     else:
+        # A number exists where it is equal to itself, which NaN is not.
         for i in range(n):
             out[i] = np.int8(TRUE) * np.int8(a[i] == a[i])
 
 
 @kernel
-def condition(op, a, b, out):
-    """And is the lower code, or the higher, not the mirrored one."""
+def join(op: int, a: Truths, b: Truths, out: Truths) -> None:
+    """And is the lower truth value, or the higher, not the mirrored one, and exists whether it is not UNKNOWN."""
     n = len(out)
     if op == Op.AND:
         for i in range(n):

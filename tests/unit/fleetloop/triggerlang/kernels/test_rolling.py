@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fleetloop.triggerlang.kernels import rolling
+from fleetloop.triggerlang.kernels import rolling, search
 from fleetloop.triggerlang.kernels.opcodes import Op
 
 S = 10**9
@@ -117,7 +117,7 @@ def test_conditions_within_a_window_are_three_valued() -> None:
 def test_positions_count_what_lies_at_or_before() -> None:
     times, wanted = np.array([10, 20, 30, 40]), np.array([5, 10, 25, 25, 99])
     out = np.zeros(5, np.int64)
-    rolling.positions(times, 0, 4, wanted, 0, 5, 0, out)
+    search.upper_bounds(times, 0, 4, wanted, 0, 5, 0, out)
     assert out.tolist() == [0, 1, 2, 2, 4]
-    rolling.positions(times, 1, 3, wanted, 2, 5, 10, out)
+    search.upper_bounds(times, 1, 3, wanted, 2, 5, 10, out)
     assert out[2:].tolist() == [1, 1, 3]
