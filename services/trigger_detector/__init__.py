@@ -1,1 +1,1 @@
-"""Notices the moments that triggers wait for in the stream of telemetry. See README.md."""
+"""Finds the moments at which triggers fire in the stream of telemetry. See README.md."""

@@ -20,7 +20,7 @@ from trigger_detector.stream import SERVICE, DetectorStream
 
 
 async def start(runtime: Runtime, settings: TriggerDetectorSettings) -> None:
-    """Wires the detector together."""
+    """Builds the detector's parts, connects them and starts them."""
     catalogue = load_catalogue(settings.config_dir / "signals.yaml")
     publisher = KafkaPublisher(SERVICE, settings)
     await publisher.start()
@@ -28,7 +28,7 @@ async def start(runtime: Runtime, settings: TriggerDetectorSettings) -> None:
     clock = SystemClock()
     stream = DetectorStream(settings, catalogue, publisher, clock)
     runtime.http.add_liveness("consumer", stream.problem)
-    runtime.http.add_readiness("consumer", lambda: None if stream.ready.is_set() else "no partitions yet")
+    runtime.http.add_readiness("consumer", lambda: None if stream.ready.is_set() else "no partitions assigned yet")
     runtime.spawn("detect", stream.run(runtime.stopping))
     if settings.campaign_keeper_address:
         keeper = open_service_channel(settings.campaign_keeper_address, settings)
@@ -42,7 +42,7 @@ async def start(runtime: Runtime, settings: TriggerDetectorSettings) -> None:
 
 
 if __name__ == "__main__":
-    # The thread that evaluates needs the interpreter only for moments between two compiled loops. With the default of
-    # 5 ms it waits for the one that fetches longer than it computes.
+    # The thread that evaluates needs the interpreter only briefly between two compiled loops. With the default
+    # interval of 5 ms it would wait for the thread that fetches longer than it computes.
     sys.setswitchinterval(0.0005)
     run_service(SERVICE, TriggerDetectorSettings, start)

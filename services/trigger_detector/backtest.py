@@ -1,11 +1,12 @@
-"""The detector over the archive instead of the log: what triggers would have fired, before anybody deploys them.
+"""Evaluates triggers on the archive instead of the log, to find out what they would have fired before deploying them.
 
-It is the live detector's own core, fed with the archive's batches in the log's order and with the times at which the
-broker appended them; so what it finds is what the detector would have sent. Archives are larger than memory: one
-file is open at a time, and what is kept is the core's bounded state and what each vehicle drove by day.
+It uses the live detector's core, with the archive's batches in the log's order and the times at which the broker
+appended them; so it finds what the detector would have sent. Archives are larger than memory: one file is open at a
+time, and only the core's bounded state and the driven seconds per vehicle and day are kept.
 
-Run as a process of its own, since only a service may import a service's core: `python -m trigger_detector.backtest`
-reads a request as JSON from its input and writes a line of JSON for every firing, for its progress, and at the end.
+It is a process of its own, since only a service may import a service's core. `python -m trigger_detector.backtest`
+reads a request as JSON from standard input, and writes one line of JSON per firing, per file (progress), and at the
+end.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns, utc_second
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.triggerlang.errors import TriggerFileError
 from fleetloop.triggerlang.trigger import check_trigger, parse_trigger
-from trigger_detector.core import DetectorState, step
+from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits
 from trigger_detector.plan import Plan, make_plan
 
 _ANY_TIME = 2**63
-_TOGETHER = 400
-"""Batches taken in one pass."""
+"""Later than every time in nanoseconds."""
+_BATCHES_PER_PASS = 400
+"""Batches that are evaluated together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for. Times are the vehicles' UTC."""
+    """What to evaluate. Times are the vehicles' UTC in nanoseconds."""
 
     objects_url: str
     fleet_id: str
@@ -46,57 +48,59 @@ class Request:
     campaigns: dict[str, list[str]]
     """Campaign -> its triggers, each as the text of its file."""
     vehicles: tuple[str, ...] = ()
-    """Globs; none means all."""
+    """Globs over vehicle ids; none means all."""
     from_utc_ns: int = 0
     until_utc_ns: int = _ANY_TIME
     horizon_s: float = 240.0
     lateness_s: float = 60.0
 
     def limits(self) -> Limits:
-        """The detector's memory, which has to be the live one's."""
+        """The detector's limits, which must be those of the live detector."""
         return Limits(self.horizon_s, self.lateness_s)
 
 
 @dataclass(slots=True)
-class Seen:
-    """What was looked at so far."""
+class Progress:
+    """What was evaluated so far."""
 
     files: int = 0
     files_total: int = 0
+    """Files of the archive."""
     batches: int = 0
     frames: int = 0
     firings: int = 0
     unreadable: int = 0
+    """Batches that fail the catalogue's check, which the live detector sends to the dead-letter queue."""
     driven_s: dict[tuple[str, str], float] = field(default_factory=dict)
     """(vehicle, UTC day) -> seconds of telemetry."""
 
 
-def replay(request: Request, plan: Plan, catalogue: SignalCatalogue, seen: Seen) -> Iterator[Firing | None]:
-    """Every firing within the request's times, in the archive's order, and None after every file.
+def replay(request: Request, plan: Plan, catalogue: SignalCatalogue, progress: Progress) -> Iterator[Firing | None]:
+    """Yields every firing within the request's times, in the archive's order, and None after every file.
 
-    Telemetry of one horizon before the first instant is evaluated in silence, as at a restart. Raises
-    ArchiveFileError.
+    Telemetry of one horizon before the first instant is evaluated without firing, as after a restart. Raises
+    ``ArchiveFileError``.
     """
     objects = Objects(request.objects_url)
     addresses = list_files(objects, request.fleet_id)
-    seen.files_total = len(addresses)
+    progress.files_total = len(addresses)
     state, partition = DetectorState(), ""
     for address in addresses:
         if address.rpartition("/")[0] != partition:
             state, partition = DetectorState(), address.rpartition("/")[0]
         footer = read_footer(objects, address)
-        if _is_wanted(footer, request):
-            for batches in _batches(objects, address, footer, request, plan, catalogue, seen):
-                state, result = step(state, batches, plan)
+        if _is_selected(footer, request):
+            for batches in _batches(objects, address, footer, request, plan, catalogue, progress):
+                result = evaluate_batches_in_place(state, batches, plan)
                 for firing in result.firings:
                     if request.from_utc_ns <= firing.onset_utc_ns < request.until_utc_ns:
-                        seen.firings += 1
+                        progress.firings += 1
                         yield firing
-        seen.files += 1
+        progress.files += 1
         yield None
 
 
-def _is_wanted(footer: Footer, request: Request) -> bool:
+def _is_selected(footer: Footer, request: Request) -> bool:
     early_ns = request.from_utc_ns - seconds_to_ns(request.horizon_s)
     return any(
         _matches(vehicle, request.vehicles)
@@ -113,12 +117,12 @@ def _batches(
     request: Request,
     plan: Plan,
     catalogue: SignalCatalogue,
-    seen: Seen,
+    progress: Progress,
 ) -> Iterator[list[Appended]]:
-    """A file's wanted batches with the broker's times, some hundreds at a time."""
+    """Yields a file's selected batches with the broker's times, up to ``_BATCHES_PER_PASS`` at a time."""
     appended_ms = read_appended(objects, address, footer)
     early_ns = request.from_utc_ns - seconds_to_ns(request.horizon_s)
-    taken: list[Appended] = []
+    selected: list[Appended] = []
     for offset, batch in read_file(objects, address, _signals_of(plan)):
         span_ns = batch.end_monotonic_ns() - batch.start_monotonic_ns
         if not _matches(batch.vehicle_id, request.vehicles) or batch.start_utc_ns >= request.until_utc_ns:
@@ -128,27 +132,27 @@ def _batches(
         try:
             checked = validate(batch, catalogue, _ANY_TIME).batch
         except BatchError:  # the live detector sends it to the dead-letter queue
-            seen.unreadable += 1
+            progress.unreadable += 1
             continue
         if batch.start_utc_ns + span_ns >= request.from_utc_ns:
-            _count(batch, span_ns, seen)
-        taken.append(Appended(checked, appended_ms[offset]))
-        if len(taken) >= _TOGETHER:
-            yield taken
-            taken = []
-    if taken:
-        yield taken
+            _count(batch, span_ns, progress)
+        selected.append(Appended(checked, appended_ms[offset]))
+        if len(selected) >= _BATCHES_PER_PASS:
+            yield selected
+            selected = []
+    if selected:
+        yield selected
 
 
-def _count(batch: FrameBatch, span_ns: int, seen: Seen) -> None:
+def _count(batch: FrameBatch, span_ns: int, progress: Progress) -> None:
     day = utc_second(batch.start_utc_ns).strftime("%Y-%m-%d")
     key = (batch.vehicle_id, day)
     frames = batch.frames()
-    # a batch's last frame lasts until the next batch's first: as long as its others did
+    # A batch's last frame lasts until the next batch's first; assume that it lasts as long as the others.
     whole_s = ns_to_seconds(span_ns) * frames / max(1, frames - 1)
-    seen.driven_s[key] = seen.driven_s.get(key, 0.0) + whole_s
-    seen.batches += 1
-    seen.frames += frames
+    progress.driven_s[key] = progress.driven_s.get(key, 0.0) + whole_s
+    progress.batches += 1
+    progress.frames += frames
 
 
 def _matches(vehicle: str, globs: Sequence[str]) -> bool:
@@ -163,7 +167,7 @@ def _signals_of(plan: Plan) -> set[str]:
 
 
 def plan_of(request: Request, catalogue: SignalCatalogue) -> tuple[Plan, list[str]]:
-    """All triggers compiled as if they were in force, and what is wrong with those that cannot be."""
+    """Compiles all triggers as if they were in force; also returns a message per trigger that cannot be compiled."""
     limits, problems = request.limits(), []
     revisions = []
     for campaign, texts in request.campaigns.items():
@@ -182,7 +186,7 @@ def plan_of(request: Request, catalogue: SignalCatalogue) -> tuple[Plan, list[st
 
 
 def firing_line(firing: Firing) -> dict[str, Any]:
-    """A firing as a line of the output."""
+    """The output line of a firing."""
     trigger = firing.trigger
     return {
         "firing_id": firing.firing_id,
@@ -195,13 +199,13 @@ def firing_line(firing: Firing) -> dict[str, Any]:
         "onset_monotonic_ns": firing.onset_monotonic_ns,
         "conditions": list(firing.conditions),
         "evidence": dict(firing.evidence),
-        "place": list(firing.place) if firing.place else None,
+        "place": list(firing.location) if firing.location else None,
         "model": firing.model_digest,
     }
 
 
 def run(request: Request, out: TextIO) -> int:
-    """Writes the lines; the exit code: 2 when a trigger is wrong."""
+    """Writes the output lines. Returns the exit code: 0, or 2 if a trigger cannot be compiled."""
 
     def write(kind: str, content: Any) -> None:
         out.write(json.dumps({kind: content}, separators=(",", ":")) + "\n")
@@ -211,21 +215,24 @@ def run(request: Request, out: TextIO) -> int:
     if problems:
         write("problems", problems)
         return 2
-    seen = Seen()
-    for firing in replay(request, plan, catalogue, seen):
+    progress = Progress()
+    for firing in replay(request, plan, catalogue, progress):
         if firing is not None:
             write("firing", firing_line(firing))
         else:
-            counted = {name: value for name, value in asdict(seen).items() if name != "driven_s"}
+            counted = {name: value for name, value in asdict(progress).items() if name != "driven_s"}
             write("progress", counted)
             out.flush()
-    driven = [[vehicle, day, round(seconds, 3)] for (vehicle, day), seconds in sorted(seen.driven_s.items())]
-    write("done", {"batches": seen.batches, "frames": seen.frames, "unreadable": seen.unreadable, "driven": driven})
+    driven = [[vehicle, day, round(seconds, 3)] for (vehicle, day), seconds in sorted(progress.driven_s.items())]
+    write(
+        "done",
+        {"batches": progress.batches, "frames": progress.frames, "unreadable": progress.unreadable, "driven": driven},
+    )
     return 0
 
 
 def main() -> int:
-    """The process."""
+    """Runs the request on standard input."""
     raw = json.load(sys.stdin)
     return run(Request(**{**raw, "vehicles": tuple(raw.get("vehicles", ()))}), sys.stdout)
 

@@ -1,4 +1,4 @@
-"""Which campaigns are known, and from which event time on each revision counts."""
+"""Which campaigns are known, and from which event time on each revision is in force."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from trigger_detector.model import CampaignRevision
 
 _KEPT = 4
-"""Revisions of a campaign that are kept, so that frames from before a change are judged by what was in force
+"""Revisions that are kept per campaign, so that frames from before a change are evaluated with what was in force
 then.
 """
 
@@ -19,8 +19,8 @@ class CampaignBook:
 
     _revisions: dict[str, list[CampaignRevision]] = field(default_factory=dict)
 
-    def take(self, revision: CampaignRevision) -> bool:
-        """Notes a revision; False when it was known. An older one than the newest is ignored."""
+    def add(self, revision: CampaignRevision) -> bool:
+        """Adds a revision unless it is the newest one or older; returns whether it was added."""
         known = self._revisions.setdefault(revision.campaign, [])
         if known and revision.revision <= known[-1].revision:
             return False
@@ -30,8 +30,8 @@ class CampaignBook:
         del known[:-_KEPT]
         return True
 
-    def drop(self, campaign: str) -> bool:
-        """Forgets a campaign that was deleted from the topic."""
+    def remove(self, campaign: str) -> bool:
+        """Removes a campaign that was deleted from the topic; returns whether it was known."""
         return self._revisions.pop(campaign, None) is not None
 
     def in_force(self) -> Sequence[tuple[CampaignRevision, int]]:

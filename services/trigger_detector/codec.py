@@ -19,24 +19,25 @@ from fleetloop.triggerlang.definition import from_definition
 from fleetloop.triggerlang.errors import TriggerFileError
 from trigger_detector.model import Appended, CampaignRevision, Firing
 
-_FUTURE_IS_NO_MATTER_HERE = 2**63
+_ANY_TIME = 2**63
+"""The gateway refuses batches from the future; here the time of arrival is long past."""
 
 
 def appended_of(record: Record, catalogue: SignalCatalogue, only: Container[str]) -> Appended:
-    """A batch of the log with the columns wanted.
+    """Decodes a batch of the log, of which only the columns in ``only``.
 
-    The gateway has checked it, but others may write to the topic: what would break the arrays of a whole poll
-    is refused here, by ``UnreadableMessageError``.
+    The gateway has checked it, but other producers may write to the topic. Raises ``UnreadableMessageError`` for a
+    batch that fails the catalogue's check, since it would break the evaluation of the whole poll.
     """
     try:
         frames = decode_batch(parse(telemetry_pb2.TelemetryBatch, record), only)
-        return Appended(validate(frames, catalogue, _FUTURE_IS_NO_MATTER_HERE).batch, record.appended_ms)
+        return Appended(validate(frames, catalogue, _ANY_TIME).batch, record.appended_ms)
     except BatchError as error:
         raise UnreadableMessageError(str(error)) from error
 
 
 def campaign_of(record: Record) -> tuple[CampaignRevision, tuple[str, ...]]:
-    """A campaign's revision, and what is wrong with triggers that had to be left out."""
+    """A campaign's revision, and one message for each trigger that is left out because it is invalid."""
     message = parse(campaign_pb2.Campaign, record)
     triggers, problems = [], []
     for definition in message.triggers:
@@ -52,7 +53,7 @@ def campaign_of(record: Record) -> tuple[CampaignRevision, tuple[str, ...]]:
 
 
 def firing_event(firing: Firing, now_utc_ns: int) -> Event:
-    """The announcement of a firing."""
+    """The event that announces a firing."""
     trigger = firing.trigger
     message = trigger_pb2.TriggerFired(
         event_id=firing.firing_id,
@@ -80,6 +81,8 @@ def firing_event(firing: Firing, now_utc_ns: int) -> Event:
         min_interval_s=trigger.min_interval_s,
         bytes_per_vehicle_day=trigger.bytes_per_vehicle_day,
     )
-    if firing.place is not None:
-        message.place.CopyFrom(provenance_pb2.Place(latitude_deg=firing.place[0], longitude_deg=firing.place[1]))
+    if firing.location is not None:
+        message.place.CopyFrom(
+            provenance_pb2.Place(latitude_deg=firing.location[0], longitude_deg=firing.location[1])
+        )
     return event_of(TRIGGER, firing.vehicle_id, firing.firing_id, message, now_utc_ns)

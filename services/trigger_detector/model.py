@@ -1,4 +1,4 @@
-"""What the detector decides over and what it decides, free of Kafka and protobuf."""
+"""The detector's inputs and results, without Kafka and protobuf."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class CampaignRevision:
-    """A campaign as it stands from an event time on."""
+    """A campaign's triggers from an event time on."""
 
     campaign: str
     revision: int
@@ -30,12 +30,12 @@ class CampaignRevision:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long the detector remembers. All of ``docs`` follows from ``horizon_s``."""
+    """How long the detector remembers. All other limits follow from ``horizon_s``."""
 
     horizon_s: float = 240.0
-    """Replaying this much of the log, by the broker's clock, restores all state."""
+    """Replaying this many seconds of the log, by the broker's clock, restores all state."""
     lateness_s: float = 60.0
-    """A batch that begins this long before its vehicle's newest instant is not evaluated."""
+    """A batch that begins more than this many seconds before its vehicle's newest instant is not evaluated."""
 
     def memory_s(self) -> float:
         """How long anything is remembered, by event time and by the broker's clock: a quarter of the horizon.
@@ -48,20 +48,20 @@ class Limits:
 
     @property
     def memory_ms(self) -> int:
-        """The same in milliseconds."""
+        """The same in milliseconds: a quarter of 1,000 per second."""
         return round(self.horizon_s * 250)
 
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """A trigger's condition turned true in a vehicle."""
+    """The event that a trigger's condition turned true in a vehicle."""
 
     firing_id: str
     fleet_id: str
     vehicle_id: str
     boot_id: bytes
     sequence: int
-    """Of the batch in which it happened."""
+    """The number, within the boot, of the batch that contains the onset."""
     campaign: str
     trigger: Trigger
     onset_monotonic_ns: int
@@ -71,15 +71,15 @@ class Firing:
     """Named conditions that held at the onset."""
     evidence: Mapping[str, float]
     """Known values at the onset."""
-    place: tuple[float, float] | None
-    """Degrees north and east, when known."""
+    location: tuple[float, float] | None
+    """Degrees north and east, if known."""
     model_digest: str
     shadow_digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of a step's input."""
+    """How many batches and frames were evaluated, and how many were not."""
 
     batches: int = 0
     frames: int = 0

@@ -1,6 +1,6 @@
-"""One partition's way through the core: replay in silence, then fire.
+"""Takes one partition's records through the core: first a replay that announces nothing, then new records.
 
-Kept apart from Kafka's client, so that what happens at a restart can be tested with plain records.
+Separate from Kafka's client, so that a restart can be tested with plain records.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.tracing import current_traceparent, span
 from trigger_detector.codec import appended_of, firing_event
-from trigger_detector.core import DetectorState, Poll, judge
+from trigger_detector.core import DetectorState, Poll, evaluate_in_place
 from trigger_detector.metrics import BATCHES, FRAMES, REPLAYED, STEP_SECONDS
 from trigger_detector.model import Firing, Tally
 from trigger_detector.plan import Plan
@@ -25,27 +25,33 @@ from trigger_detector.plan import Plan
 
 @dataclass(slots=True)
 class Partition:
-    """State, and the first offset whose firings count: what lies before was handled in an earlier life."""
+    """One partition's state and how far it was read."""
 
     resume_offset: int
+    """First offset whose firings are announced; what comes before is replayed only to restore the state."""
     state: DetectorState = field(default_factory=DetectorState)
     next_offset: int = 0
+    """The offset after the last record that was processed."""
     newest_append_ms: int = 0
+    """The broker's newest time among the records that were processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run of records led to."""
+    """The result of processing records."""
 
     firings: tuple[tuple[Firing, str | None], ...]
-    """With the trace that each belongs to."""
+    """Each with the trace parent of its batch, if it has one."""
     unreadable: tuple[tuple[Record, UnreadableMessageError], ...]
+    """New records for the dead-letter queue."""
     live: bool
-    """Whether any record was new, so that there is something to commit."""
+    """Whether any record was new, so that there is an offset to commit."""
 
 
-def advance(partition: Partition, records: Sequence[Record], plan: Plan, catalogue: SignalCatalogue) -> Outcome:
-    """Takes the next records of a partition, in their order, through the core."""
+def process_records(
+    partition: Partition, records: Sequence[Record], plan: Plan, catalogue: SignalCatalogue
+) -> Outcome:
+    """Evaluates the next records of a partition, in the order of their offsets, and updates the partition."""
     if not records:
         return Outcome((), (), False)
     partition.next_offset = records[-1].offset + 1
@@ -54,40 +60,40 @@ def advance(partition: Partition, records: Sequence[Record], plan: Plan, catalog
     if kept:
         partition.newest_append_ms = max(partition.newest_append_ms, max(r.appended_ms for r in kept))
     if live_from:
-        partition.state, _ = judge(partition.state, poll.part(0, live_from), plan)
+        evaluate_in_place(partition.state, poll.part(0, live_from), plan)
         REPLAYED.inc(live_from)
     firings: list[tuple[Firing, str | None]] = []
     if live_from < len(kept):
         with STEP_SECONDS.time():
-            partition.state, result = judge(partition.state, poll.part(live_from, len(kept)), plan)
-        for firing, place in zip(result.firings, result.places, strict=True):
-            firings.append((firing, traceparent_of(kept[live_from + place].headers)))
+            result = evaluate_in_place(partition.state, poll.part(live_from, len(kept)), plan)
+        for firing, batch in zip(result.firings, result.batches, strict=True):
+            firings.append((firing, traceparent_of(kept[live_from + batch].headers)))
         _count(result.tally)
-    buried = tuple((r, error) for r, error in unreadable if r.offset >= partition.resume_offset)
-    BATCHES.labels("unreadable").inc(len(buried))
-    return Outcome(tuple(firings), buried, bool(live_from < len(kept) or buried))
+    dead = tuple((r, error) for r, error in unreadable if r.offset >= partition.resume_offset)
+    BATCHES.labels("unreadable").inc(len(dead))
+    return Outcome(tuple(firings), dead, bool(live_from < len(kept) or dead))
 
 
 def _read(
     records: Sequence[Record], plan: Plan, catalogue: SignalCatalogue
 ) -> tuple[Poll, Sequence[Record], list[tuple[Record, UnreadableMessageError]]]:
-    """The records as a poll, those of them that are in it, and those that cannot be read.
+    """The records as a poll, the records that are in it, and those that cannot be read.
 
-    What is not plain to the reader is decoded and checked in the ordinary way, which says what is wrong, and
-    written anew in the ordinary form where nothing is.
+    A batch that is not plain is decoded and checked in the ordinary way, which says what is wrong. If nothing is
+    wrong, it is encoded again in the form that the reader expects.
     """
     raws = [r.value for r in records]
     batches = plan.reader.read(raws)
     kept = records
     unreadable: list[tuple[Record, UnreadableMessageError]] = []
     if not batches.plain.all():
-        wanted = _wanted(plan)
+        columns = _columns_of(plan)
         kept, raws, checked = [], [], []
         for record, plain in zip(records, batches.plain.tolist(), strict=True):
             raw = record.value
             if not plain:
                 try:
-                    raw = encode_batch(appended_of(record, catalogue, wanted).batch).SerializeToString()
+                    raw = encode_batch(appended_of(record, catalogue, columns).batch).SerializeToString()
                 except UnreadableMessageError as error:
                     unreadable.append((record, error))
                     continue
@@ -96,14 +102,13 @@ def _read(
             checked.append(not plain)
         batches = plan.reader.read(raws, np.array(checked, np.bool_))
         if not batches.plain.all():
-            raise AssertionError(
-                f"checked batch at offset {kept[int(np.argmin(batches.plain))].offset} does not read"
-            )
+            offset = kept[int(np.argmin(batches.plain))].offset
+            raise AssertionError(f"the reader refuses the batch at offset {offset}, which passed the check")
     return Poll(raws, np.array([r.appended_ms for r in kept], np.int64), batches), kept, unreadable
 
 
 def event_of_firing(firing: Firing, traceparent: str | None, clock: Clock) -> Event:
-    """The event of a firing, under the trace of the batch that it was found in."""
+    """The event that announces a firing, as a child of its batch's trace."""
     attributes = {"firing": firing.firing_id, "vehicle": firing.vehicle_id, "trigger": firing.trigger.name}
     with span("detect", parent=traceparent, attributes=attributes):
         event = firing_event(firing, clock.now_utc_ns())
@@ -118,7 +123,7 @@ def event_of_firing(firing: Firing, traceparent: str | None, clock: Clock) -> Ev
         )
 
 
-def _wanted(plan: Plan) -> set[str]:
+def _columns_of(plan: Plan) -> set[str]:
     program = plan.program
     fields = {f"{group}.{name}" for group, names in program.groups.items() for name in (*names, "Id")}
     return fields | set(program.signals)

@@ -1,4 +1,4 @@
-"""The running campaigns, compiled: one program for all of them, and whom and when each trigger applies to."""
+"""The running campaigns' triggers compiled to one program, and to which vehicles and when each applies."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a step evaluates. ``program.triggers`` and ``actives`` run in parallel."""
+    """What the core evaluates. ``program.triggers`` and ``actives`` have the same order."""
 
     actives: tuple[Active, ...]
     program: Program
     limits: Limits
     deepest_ns: int
-    """How far before an instant anything can matter to its value."""
+    """How far before an instant a point can affect its value, in nanoseconds."""
     reader: Reader = field(compare=False, repr=False)
     machine: Machine = field(compare=False, repr=False)
     named: tuple[tuple[str, ...], ...] = ()
-    """Per trigger, what its named conditions are called."""
+    """Per trigger, the names of its named conditions."""
     evidence: tuple[tuple[str, ...], ...] = ()
     """Per trigger, the signals whose values at the onset are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A trigger that cannot run here; the others do."""
+    """A trigger that cannot be compiled; the others run."""
 
     campaign: str
     trigger: str
@@ -63,9 +63,15 @@ class Problem:
 def make_plan(
     campaigns: Sequence[tuple[CampaignRevision, int]], catalogue: SignalCatalogue, limits: Limits
 ) -> tuple[Plan, tuple[Problem, ...]]:
-    """Compiles the running campaigns' triggers, in a fixed order, and names those that cannot be compiled.
+    """Compiles the running campaigns' triggers, in a fixed order.
 
-    With each revision comes the event time at which another replaces it, 0 for none.
+    Args:
+        campaigns: Revisions, each with the event time (UTC ns) at which the next one replaces it; 0 for none.
+        catalogue: The signals that triggers may read.
+        limits: How long the detector remembers, which bounds windows.
+
+    Returns:
+        The plan, and the triggers that cannot be compiled and are left out.
     """
     actives: list[Active] = []
     problems: list[Problem] = []
@@ -112,7 +118,10 @@ def _rules(actives: Sequence[Active], limits: Limits) -> Rules:
 
 
 def applies_to(trigger: Trigger, fleet_id: str, vehicle_id: str) -> bool:
-    """Whether a vehicle is selected and falls into the trigger's share of the fleet."""
+    """Whether a vehicle is selected and in the trigger's sampled share of the fleet.
+
+    The share is decided by a hash, so a vehicle stays in it when the share grows.
+    """
     if trigger.vehicles and not any(fnmatchcase(vehicle_id, glob) for glob in trigger.vehicles):
         return False
     if trigger.sampling_fraction >= 1:
@@ -122,10 +131,10 @@ def applies_to(trigger: Trigger, fleet_id: str, vehicle_id: str) -> bool:
 
 
 def inside(fence: Geofence, latitude_deg: float, longitude_deg: float) -> bool:
-    """Whether a place lies within the circle, on a sphere."""
+    """Whether a location lies within the circle, on a sphere (haversine formula)."""
     north, south = radians(latitude_deg), radians(fence.latitude_deg)
     half_north = sin((north - south) / 2) ** 2
     half_east = sin(radians(longitude_deg - fence.longitude_deg) / 2) ** 2
-    return (
-        2 * _EARTH_RADIUS_M * asin(min(1.0, sqrt(half_north + cos(north) * cos(south) * half_east))) <= fence.radius_m
-    )
+    # Rounding may give slightly more than 1 for points on opposite sides of the Earth.
+    half_chord = min(1.0, sqrt(half_north + cos(north) * cos(south) * half_east))
+    return 2 * _EARTH_RADIUS_M * asin(half_chord) <= fence.radius_m

@@ -1,4 +1,4 @@
-"""What the shell needs from outside."""
+"""What the stream needs from outside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleetloop.kit.messaging.producer import Record
 
 
 class Outlet(Protocol):
-    """Where events and dead letters go; both return once Kafka has them."""
+    """Where events and dead letters are sent. Both methods return once Kafka has acknowledged them."""
 
     async def publish(self, events: Iterable[Event]) -> None: ...
 

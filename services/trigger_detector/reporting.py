@@ -1,7 +1,7 @@
-"""Tells the keeper what this process really evaluates, at every change and every few seconds.
+"""Reports to the keeper what this process evaluates, at every change and every ten seconds.
 
-What was asked for is the keeper's to know; whether it runs is only known here. Reports are a courtesy: while the
-keeper is away the detector goes on.
+The keeper knows what should run; only this process knows what does. While the keeper cannot be reached, the detector
+goes on without reporting.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ from trigger_detector.campaigns import CampaignBook
 from trigger_detector.in_force import in_force
 from trigger_detector.plan import Plan
 
-_LOOK_EVERY_S = 0.5
+_CHECK_EVERY_S = 0.5
+"""How soon a change is reported."""
 _REPORT_EVERY_S = 10.0
+"""How often a report is repeated without a change."""
 _TIMEOUT_S = 5.0
+"""Deadline of a report."""
 log = get_logger(__name__)
 
 
 class Evaluating(Protocol):
-    """What there is to report of a stream."""
+    """What a report needs to know of a stream."""
 
     book: CampaignBook
     plan: Plan
     refused: Mapping[str, str]
-    """Triggers that cannot run here, with the reason."""
+    """Triggers that cannot run here, with the reason for each."""
 
     def assigned(self) -> Sequence[int]:
         """Partitions that this process reads."""
@@ -44,7 +47,7 @@ class Evaluating(Protocol):
 
 
 def report_of(stream: Evaluating, reporter: str) -> campaign_pb2.ReportInForceRequest:
-    """What a process has in force now."""
+    """The report of what a process has in force now."""
     return campaign_pb2.ReportInForceRequest(
         reporter=reporter,
         campaigns=[
@@ -60,21 +63,21 @@ def report_of(stream: Evaluating, reporter: str) -> campaign_pb2.ReportInForceRe
 async def report(
     stopping: asyncio.Event, stream: Evaluating, channel: grpc.aio.Channel, reporter: str, clock: Clock
 ) -> None:
-    """Reports until told to stop; never fails."""
+    """Reports until ``stopping`` is set. Errors of the keeper are logged once and retried with the next report."""
     stub = campaign_pb2_grpc.CampaignServiceStub(channel)
     plan: Plan | None = None
     partitions: tuple[int, ...] = ()
-    told_ns, away = 0, False
+    reported_ns, unreachable = 0, False
     while not stopping.is_set():
         now_ns, assigned = clock.monotonic_ns(), tuple(stream.assigned())
         changed = plan is not stream.plan or partitions != assigned
-        if changed or now_ns - told_ns > seconds_to_ns(_REPORT_EVERY_S):
-            plan, partitions, told_ns = stream.plan, assigned, now_ns
+        if changed or now_ns - reported_ns > seconds_to_ns(_REPORT_EVERY_S):
+            plan, partitions, reported_ns = stream.plan, assigned, now_ns
             try:
                 await stub.ReportInForce(report_of(stream, reporter), timeout=_TIMEOUT_S)
-                away = False
+                unreachable = False
             except grpc.aio.AioRpcError as error:
-                if not away:
-                    log.warning("keeper_away", code=error.code().name, detail=error.details())
-                away = True  # it hears of it when the next report is due
-        await pause(stopping, _LOOK_EVERY_S)
+                if not unreachable:
+                    log.warning("keeper_unreachable", code=error.code().name, detail=error.details())
+                unreachable = True
+        await pause(stopping, _CHECK_EVERY_S)

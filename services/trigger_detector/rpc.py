@@ -1,4 +1,4 @@
-"""DetectorService: what is really in force."""
+"""DetectorService: reports what is in force in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/fleet-console", "service/ca
 
 
 class DetectorService(detect_pb2_grpc.DetectorServiceServicer):
-    """See protos/fleet/detect/v1/detect.proto for what the call promises."""
+    """Implements the calls that protos/fleet/detect/v1/detect.proto specifies."""
 
     def __init__(self, stream: DetectorStream) -> None:
         self._stream = stream

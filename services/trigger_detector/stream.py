@@ -24,7 +24,7 @@ from fleetloop.triggerlang.kernels.warm import warm
 from trigger_detector import metrics
 from trigger_detector.campaigns import CampaignBook
 from trigger_detector.codec import campaign_of
-from trigger_detector.partition import Outcome, Partition, advance, event_of_firing
+from trigger_detector.partition import Outcome, Partition, event_of_firing, process_records
 from trigger_detector.plan import Plan, make_plan
 from trigger_detector.ports import Outlet
 from trigger_detector.settings import TriggerDetectorSettings
@@ -143,7 +143,7 @@ class DetectorStream:
 
     def _apply_campaign(self, record: Record, unreadable: list[tuple[Record, UnreadableMessageError]]) -> bool:
         if not record.value:
-            return self.book.drop((record.key or b"").decode(errors="replace"))
+            return self.book.remove((record.key or b"").decode(errors="replace"))
         try:
             revision, problems = campaign_of(record)
         except UnreadableMessageError as error:
@@ -151,7 +151,7 @@ class DetectorStream:
             return False
         for problem in problems:
             log.error("trigger_refused", campaign=revision.campaign, problem=problem)
-        return self.book.take(revision)
+        return self.book.add(revision)
 
     def _replan(self) -> None:
         """Compiles the triggers in force. When they changed, all state is rebuilt from the log."""
@@ -223,7 +223,7 @@ class DetectorStream:
         plan, catalogue = self.plan, self._catalogue
 
         def evaluate() -> list[_Done]:
-            return [(tp, p, advance(p, records, plan, catalogue), _end_of(p)) for tp, p, records in work]
+            return [(tp, p, process_records(p, records, plan, catalogue), _end_of(p)) for tp, p, records in work]
 
         return await asyncio.to_thread(evaluate) if work else []
 

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.telemetry_processes import ROOT, fleet_of
 from tests.integration.test_trigger_detector import CATALOGUE, announce, detector, read_all, send
 from tests.unit.trigger_detector.library_cases import CASES
-from tests.unit.trigger_detector.made import made
+from tests.unit.trigger_detector.synthetic_drives import synthetic_drive
 
 from fleetloop.backtesting.subprocess_runner import ReplayProgress, replay
 from fleetloop.domain.archive_files import list_files, read_footer
@@ -58,7 +58,7 @@ async def test_it_finds_what_the_detector_sent(
         f"bt-{run}-{kind}{number}": [
             replace(b, fleet_id="demo", vehicle_id=f"bt-{run}-{kind}{number}",
                     start_utc_ns=START_NS + b.start_monotonic_ns)
-            for b in made(changes, CATALOGUE)
+            for b in synthetic_drive(changes, CATALOGUE)
         ]
         for number, pair in enumerate(CASES.values())
         for kind, changes in zip("hn", pair, strict=True)

@@ -29,7 +29,7 @@ from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.protos.trigger.v1 import trigger_pb2
 from fleetloop.triggerlang.definition import to_definition
 from fleetloop.triggerlang.trigger import Trigger
-from trigger_detector.core import DetectorState, step
+from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended, CampaignRevision
 from trigger_detector.plan import make_plan
 from trigger_detector.settings import TriggerDetectorSettings
@@ -80,7 +80,7 @@ def expected(batches: Sequence[FrameBatch], campaign: str, *triggers: Trigger) -
     """Firing id to trigger, by the core alone, in one go."""
     plan, problems = make_plan([(CampaignRevision(campaign, 1, True, triggers), 0)], CATALOGUE, _LIMITS)
     assert problems == ()
-    _, result = step(DetectorState(), [Appended(b, 10**9) for b in batches], plan)
+    result = evaluate_batches_in_place(DetectorState(), [Appended(b, 10**9) for b in batches], plan)
     return {f.firing_id: f.trigger.name for f in result.firings}
 
 

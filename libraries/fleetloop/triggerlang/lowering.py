@@ -7,70 +7,24 @@ are wanted at which instants, in which order, and into which register. What is w
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
-import numpy.typing as npt
 
 from fleetloop.domain.signals import Signal, SignalCatalogue
+from fleetloop.triggerlang.kernels import Ints
+from fleetloop.triggerlang.kernels import arguments as kernels
+from fleetloop.triggerlang.kernels.opcodes import FALSE, TRUE, UNKNOWN, Kind, Op
+from fleetloop.triggerlang.kernels.tables import DETAIL_QUERY, INSTRUCTION_WIDTH
 from fleetloop.triggerlang.nodes import BOOL, Node
 from fleetloop.triggerlang.program import Program
 
-Ints = npt.NDArray[np.int64]
-
-
-class Op(IntEnum):
-    """Instructions. Numbers live in float registers (NaN: unknown), conditions in code registers."""
-
-    # instants
-    NEW = 0
-    FULL = 1
-    SHIFTED = 2
-    TRACKS = 3
-    # values
-    CONST_F = 10
-    CONST_C = 11
-    SUFFIX_F = 12
-    SUFFIX_C = 13
-    HOLD_F = 14
-    HOLD_C = 15
-    HOLD_KNOWN = 16
-    FIELD_F = 17
-    FIELD_C = 18
-    ANY_TRACK = 19
-    COUNT_TRACKS = 20
-    # numbers
-    NEG = 30
-    ABS = 31
-    ADD = 32
-    SUB = 33
-    MUL = 34
-    DIV = 35
-    LOWER_OF = 36
-    HIGHER_OF = 37
-    # conditions
-    LT = 50
-    LE = 51
-    EQ = 52
-    EXISTS_F = 53
-    EXISTS_C = 54
-    AND = 60
-    OR = 61
-    NOT = 62
-    # windows
-    MIN = 70
-    MAX = 71
-    MEAN = 72
-    FIRST = 73
-    SLOPE = 74
-    ANY = 80
-    ALL = 81
-    COUNT = 82
-
-
-KIND_CODES = {"bool": 0, "int32": 1, "int64": 2, "float32": 3, "float64": 4, "enum": 5}
-KIND_BYTES = np.array([1, 4, 8, 4, 8, 2], np.int64)
+KINDS = {
+    "bool": Kind.BOOL, "int32": Kind.INT32, "int64": Kind.INT64, "float32": Kind.FLOAT32, "float64": Kind.FLOAT64,
+    "enum": Kind.ENUM,
+}  # fmt: skip
+"""Kinds by their names in the signal catalogue."""
 _POINTWISE = {
     "neg": Op.NEG, "abs": Op.ABS, "add": Op.ADD, "sub": Op.SUB, "mul": Op.MUL, "div": Op.DIV,
     "lower_of": Op.LOWER_OF, "higher_of": Op.HIGHER_OF, "lt": Op.LT, "le": Op.LE, "eq": Op.EQ,
@@ -80,50 +34,27 @@ _ROLLING = {
     "min": Op.MIN, "max": Op.MAX, "mean": Op.MEAN, "first": Op.FIRST, "slope": Op.SLOPE,
     "any": Op.ANY, "all": Op.ALL, "count": Op.COUNT,
 }  # fmt: skip
-WIDTH = 8
-"""Numbers of an instruction: op, result, a, b, query, source or group or union, span in ns, field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A program as arrays. Columns are what is read from the wire: the plain signals in the program's order,
-    then each group's Id and fields.
-    """
+    """A program as arrays, and what refers to them from outside.
+
+    Columns are what is read from the wire: the scalar signals in the program's order, then each group's Id and
+    fields."""
 
     columns: tuple[str, ...]
-    kinds: Ints
-    """(columns,) ``KIND_CODES``."""
+    """The columns' signal paths."""
     signals: tuple[Signal, ...]
     """(columns,) their entries in the catalogue."""
-    plain: int
-    """How many of the columns are plain signals: source i is column i."""
-    group_first: Ints
-    """(groups + 1,) first column of each group, which is its Id; source plain + g is group g."""
-    reach_ns: Ints
-    """(sources,) how long before the last instant points are remembered."""
-    code: Ints
-    """(instructions, WIDTH)"""
-    main: int
-    """The first so many instructions decide; the rest are the triggers' details."""
-    unions: Ints
-    """Sources of all unions, end to end."""
-    union_first: Ints
-    constants: npt.NDArray[np.float64]
+    program: kernels.Program
+    """What the compiled code needs of them."""
     queries: int
-    floats: int
-    codes: int
-    float_made: Ints
-    """(floats,) the instruction that makes each float register."""
-    code_made: Ints
-    """(codes,) likewise."""
-    triggers: Ints
-    """(triggers, 2) the code register that decides, and its query."""
-    detail_first: Ints
-    """(triggers + 1,) each trigger's instructions for what its firings report."""
-    named: tuple[Ints, ...]
-    """Per trigger, the code register of each named condition."""
-    evidence: tuple[tuple[tuple[bool, int], ...], ...]
-    """Per trigger, for each reported value whether it is a condition, and its register."""
+    """Number of queries; query 0 is the onsets whose details are reported."""
+    named: tuple[int, ...]
+    """Per trigger, how many named conditions a firing reports."""
+    evidence: tuple[int, ...]
+    """Per trigger, how many values a firing reports."""
 
 
 def lower(program: Program, catalogue: SignalCatalogue) -> Lowered:
@@ -132,11 +63,13 @@ def lower(program: Program, catalogue: SignalCatalogue) -> Lowered:
 
 
 @dataclass(slots=True)
-class _Made:
-    """What exists so far: registers by node and query, queries by what they are."""
+class _Known:
+    """What instructions have been emitted for."""
 
     registers: dict[tuple[int, int], int]
+    """(node's id, query) -> register."""
     queries: dict[tuple[int, int, int], int]
+    """(instruction, what, span) -> query."""
 
 
 class _Lowering:
@@ -150,57 +83,55 @@ class _Lowering:
         self.group_first = [*first, len(columns)]
         self.columns = columns
         self.signals = tuple(catalogue[path] for path in columns)
-        self.code: list[list[int]] = []
+        self.instructions: list[list[int]] = []
         self.unions: dict[frozenset[str], int] = {}
-        # the codes stand first: a condition that has one code throughout is one of them
-        self.constants: dict[tuple[float, bool], int] = {(0.0, True): 0, (1.0, True): 1, (2.0, True): 2}
-        self.floats = self.codes = 0
-        self.float_made: list[int] = []
-        self.code_made: list[int] = []
-        self.query_count = 1
-        """Query 0 is the instants that details are wanted at."""
-        self.made = _Made({}, {})
+        # The truth values come first, so that a condition with one truth value throughout is one of these pages.
+        self.constants: dict[tuple[float, bool], int] = {(float(t), True): t for t in (FALSE, UNKNOWN, TRUE)}
+        self.number_writer: list[int] = []
+        self.truth_writer: list[int] = []
+        self.query_count = DETAIL_QUERY + 1
+        self.known = _Known({}, {})
         self.fully: set[tuple[int, frozenset[str]]] = set()
-        self.outer: dict[int, int] = {}
+        """(node's id, sources) of values that are computed at all instants of the sources."""
 
     def run(self) -> Lowered:
-        for trigger in self.program.triggers:
+        triggers = self.program.triggers
+        for trigger in triggers:
             self._note_windows(trigger.condition)
         decisions = []
-        for trigger in self.program.triggers:
+        for trigger in triggers:
             query = self._query(Op.NEW, self._union(trigger.condition.sources))
             decisions.append((self._value(trigger.condition, query), query))
-        main, after_main = len(self.code), self.made
-        detail_first, named, evidence = [len(self.code)], [], []
-        for trigger in self.program.triggers:
-            self.made = _Made(dict(after_main.registers), dict(after_main.queries))
-            named.append(np.array([self._value(node, 0) for _, node in trigger.named], np.int64))
-            evidence.append(tuple((node.kind == BOOL, self._value(node, 0)) for _, node in trigger.evidence))
-            detail_first.append(len(self.code))
-        union_first = np.cumsum([0, *(len(u) for u in self.unions)])
+        after_deciding = self.known
+        part_first, named, evidence = [0, len(self.instructions)], list[int](), list[tuple[int, int]]()
+        for trigger in triggers:
+            # Each trigger's details know what all decide, but not what other triggers' details compute.
+            self.known = _Known(dict(after_deciding.registers), dict(after_deciding.queries))
+            named += [self._value(node, DETAIL_QUERY) for _, node in trigger.named]
+            evidence += [(int(node.kind == BOOL), self._value(node, DETAIL_QUERY)) for _, node in trigger.evidence]
+            part_first.append(len(self.instructions))
+        named_counts = tuple(len(trigger.named) for trigger in triggers)
+        evidence_counts = tuple(len(trigger.evidence) for trigger in triggers)
         reach = [*self.program.signals.values(), *self.program.group_reach_ns.values()]
-        return Lowered(
-            columns=tuple(self.columns),
-            kinds=np.array([KIND_CODES[s.kind] for s in self.signals], np.int64),
-            signals=self.signals,
-            plain=len(self.program.signals),
-            group_first=np.array(self.group_first, np.int64),
-            reach_ns=np.array(reach, np.int64),
-            code=np.array(self.code, np.int64).reshape(-1, WIDTH),
-            main=main,
-            unions=np.array([self.sources[s] for u in self.unions for s in sorted(u)], np.int64),
-            union_first=union_first.astype(np.int64),
+        program = kernels.Program(
+            kinds=_ints([KINDS[s.kind] for s in self.signals]),
+            scalars=len(self.program.signals),
+            group_first=_ints(self.group_first),
+            reach_ns=_ints(reach),
+            instructions=_ints(self.instructions).reshape(-1, INSTRUCTION_WIDTH),
+            part_first=_ints(part_first),
+            number_writer=_ints(self.number_writer),
+            truth_writer=_ints(self.truth_writer),
+            unions=_ints([self.sources[s] for u in self.unions for s in sorted(u)]),
+            union_first=_firsts(map(len, self.unions)),
             constants=np.array([number for number, _ in self.constants], np.float64),
-            queries=self.query_count,
-            floats=self.floats,
-            codes=self.codes,
-            float_made=np.array(self.float_made, np.int64),
-            code_made=np.array(self.code_made, np.int64),
-            triggers=np.array(decisions, np.int64).reshape(-1, 2),
-            detail_first=np.array(detail_first, np.int64),
-            named=tuple(named),
-            evidence=tuple(evidence),
+            decisions=_ints(decisions).reshape(-1, 2),
+            named_first=_firsts(named_counts),
+            named=_ints(named),
+            evidence_first=_firsts(evidence_counts),
+            evidence=_ints(evidence).reshape(-1, 2),
         )
+        return Lowered(tuple(self.columns), self.signals, program, self.query_count, named_counts, evidence_counts)
 
     def _note_windows(self, node: Node) -> None:
         """Remembers what windows will want over all instants, of which the new ones are then a part."""
@@ -223,11 +154,11 @@ class _Lowering:
     def _query(self, op: Op, what: int, span_ns: int = 0) -> int:
         """Instants: of a union's new ones or all, another query's shifted, or a group's entries by track."""
         key = (int(op), what, span_ns)
-        if key not in self.made.queries:
-            self.made.queries[key] = self.query_count
+        if key not in self.known.queries:
+            self.known.queries[key] = self.query_count
             self.query_count += 1
-            self._emit(op, self.made.queries[key], what=what, span_ns=span_ns)
-        return self.made.queries[key]
+            self._emit(op, self.known.queries[key], what=what, span_ns=span_ns)
+        return self.known.queries[key]
 
     def _shifted(self, query: int, span_ns: int) -> int:
         return self._query(Op.SHIFTED, query, span_ns)
@@ -236,54 +167,53 @@ class _Lowering:
         self, op: Op, result: int, a: int = -1, b: int = -1, query: int = -1, what: int = -1, span_ns: int = 0,
         field: int = -1,
     ) -> None:  # fmt: skip
-        self.code.append([int(op), result, a, b, query, what, span_ns, field])
+        self.instructions.append([int(op), result, a, b, query, what, span_ns, field])
 
     def _register(self, node: Node) -> int:
-        return self._code_register() if node.kind == BOOL else self._float_register()
+        return self._truth_register() if node.kind == BOOL else self._number_register()
 
-    def _float_register(self) -> int:
-        self.float_made.append(len(self.code))
-        self.floats += 1
-        return self.floats - 1
+    def _number_register(self) -> int:
+        """A register that the next instruction writes."""
+        self.number_writer.append(len(self.instructions))
+        return len(self.number_writer) - 1
 
-    def _code_register(self) -> int:
-        self.code_made.append(len(self.code))
-        self.codes += 1
-        return self.codes - 1
+    def _truth_register(self) -> int:
+        self.truth_writer.append(len(self.instructions))
+        return len(self.truth_writer) - 1
 
     def _value(self, node: Node, query: int) -> int:
         key = (id(node), query)
-        known = self.made.registers.get(key)
+        known = self.known.registers.get(key)
         if known is None:
-            known = self.made.registers[key] = self._lowered(node, query)
+            known = self.known.registers[key] = self._lowered(node, query)
         return known
 
     def _lowered(self, node: Node, query: int) -> int:
-        is_code = node.kind == BOOL
+        is_truth = node.kind == BOOL
         if node.op == "const":
-            page = self.constants.setdefault((node.number, is_code), len(self.constants))
+            page = self.constants.setdefault((node.number, is_truth), len(self.constants))
             result = self._register(node)
-            self._emit(Op.CONST_C if is_code else Op.CONST_F, result, query=query, what=page)
+            self._emit(Op.CONST_TRUTH if is_truth else Op.CONST_NUMBER, result, query=query, what=page)
             return result
         sources = self._new_of(query)
         if sources is not None and (id(node), sources) in self.fully:
             full = self._query(Op.FULL, self._union(sources))
             inner = self._value(node, full)
             result = self._register(node)
-            self._emit(Op.SUFFIX_C if is_code else Op.SUFFIX_F, result, inner, full, query)
+            self._emit(Op.SUFFIX_TRUTH if is_truth else Op.SUFFIX_NUMBER, result, inner, full, query)
             return result
         if node.op == "signal":
             result = self._register(node)
-            op = Op.HOLD_C if is_code else Op.HOLD_KNOWN if node.skip_nan else Op.HOLD_F
+            op = Op.HOLD_TRUTH if is_truth else Op.HOLD_KNOWN if node.skip_nan else Op.HOLD_NUMBER
             self._emit(op, result, query=query, what=self.sources[node.path], span_ns=node.span_ns)
             return result
         if node.op == "field":
             group = self.sources[node.path] - len(self.program.signals)
             names = ("Id", *self.program.groups[node.path])
             result = self._register(node)
-            place = self.group_first[group] + names.index(node.name)
-            op = Op.FIELD_C if is_code else Op.FIELD_F
-            self._emit(op, result, query=query, what=group, span_ns=node.span_ns, field=place)
+            column = self.group_first[group] + names.index(node.name)
+            op = Op.FIELD_TRUTH if is_truth else Op.FIELD_NUMBER
+            self._emit(op, result, query=query, what=group, span_ns=node.span_ns, field=column)
             return result
         if node.op in ("any_track", "count_tracks"):
             group = self.sources[node.path] - len(self.program.signals)
@@ -299,7 +229,7 @@ class _Lowering:
         arguments = [self._value(a, query) for a in node.args]
         result = self._register(node)
         if node.op == "exists":
-            op = Op.EXISTS_C if node.args[0].kind == BOOL else Op.EXISTS_F
+            op = Op.EXISTS_TRUTH if node.args[0].kind == BOOL else Op.EXISTS_NUMBER
         else:
             op = _POINTWISE[node.op]
         self._emit(op, result, arguments[0], arguments[1] if len(arguments) > 1 else -1, query=query)
@@ -307,7 +237,7 @@ class _Lowering:
 
     def _new_of(self, query: int) -> frozenset[str] | None:
         """The union whose new instants a query is."""
-        for (op, what, _), number in self.made.queries.items():
+        for (op, what, _), number in self.known.queries.items():
             if number == query:
                 return list(self.unions)[what] if op == Op.NEW else None
         return None
@@ -325,6 +255,15 @@ class _Lowering:
         result = self._register(node)
         self._emit(_ROLLING[node.op], result, values, domain, query, group, node.span_ns)
         return result
+
+
+def _ints(values: Sequence[object]) -> Ints:
+    return np.array(values, np.int64)
+
+
+def _firsts(sizes: Iterable[int]) -> Ints:
+    """(len(sizes) + 1,) where each of the stretches of these sizes begins, end to end."""
+    return np.cumsum([0, *sizes], dtype=np.int64)
 
 
 def _group_of(node: Node) -> str:

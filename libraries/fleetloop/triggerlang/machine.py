@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from fleetloop.triggerlang.kernels import vehicles
-from fleetloop.triggerlang.kernels.tables import FULL_CANDIDATES, FULL_DETAILS, FULL_PACKED, FULL_PAGE, MEMO
-from fleetloop.triggerlang.lowering import Ints, Lowered
+from fleetloop.triggerlang.kernels import Ints, vehicles
+from fleetloop.triggerlang.kernels.arguments import Log, Output, Pools, Rules, Tables
+from fleetloop.triggerlang.kernels.opcodes import TRUE
+from fleetloop.triggerlang.kernels.tables import (
+    CAD_WIDTH,
+    CANDIDATE_WIDTH,
+    DONE,
+    FOUND,
+    FULL_CANDIDATES,
+    FULL_DETAILS,
+    FULL_PACKED,
+    FULL_PAGE,
+    G_WIDTH,
+    MEMO_SLOTS,
+    MEMO_WIDTH,
+    Q_WIDTH,
+    ROOM,
+    SCRATCH_ROOM,
+    TL_WIDTH,
+    TOPS,
+    U_MEMBERS,
+)
+from fleetloop.triggerlang.lowering import Lowered
 from fleetloop.triggerlang.reading import Batches
 
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """When a trigger whose condition is true fires; arrays of (triggers,)."""
-
-    always: npt.NDArray[np.bool_]
-    """While it is true, not only where it turns true."""
-    fenced: npt.NDArray[np.bool_]
-    """Only in some place: then every moment is reported, since a later one of a slot may count."""
-    interval_ns: Ints
-    """Length of a slot, of which only the first moment is reported."""
-    from_ns: Ints
-    until_ns: Ints
-    """UTC between which it is in force; until 0 means for ever."""
-    memory_s: int
-    """For how long it is remembered that a condition was false."""
+__all__ = ["Machine", "Moment", "Outcome", "Rules", "Segment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Outcome:
 
 
 class Machine:
-    """A lowered program with its rules and its room. One thread at a time."""
+    """A lowered program with its rules and its room. Only one thread at a time may run it."""
 
     def __init__(self, lowered: Lowered, rules: Rules) -> None:
         self.lowered = lowered
@@ -79,107 +84,124 @@ class Machine:
         self._page = 512
         self._pool = 1 << 16
         self._scratch = 1024
-        self._candidates = np.zeros((1024, 5), np.int64)
+        self._candidates = np.zeros((1024, CANDIDATE_WIDTH), np.int64)
         self._details = np.zeros(4096, np.float64)
         self._packed = np.zeros(1 << 18, np.uint8)
-        self._named_first = np.cumsum([0, *map(len, lowered.named)], dtype=np.int64)
-        self._named = np.concatenate([np.zeros(0, np.int64), *lowered.named])
-        self._evidence_first = np.cumsum([0, *map(len, lowered.evidence)], dtype=np.int64)
-        pairs = [(int(is_code), register) for entries in lowered.evidence for is_code, register in entries]
-        self._evidence = np.array(pairs, np.int64).reshape(-1, 2)
-        sources = len(lowered.reach_ns)
-        unions = len(lowered.union_first)
-        self._queries = np.zeros((lowered.queries, 7), np.int64)
-        self._floats = np.zeros(lowered.floats + 1, np.int64)
-        self._codes = np.zeros(lowered.codes + 1, np.int64)
-        self._timelines = np.zeros((sources + unions + 2, 10), np.int64)
-        self._cadences = np.zeros((sources + unions + 2, 4), np.int64)
-        self._memo = np.zeros((MEMO + 1, 5), np.int64)
-        self._unions_made = [np.zeros((unions + 2, sources + 4), np.int64) for _ in range(2)]
-        self._parts = np.zeros(sources + unions + 4, np.int64)
-        self._source_tl, self._source_at, self._known_at = (np.zeros(sources + 1, np.int64) for _ in range(3))
-        self._groups = np.zeros((len(lowered.group_first), 10), np.int64)
-        self._field_at, self._listed_at = (np.zeros(len(lowered.columns) + 1, np.int64) for _ in range(2))
-        self._top = np.zeros(8, np.int64)
-        self._false_s, self._false_append_s = (np.zeros(len(lowered.triggers), np.int32) for _ in range(2))
-        self._source_bounds = np.zeros((sources + 1, 4), np.float64)
-        self._field_bounds = np.zeros((len(lowered.columns) + 1, 4), np.float64)
-        self._float_bounds = np.zeros((lowered.floats + 1, 3), np.float64)
-        self._code_bounds = np.zeros(lowered.codes + 1, np.int64)
-        self._needed = np.zeros(len(lowered.code) + 1, np.int8)
-        self._make_pools()
+        self._tables = _tables(lowered)
+        self._pools = self._make_pools()
 
-    def _make_pools(self) -> None:
+    def _make_pools(self) -> Pools:
         """The pools, with a page of each constant at the beginning."""
-        constants = self.lowered.constants
+        constants = self.lowered.program.constants
         fixed = len(constants) * self._page
-        self._ints = np.empty(self._pool, np.int64)
-        self._numbers = np.empty(self._pool + fixed, np.float64)
-        self._conditions = np.empty(self._pool + fixed, np.int8)
-        self._positions = np.empty(self._pool, np.int64)
-        self._sums = np.empty((10, self._scratch), np.float64)
-        self._numbers[:fixed] = np.repeat(constants, self._page)
-        self._conditions[:fixed] = np.repeat(constants, self._page).astype(np.int8)
-        self._fixed = fixed
+        pools = Pools(
+            times=np.empty(self._pool, np.int64),
+            numbers=np.empty(self._pool + fixed, np.float64),
+            truths=np.empty(self._pool + fixed, np.int8),
+            positions=np.empty(self._pool, np.int64),
+            sums=np.empty((10, self._scratch), np.float64),
+            page=self._page,
+            constants=fixed,
+        )
+        pools.numbers[:fixed] = np.repeat(constants, self._page)
+        pools.truths[:fixed] = np.repeat(constants, self._page).astype(np.int8)
+        return pools
 
     def run(self, batches: Batches, append_ms: Ints, segments: Sequence[Segment]) -> Outcome:
-        """Evaluates segments. ``append_ms`` says of each batch when the broker had it."""
-        memories = [b"" if s.alone else s.memory for s in segments]
-        blob = np.frombuffer(b"".join(memories), np.uint8)
-        sizes = np.array([len(m) for m in memories], np.int64)
-        first = np.cumsum([0, *(len(s.batches) for s in segments)], dtype=np.int64)
-        places = np.array([place for s in segments for place in s.batches], np.int64)
-        end_ns = np.array([s.end_ns for s in segments], np.int64)
-        forget_ns = np.array([s.forget_ns for s in segments], np.int64)
-        alone = np.array([s.alone for s in segments], np.bool_)
-        packed_at = np.zeros(len(segments) + 1, np.int64)
-        counts, need = np.zeros(2, np.int64), np.zeros(2, np.int64)
-        low, rules = self.lowered, self._rules
+        """Evaluates segments. ``append_ms``: (batches,) the broker's time of each batch in milliseconds."""
+        log = _log(batches, append_ms, segments)
         while True:
-            status = vehicles.run(
-                batches.data, batches.pieces, np.ascontiguousarray(batches.start_ns),
-                np.ascontiguousarray(batches.utc_ns), append_ms, np.ascontiguousarray(batches.frame_at),
-                places, first, end_ns, forget_ns, alone, blob, np.cumsum(sizes) - sizes, sizes,
-                low.kinds, low.plain, low.group_first, low.reach_ns, low.code, low.main, low.float_made,
-                low.code_made,
-                low.unions, low.union_first,
-                low.constants, low.triggers, low.detail_first, self._named_first, self._named, self._evidence_first,
-                self._evidence, rules.always, rules.fenced, rules.interval_ns, rules.from_ns, rules.until_ns,
-                rules.memory_s, self._false_s, self._false_append_s, self._queries, self._floats, self._codes,
-                self._ints,
-                self._numbers, self._conditions, self._positions, self._sums, self._page, self._fixed, self._fixed,
-                self._timelines, self._cadences, self._memo, *self._unions_made, self._parts, self._source_tl,
-                self._source_at, self._known_at, self._groups, self._field_at, self._listed_at, self._top,
-                self._source_bounds, self._field_bounds, self._float_bounds, self._code_bounds, self._needed,
-                self._candidates, self._details, self._packed, packed_at, counts, need,
-            )  # fmt: skip
-            if status == 0:
+            output = Output(
+                candidates=self._candidates,
+                details=self._details,
+                packed=self._packed,
+                packed_at=np.zeros(len(segments) + 1, np.int64),
+                counts=np.zeros(2, np.int64),
+                need=np.zeros(2, np.int64),
+            )
+            status = vehicles.run(log, self.lowered.program, self._rules, self._pools, self._tables, output)
+            if status == DONE:
                 break
-            self._make_room(status, need)
-        data = self._packed.data
-        memories = [bytes(data[a:b]) for a, b in zip(packed_at[:-1].tolist(), packed_at[1:].tolist(), strict=True)]
-        return Outcome(tuple(self._moments(places, first, int(counts[0]))), tuple(memories))
+            self._make_room(status, output.need)
+        packed, ends = output.packed.data, output.packed_at.tolist()
+        memories = tuple(bytes(packed[a:b]) for a, b in pairwise(ends))
+        return Outcome(tuple(self._moments(log, output)), memories)
 
     def _make_room(self, status: int, need: Ints) -> None:
-        wanted = int(need[0])
+        room = int(need[ROOM])
         if status == FULL_CANDIDATES:
-            self._candidates = np.zeros((wanted, 5), np.int64)
+            self._candidates = np.zeros((room, CANDIDATE_WIDTH), np.int64)
         elif status == FULL_DETAILS:
-            self._details = np.zeros(wanted, np.float64)
+            self._details = np.zeros(room, np.float64)
         elif status == FULL_PACKED:
-            self._packed = np.zeros(wanted, np.uint8)
+            self._packed = np.zeros(room, np.uint8)
         else:
             if status == FULL_PAGE:
-                self._page = 2 * wanted
-            self._pool = max(self._pool, wanted)
-            self._scratch = max(self._scratch, int(need[1]))
-            self._make_pools()
+                self._page = 2 * room
+            self._pool = max(self._pool, room)
+            self._scratch = max(self._scratch, int(need[SCRATCH_ROOM]))
+            self._pools = self._make_pools()
 
-    def _moments(self, places: Ints, first: Ints, count: int) -> list[Moment]:
-        found = []
-        for segment, place, trigger, onset_ns, at in self._candidates[:count].tolist():
-            names = len(self.lowered.named[trigger])
-            values = self._details[at : at + names + len(self.lowered.evidence[trigger])].tolist()
-            named = tuple(v == 2 for v in values[:names])
-            found.append(Moment(segment, int(places[place]), trigger, onset_ns, named, tuple(values[names:])))
-        return found
+    def _moments(self, log: Log, output: Output) -> Iterator[Moment]:
+        for segment, batch, trigger, onset_ns, at in output.candidates[: output.counts[FOUND]].tolist():
+            names = self.lowered.named[trigger]
+            values = output.details[at : at + names + self.lowered.evidence[trigger]].tolist()
+            named = tuple(v == TRUE for v in values[:names])
+            yield Moment(segment, int(log.batches[batch]), trigger, onset_ns, named, tuple(values[names:]))
+
+
+def _log(batches: Batches, append_ms: Ints, segments: Sequence[Segment]) -> Log:
+    memories = [b"" if s.alone else s.memory for s in segments]
+    sizes = np.array([len(m) for m in memories], np.int64)
+    return Log(
+        data=batches.data,
+        pieces=batches.pieces,
+        start_ns=np.ascontiguousarray(batches.start_ns),
+        utc_ns=np.ascontiguousarray(batches.utc_ns),
+        append_ms=append_ms,
+        frame_at=np.ascontiguousarray(batches.frame_at),
+        batches=np.array([batch for s in segments for batch in s.batches], np.int64),
+        segment_first=np.cumsum([0, *(len(s.batches) for s in segments)], dtype=np.int64),
+        end_ns=np.array([s.end_ns for s in segments], np.int64),
+        forget_ns=np.array([s.forget_ns for s in segments], np.int64),
+        late=np.array([s.alone for s in segments], np.bool_),
+        memory=np.frombuffer(b"".join(memories), np.uint8),
+        memory_at=np.cumsum(sizes) - sizes,
+        memory_size=sizes,
+    )
+
+
+def _tables(lowered: Lowered) -> Tables:
+    """Tables that are large enough for every vehicle: their sizes depend on the program alone."""
+    program = lowered.program
+    sources, unions, columns = len(program.reach_ns), len(program.union_first), len(lowered.columns)
+    numbers, truths = len(program.number_writer), len(program.truth_writer)
+
+    def ints(*shape: int) -> Ints:
+        return np.zeros(shape, np.int64)
+
+    return Tables(
+        tops=ints(TOPS),
+        timelines=ints(sources + unions + 2, TL_WIDTH),
+        cadences=ints(sources + unions + 2, CAD_WIDTH),
+        new_unions=ints(unions + 2, sources + 2 + U_MEMBERS),
+        full_unions=ints(unions + 2, sources + 2 + U_MEMBERS),
+        members=ints(sources + unions + 4),
+        source_timeline=ints(sources + 1),
+        source_at=ints(sources + 1),
+        known_at=ints(sources + 1),
+        groups=ints(len(program.group_first), G_WIDTH),
+        field_at=ints(columns + 1),
+        listed_at=ints(columns + 1),
+        queries=ints(lowered.queries, Q_WIDTH),
+        number_at=ints(numbers + 1),
+        truth_at=ints(truths + 1),
+        source_ranges=np.zeros((sources + 1, 4), np.float64),
+        field_ranges=np.zeros((columns + 1, 4), np.float64),
+        number_ranges=np.zeros((numbers + 1, 3), np.float64),
+        truth_ranges=ints(truths + 1),
+        needed=np.zeros(len(program.instructions) + 1, np.int8),
+        memo=ints(MEMO_SLOTS + 1, MEMO_WIDTH),
+        false_s=np.zeros(len(program.decisions), np.int32),
+        false_append_s=np.zeros(len(program.decisions), np.int32),
+    )

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.kit.process.clock import seconds_to_ns
-from fleetloop.triggerlang.kernels.scan import END_NS, FRAME_AT, FRAMES, KEY_END, SEQUENCE, START_NS, UTC_NS, scan
-from fleetloop.triggerlang.lowering import KIND_BYTES, KIND_CODES, Ints, Lowered
+from fleetloop.triggerlang.kernels import Bytes, Flags, Ints
+from fleetloop.triggerlang.kernels.arguments import ColumnOrder, WantedColumns
+from fleetloop.triggerlang.kernels.opcodes import TAG_BITS, ColumnField, Kind, ValueType, Wire, bytes_of
+from fleetloop.triggerlang.kernels.scan import scan
+from fleetloop.triggerlang.kernels.tables import (
+    END_NS,
+    FRAME_AT,
+    FRAMES,
+    HEAD_WIDTH,
+    KEY_END,
+    PIECE_WIDTH,
+    SEQUENCE,
+    START_NS,
+    UTC_NS,
+)
+from fleetloop.triggerlang.lowering import KINDS, Lowered
 
-_WIRE_TYPES = {"bool": 1, "int32": 2, "int64": 3, "float32": 4, "float64": 5, "enum": 6}
-"""``fleet.telemetry.v1.ValueType``."""
+_VALUE_TYPES = {
+    Kind.BOOL: ValueType.BOOL, Kind.INT32: ValueType.INT32, Kind.INT64: ValueType.INT64,
+    Kind.FLOAT32: ValueType.FLOAT32, Kind.FLOAT64: ValueType.FLOAT64, Kind.ENUM: ValueType.ENUM,
+}  # fmt: skip
 _POSITIONS = 1024
 """Columns of a batch whose names are remembered from the batch before."""
 
@@ -24,14 +39,14 @@ _POSITIONS = 1024
 class Batches:
     """A run of batches. Per batch its own numbers, and per wanted column where its bytes lie in ``data``."""
 
-    data: npt.NDArray[np.uint8]
+    data: Bytes
     begins: Ints
     """(batches,)"""
     heads: Ints
-    """(batches, 7): see ``kernels.scan``."""
+    """(batches, HEAD_WIDTH), see ``kernels.tables``."""
     pieces: Ints
-    """(batches, columns, 4)"""
-    plain: npt.NDArray[np.bool_]
+    """(batches, columns, PIECE_WIDTH), see ``kernels.tables``."""
+    plain: Flags
     """(batches,) whether it could be read; the others have to be decoded in the ordinary way."""
 
     def __len__(self) -> int:
@@ -79,47 +94,63 @@ class Batches:
 
 
 class Reader:
-    """Looks for the columns that a program reads."""
+    """Finds the columns that a program reads."""
 
     def __init__(self, lowered: Lowered, catalogue: SignalCatalogue) -> None:
-        signals = lowered.signals
-        names = [path.encode() for path in lowered.columns]
-        # an enum's words as they stand on the wire: tag 6, length, text
-        words = [b"".join(b"\x32" + bytes([len(w.encode())]) + w.encode() for w in s.values) for s in signals]
-        group_of = np.full(len(signals), -1, np.int64)
-        for first, last in zip(lowered.group_first[:-1], lowered.group_first[1:], strict=True):
-            group_of[first:last] = first
-        limits = catalogue.limits
-        self._columns = len(signals)
-        self._arguments: tuple[Any, ...] = (
-            _bytes(names), _ends(names), _bytes(words), _ends(words),
-            np.array([len(s.values) for s in signals], np.int64),
-            np.array([KIND_CODES[s.kind] for s in signals], np.int64),
-            np.array([_WIRE_TYPES[s.kind] for s in signals], np.int64),
-            np.array([KIND_BYTES[KIND_CODES[s.kind]] for s in signals], np.int64),
-            np.array([s.ragged for s in signals], np.bool_),
-            np.array([s.minimum for s in signals], np.float64),
-            np.array([s.maximum for s in signals], np.float64),
-            np.array([s.nan_allowed for s in signals], np.bool_),
-            group_of,
-            np.array([limits.max_frames, limits.max_values, seconds_to_ns(limits.max_span_s)], np.int64),
-        )  # fmt: skip
-        self._guesses = np.zeros(_POSITIONS, np.int64)
-        self._guess_at = np.zeros((_POSITIONS, 2), np.int64)
+        self._columns = _wanted(lowered, catalogue)
+        self._order = ColumnOrder(np.zeros(_POSITIONS, np.int64), np.zeros((_POSITIONS, 2), np.int64))
 
-    def read(self, raws: Sequence[bytes], checked: npt.NDArray[np.bool_] | None = None) -> Batches:
-        """Looks through batches' bytes. ``checked``: of these only the layout is looked at, not the values."""
+    def read(self, raws: Sequence[bytes], checked: Flags | None = None) -> Batches:
+        """Looks through batches' bytes.
+
+        ``checked``: (batches,) true for batches that passed the catalogue's check before: only their layout is
+        looked at, not their values.
+        """
         data = np.frombuffer(b"".join(raws), np.uint8)
         ends = _ends(raws)
         plain = np.zeros(len(raws), np.bool_)
-        heads = np.zeros((len(raws), 7), np.int64)
-        pieces = np.empty((len(raws), self._columns, 4), np.int64)
+        heads = np.zeros((len(raws), HEAD_WIDTH), np.int64)
+        pieces = np.empty((len(raws), len(self._columns.kinds), PIECE_WIDTH), np.int64)
         known = np.zeros(len(raws), np.bool_) if checked is None else checked
-        scan(data, ends, known, *self._arguments, heads, pieces, self._guesses, self._guess_at, plain)
+        scan(data, ends, known, self._columns, self._order, heads, pieces, plain)
         return Batches(data, ends[:-1], heads, pieces, plain)
 
 
-def _bytes(parts: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+def _wanted(lowered: Lowered, catalogue: SignalCatalogue) -> WantedColumns:
+    signals, limits = lowered.signals, catalogue.limits
+    names = [path.encode() for path in lowered.columns]
+    dictionaries = [b"".join(map(_word, signal.values)) for signal in signals]
+    kinds = [KINDS[signal.kind] for signal in signals]
+    group_of = np.full(len(signals), -1, np.int64)
+    for first, last in pairwise(lowered.program.group_first.tolist()):
+        group_of[first:last] = first
+    return WantedColumns(
+        names=_joined(names),
+        name_at=_ends(names),
+        dictionaries=_joined(dictionaries),
+        dictionary_at=_ends(dictionaries),
+        dictionary_size=np.array([len(s.values) for s in signals], np.int64),
+        kinds=np.array(kinds, np.int64),
+        value_types=np.array([_VALUE_TYPES[kind] for kind in kinds], np.int64),
+        value_bytes=np.array([bytes_of(kind) for kind in kinds], np.int64),
+        ragged=np.array([s.ragged for s in signals], np.bool_),
+        least=np.array([s.minimum for s in signals], np.float64),
+        most=np.array([s.maximum for s in signals], np.float64),
+        nan_allowed=np.array([s.nan_allowed for s in signals], np.bool_),
+        group_of=group_of,
+        max_frames=limits.max_frames,
+        max_values=limits.max_values,
+        max_span_ns=seconds_to_ns(limits.max_span_s),
+    )
+
+
+def _word(text: str) -> bytes:
+    """An enum's word as it is on the wire: tag, length, text."""
+    encoded = text.encode()
+    return bytes([ColumnField.DICTIONARY << TAG_BITS | Wire.LENGTH, len(encoded)]) + encoded
+
+
+def _joined(parts: Sequence[bytes]) -> Bytes:
     return np.frombuffer(b"".join(parts), np.uint8)
 
 

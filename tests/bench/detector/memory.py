@@ -16,7 +16,7 @@ from tests.bench.detector.workload import CATALOGUE, FRAMES, batches, renumbered
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.telemetry_codec import encode_batch
 from fleetloop.kit.messaging.producer import Record
-from trigger_detector.partition import Partition, advance
+from trigger_detector.partition import Partition, process_records
 from trigger_detector.plan import Plan
 
 FLEET = 100_000
@@ -117,6 +117,6 @@ def _record(offset: int, raw: bytes, append_ms: int) -> Record:
 
 
 def _advance(partition: Partition, records: list[Record], plan: Plan) -> None:
-    outcome = advance(partition, records, plan, CATALOGUE)
+    outcome = process_records(partition, records, plan, CATALOGUE)
     assert not outcome.unreadable
     records.clear()

@@ -6,7 +6,7 @@ calm drive; the near miss repeats what it shares with the first.
 
 from __future__ import annotations
 
-from tests.unit.trigger_detector.made import NAN, Changes
+from tests.unit.trigger_detector.synthetic_drives import NAN, Changes
 
 IS, APPLIES = "Perception.StopSign.IsSign", "Perception.StopSign.Applies"
 PRESENT, DISTANCE = "Perception.LeadVehicle.Present", "Perception.LeadVehicle.Distance"

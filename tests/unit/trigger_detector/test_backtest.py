@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.unit.trigger_detector.library_cases import CASES
-from tests.unit.trigger_detector.made import made
+from tests.unit.trigger_detector.synthetic_drives import synthetic_drive
 
 from fleetloop.domain.archive_files import Footer, VehicleTotals, address_of, write_file
 from fleetloop.domain.frames import Column, FrameBatch
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.kit.storage.objects import Objects
-from trigger_detector.backtest import Request, Seen, plan_of, replay, run
-from trigger_detector.core import DetectorState, step
+from trigger_detector.backtest import Progress, Request, plan_of, replay, run
+from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -39,7 +39,7 @@ def a_log(chance: np.random.Generator) -> Log:
     waiting = {}
     for number, (hunted, near) in enumerate(CASES[name] for name in CHOSEN):
         for changes, name in ((hunted, f"h{number}"), (near, f"n{number}")):
-            batches = made(changes, CATALOGUE)
+            batches = synthetic_drive(changes, CATALOGUE)
             if number % 7 == 3:
                 batches[1], batches[2] = batches[2], batches[1]  # late
             waiting[name] = [
@@ -86,7 +86,7 @@ def request(objects: Objects, **more: object) -> Request:
 def found(asked: Request) -> list[tuple[str, int]]:
     plan, problems = plan_of(asked, CATALOGUE)
     assert problems == []
-    return [(f.firing_id, f.onset_utc_ns) for f in replay(asked, plan, CATALOGUE, Seen()) if f is not None]
+    return [(f.firing_id, f.onset_utc_ns) for f in replay(asked, plan, CATALOGUE, Progress()) if f is not None]
 
 
 def live(log: Log, asked: Request) -> list[tuple[str, int]]:
@@ -94,7 +94,7 @@ def live(log: Log, asked: Request) -> list[tuple[str, int]]:
     plan, _ = plan_of(asked, CATALOGUE)
     state, firings = DetectorState(), []
     for _, ms, batch in log:
-        state, result = step(state, [Appended(batch, ms)], plan)
+        result = evaluate_batches_in_place(state, [Appended(batch, ms)], plan)
         firings += [(f.firing_id, f.onset_utc_ns) for f in result.firings]
     return firings
 

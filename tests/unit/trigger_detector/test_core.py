@@ -11,7 +11,7 @@ from fleetloop.domain.frames import Column, FrameBatch
 from fleetloop.domain.signals import parse_catalogue
 from fleetloop.triggerlang.trigger import ALWAYS, Geofence, Trigger
 from trigger_detector.campaigns import CampaignBook
-from trigger_detector.core import DetectorState, step
+from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits, Tally
 from trigger_detector.plan import applies_to, inside, make_plan
 
@@ -44,7 +44,7 @@ def run(trigger: Trigger, *batches: FrameBatch, at_s: list[float] | None = None)
     assert problems == ()
     times = at_s or [b.start_monotonic_ns / S for b in batches]
     log = [Appended(b, round(t * 1000)) for b, t in zip(batches, times, strict=True)]
-    _, result = step(DetectorState(), log, plan)
+    result = evaluate_batches_in_place(DetectorState(), log, plan)
     return list(result.firings), result.tally
 
 
@@ -60,7 +60,7 @@ def test_a_firing_carries_what_is_needed_to_act_on_it() -> None:
     }
     (firing,), tally = run(trigger, batch(0, 10, [0, 3, 5], place=place))
     assert (firing.onset_monotonic_ns, firing.onset_utc_ns) == (round(10.5 * S), UTC0 + round(10.5 * S))
-    assert (firing.conditions, firing.evidence["X"], firing.place) == (("some",), 3.0, (2.0, 5.0))
+    assert (firing.conditions, firing.evidence["X"], firing.location) == (("some",), 3.0, (2.0, 5.0))
     assert (firing.slot, firing.sequence, firing.model_digest, firing.campaign) == (10, 0, "m", "c")
     assert (tally.batches, tally.frames) == (1, 3)
 
@@ -164,24 +164,25 @@ def test_a_trigger_that_cannot_run_leaves_the_others_alone() -> None:
 
 def test_each_revision_counts_from_its_event_time_until_the_next() -> None:
     book = CampaignBook()
-    assert book.take(CampaignRevision("c", 1, True, (HIGH,)))
-    assert book.take(CampaignRevision("c", 2, False, (HIGH,), UTC0 + 11 * S))
-    assert not book.take(CampaignRevision("c", 2, True, (HIGH,), UTC0))
-    assert not book.take(CampaignRevision("c", 1, True, (HIGH,)))
+    assert book.add(CampaignRevision("c", 1, True, (HIGH,)))
+    assert book.add(CampaignRevision("c", 2, False, (HIGH,), UTC0 + 11 * S))
+    assert not book.add(CampaignRevision("c", 2, True, (HIGH,), UTC0))
+    assert not book.add(CampaignRevision("c", 1, True, (HIGH,)))
     plan, _ = make_plan(book.in_force(), CATALOGUE, LIMITS)
-    _, result = step(DetectorState(), [Appended(batch(0, 10, [0, 5, 0, 5]), 0)], plan)
+    result = evaluate_batches_in_place(DetectorState(), [Appended(batch(0, 10, [0, 5, 0, 5]), 0)], plan)
     assert [f.onset_monotonic_ns / S for f in result.firings] == [10.5]
-    assert book.take(CampaignRevision("c", 3, True, (HIGH,)))
+    assert book.add(CampaignRevision("c", 3, True, (HIGH,)))
     assert [(r.revision, until) for r, until in book.in_force()] == [(3, 0)]
-    assert book.drop("c")
+    assert book.remove("c")
     assert make_plan(book.in_force(), CATALOGUE, LIMITS)[0].actives == ()
 
 
 def test_silent_vehicles_are_forgotten() -> None:
     plan, _ = make_plan([(CampaignRevision("c", 1, True, (HIGH,)), 0)], CATALOGUE, LIMITS)
-    state, _ = step(DetectorState(), [Appended(batch(0, 10, [0]), 0)], plan)
+    state = DetectorState()
+    evaluate_batches_in_place(state, [Appended(batch(0, 10, [0]), 0)], plan)
     other = replace(batch(0, 10, [0]), vehicle_id="w")
-    state, _ = step(state, [Appended(other, 41_000)], plan)
+    evaluate_batches_in_place(state, [Appended(other, 41_000)], plan)
     assert [b"w" in key for key in state.vehicles] == [True]
 
 
@@ -191,7 +192,8 @@ def test_state_is_no_more_than_the_windows_need() -> None:
     state = DetectorState()
     sizes = []
     for number in range(50):
-        state, _ = step(state, [Appended(batch(number, 10.0 * number, [0] * 100, 0.1), 10_000 * number)], plan)
+        sent = batch(number, 10.0 * number, [0] * 100, 0.1)
+        evaluate_batches_in_place(state, [Appended(sent, 10_000 * number)], plan)
         sizes.append(state.nbytes())
     assert len(set(sizes[1:])) == 1
     assert sizes[-1] <= 21 * (8 + 4) + 100

@@ -11,7 +11,7 @@ from tests.unit.fleetloop.triggerlang.reference import ReferenceDetector
 from tests.unit.fleetloop.triggerlang.telemetry import CATALOGUE, EXPRESSIONS, random_log
 
 from fleetloop.triggerlang.trigger import ALWAYS, RISING_EDGE, Trigger
-from trigger_detector.core import DetectorState, step
+from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits
 from trigger_detector.plan import Plan, make_plan
 
@@ -39,7 +39,7 @@ def run(log: Log, plan: Plan, cuts: set[int]) -> list[Firing]:
     state, begin = DetectorState(), 0
     found: list[Firing] = []
     for cut in [*sorted(cuts), len(log)]:
-        state, result = step(state, log[begin:cut], plan)
+        result = evaluate_batches_in_place(state, log[begin:cut], plan)
         found += result.firings
         begin = cut
     return found
@@ -74,11 +74,12 @@ def test_a_replay_of_the_horizon_restores_everything(
     whole = run(log, plan, set())
     first_ms = log[restart].append_ms - round(LIMITS.horizon_s * 1000)
     begin = next(i for i, a in enumerate(log) if a.append_ms >= first_ms)
-    state, _ = step(DetectorState(), log[begin:restart], plan)
+    state = DetectorState()
+    evaluate_batches_in_place(state, log[begin:restart], plan)
     after: list[Firing] = []
     cuts = [i for i in range(restart + 1, len(log)) if cut_bits >> i & 1]
     for low, high in zip([restart, *cuts], [*cuts, len(log)], strict=True):
-        state, result = step(state, log[low:high], plan)
+        result = evaluate_batches_in_place(state, log[low:high], plan)
         after += result.firings
     before = len(run(log[:restart], plan, set()))
     assert after == whole[before:]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from tests.unit.trigger_detector.library_cases import CASES
-from tests.unit.trigger_detector.made import made
+from tests.unit.trigger_detector.synthetic_drives import synthetic_drive
 
 from fleetloop.domain.clips import read_drive
 from fleetloop.domain.frames import FrameBatch
@@ -21,7 +21,7 @@ from fleetloop.triggerlang.trigger import parse_trigger
 from fleetloop.worlds.comma2k19 import convert, find_comma2k19
 from fleetloop.worlds.recorded import RecordedDrive
 from fleetloop.worlds.town.fleet import TownFleet
-from trigger_detector.core import DetectorState, step
+from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits
 from trigger_detector.plan import make_plan
 from vehicle_agent.batches import BatchBuilder
@@ -53,7 +53,7 @@ KINDS = {
 def fired(batches: Iterable[FrameBatch]) -> list[Firing]:
     state, found = DetectorState(), list[Firing]()
     for batch in batches:
-        state, result = step(state, [Appended(batch, batch.start_monotonic_ns // 10**6)], PLAN)
+        result = evaluate_batches_in_place(state, [Appended(batch, batch.start_monotonic_ns // 10**6)], PLAN)
         found += result.firings
     return found
 
@@ -97,12 +97,12 @@ def test_a_trigger_says_what_it_hunts_and_what_it_may_cost(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_it_fires_once_on_what_it_hunts_and_not_on_what_nearly_is_it(name: str) -> None:
     hunted, near = CASES[name]
-    assert names(fired(made(hunted, CATALOGUE)))[name] == 1
-    assert names(fired(made(near, CATALOGUE)))[name] == 0
+    assert names(fired(synthetic_drive(hunted, CATALOGUE)))[name] == 1
+    assert names(fired(synthetic_drive(near, CATALOGUE)))[name] == 0
 
 
 def test_a_calm_drive_fires_nothing() -> None:
-    assert fired(made({}, CATALOGUE)) == []
+    assert fired(synthetic_drive({}, CATALOGUE)) == []
 
 
 def test_the_real_minute_fires_nothing_since_no_model_ran_in_it(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_flawless_model_in_the_town_is_left_nearly_alone() -> None:
                     signals |= {f"{prefix}.{path}": value for path, value in said.items()}
                     signals[f"{prefix}.TrafficLight.State"] = str(light)
             for batch in builder.add(tick * 10**8, tick * 10**8, signals, ("a" * 64, "b" * 64)):
-                states[place], result = step(states[place], [Appended(batch, tick * 100)], PLAN)
+                result = evaluate_batches_in_place(states[place], [Appended(batch, tick * 100)], PLAN)
                 found += names(result.firings)
         fleet.act_all(answers)
     hours = ticks / 36_000 * len(builders)
@@ -151,7 +151,7 @@ def test_a_flawless_model_in_the_town_is_left_nearly_alone() -> None:
 
 def test_telemetry_without_an_instant_more_than_once_a_second_is_no_trouble() -> None:
     """Sparse producers: whatever cannot be known does not fire."""
-    slow = made({}, CATALOGUE)
+    slow = synthetic_drive({}, CATALOGUE)
     thin = [
         FrameBatch(
             b.fleet_id, b.vehicle_id, b.boot_id, b.sequence, b.start_monotonic_ns, b.start_utc_ns, b.utc_source,

@@ -15,7 +15,7 @@ from fleetloop.kit.process.tracing import configure_tracing
 from fleetloop.protos.trigger.v1 import trigger_pb2
 from fleetloop.triggerlang.trigger import Trigger
 from trigger_detector.model import CampaignRevision, Limits
-from trigger_detector.partition import Partition, advance, event_of_firing
+from trigger_detector.partition import Partition, event_of_firing, process_records
 from trigger_detector.plan import make_plan
 
 CATALOGUE = load_catalogue(Path(__file__).parents[3] / "config" / "signals.yaml")
@@ -49,11 +49,11 @@ class FixedClock:
 
 
 def test_a_replay_is_silent_and_restores() -> None:
-    whole = advance(Partition(0), LOG, PLAN, CATALOGUE)
+    whole = process_records(Partition(0), LOG, PLAN, CATALOGUE)
     assert [f.onset_monotonic_ns for f, _ in whole.firings] == [1_100_000_000, 5_000_000_000]
     for resume in range(1, len(LOG)):
         partition = Partition(resume)
-        after = [f.firing_id for r in LOG for f, _ in advance(partition, [r], PLAN, CATALOGUE).firings]
+        after = [f.firing_id for r in LOG for f, _ in process_records(partition, [r], PLAN, CATALOGUE).firings]
         expected = [f.firing_id for f, _ in whole.firings if f.sequence >= resume]
         assert after == expected
         assert (partition.next_offset, partition.newest_append_ms) == (6, 5000)
@@ -61,20 +61,20 @@ def test_a_replay_is_silent_and_restores() -> None:
 
 def test_only_what_is_new_is_committed_and_only_new_rubbish_is_buried() -> None:
     rubbish = [record(0, value=b"\xff"), record(1, value=b"\xff")]
-    outcome = advance(Partition(1), rubbish, PLAN, CATALOGUE)
+    outcome = process_records(Partition(1), rubbish, PLAN, CATALOGUE)
     assert [r.offset for r, _ in outcome.unreadable] == [1]
     assert outcome.live
-    assert not advance(Partition(2), rubbish, PLAN, CATALOGUE).live
+    assert not process_records(Partition(2), rubbish, PLAN, CATALOGUE).live
 
 
 def test_a_column_that_no_trigger_reads_is_not_looked_at() -> None:
     # the angle is far outside the catalogue's range: the gateway would have refused it, here nobody asks
-    assert advance(Partition(0), LOG[:1], PLAN, CATALOGUE).unreadable == ()
+    assert process_records(Partition(0), LOG[:1], PLAN, CATALOGUE).unreadable == ()
 
 
 def test_the_event_says_what_the_router_needs_and_goes_on_with_the_batchs_trace() -> None:
     configure_tracing("test", None)
-    outcome = advance(Partition(0), LOG[:2], PLAN, CATALOGUE)
+    outcome = process_records(Partition(0), LOG[:2], PLAN, CATALOGUE)
     ((firing, traceparent),) = outcome.firings
     assert traceparent == TRACE == traceparent_of(LOG[0].headers)
     event = event_of_firing(firing, traceparent, FixedClock())

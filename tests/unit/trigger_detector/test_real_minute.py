@@ -14,7 +14,7 @@ from fleetloop.domain.signals import load_catalogue
 from fleetloop.triggerlang.trigger import Trigger
 from fleetloop.worlds.comma2k19 import convert, find_comma2k19
 from fleetloop.worlds.recorded import RecordedDrive
-from trigger_detector.core import DetectorState, step
+from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended, CampaignRevision, Limits
 from trigger_detector.plan import make_plan
 
@@ -38,7 +38,8 @@ def onsets(drive: Drive, trigger: Trigger, frames_per_batch: int) -> list[int]:
     assert problems == ()
     state, found = DetectorState(), []
     for stretch in RecordedDrive(drive, frames_per_batch).stretches("f", "v", b"12345678"):
-        state, result = step(state, [Appended(stretch.batch, stretch.batch.start_monotonic_ns // 10**6)], plan)
+        append_ms = stretch.batch.start_monotonic_ns // 10**6
+        result = evaluate_batches_in_place(state, [Appended(stretch.batch, append_ms)], plan)
         found += [firing.onset_monotonic_ns for firing in result.firings]
     return found
 

@@ -29,7 +29,7 @@ class Stream:
 
     def take(self, *revisions: CampaignRevision) -> None:
         for revision in revisions:
-            self.book.take(revision)
+            self.book.add(revision)
         self.plan, problems = make_plan(self.book.in_force(), CATALOGUE, Limits())
         self.refused = {problem.trigger: problem.message for problem in problems}
 

@@ -10,7 +10,7 @@ import pytest
 from fleetloop.domain.frames import Column, FrameBatch
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.triggerlang.trigger import parse_trigger
-from trigger_detector.core import DetectorState, step
+from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended, CampaignRevision, Firing, Limits
 from trigger_detector.plan import make_plan
 
@@ -39,7 +39,7 @@ def fired(signals: dict[str, Signal], batch_s: float = 10.0) -> list[Firing]:
                                        dictionary=words)  # fmt: skip
         start = round(low * 1e9)
         batch = FrameBatch("f", "v", b"12345678", number, start, start, "gnss", np.zeros(1, np.int64), columns)
-        state, result = step(state, [Appended(batch, start // 10**6)], PLAN)
+        result = evaluate_batches_in_place(state, [Appended(batch, start // 10**6)], PLAN)
         found += result.firings
     return found
 

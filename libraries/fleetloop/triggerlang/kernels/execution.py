@@ -1,292 +1,72 @@
-"""Second pass over a program: the values themselves, of what the first pass left open."""
+"""Second pass over a program: the values themselves, of what the ranges left open."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from fleetloop.triggerlang.kernels import kernel
-from fleetloop.triggerlang.kernels.lookups import bounds, hold, own_place, track_bounds
-from fleetloop.triggerlang.kernels.pointwise import comparison, condition, number
-from fleetloop.triggerlang.kernels.rolling import extreme, first, known_before, mean, slope, tallied
+from fleetloop.triggerlang.kernels.arguments import Pools, Program, Tables
+from fleetloop.triggerlang.kernels.held_values import hold_field, hold_signal, hold_track_condition
+from fleetloop.triggerlang.kernels.opcodes import Op, is_arithmetic, is_comparison, is_logic
+from fleetloop.triggerlang.kernels.pointwise import compare, compute, join
 from fleetloop.triggerlang.kernels.tables import (
-    G_BEGINS,
-    G_ENTRIES,
-    G_LISTS,
-    G_OWNER,
-    G_TIMES,
-    G_TRACKS,
-    Q_AT,
+    COMPUTED,
+    I_A,
+    I_B,
+    I_OP,
+    I_QUERY,
+    I_RESULT,
+    I_WHAT,
+    NEEDED,
     Q_LEN,
-    Q_SHIFT,
-    Q_TIMELINE,
-    TL_AT,
-    TL_LEN,
-    TOP_C,
-    TOP_F,
-    TOP_P,
+    TOP_NUMBERS,
+    TOP_TRUTHS,
+    allocate,
 )
+from fleetloop.triggerlang.kernels.windows import roll
 
 
 @kernel
-def want_code(register, needed, code_made, code_bounds, codes, page):
-    """Marks what makes a condition's register, or points it to the page of its one code."""
-    if code_bounds[register] >= 0:
-        codes[register] = code_bounds[register] * page
-    else:
-        made = code_made[register]
-        needed[made] = max(needed[made], 1)
+def execute(begin: int, end: int, program: Program, pools: Pools, tables: Tables) -> None:
+    """Runs those of instructions[begin:end] that are NEEDED, for one vehicle, and marks them COMPUTED.
 
-
-@kernel
-def want(code, pc, needed, float_made, code_made, code_bounds, codes, page):
-    """Marks what an instruction reads, unless it was computed before or its bounds say all."""
-    op, a, b = code[pc, 0], code[pc, 2], code[pc, 3]
-    reads_floats = op == 12 or (op >= 30 and op <= 53) or (op >= 70 and op < 80)
-    reads_codes = op == 13 or (op >= 54 and op < 70) or op >= 80 or op == 19 or op == 20
-    if reads_floats:
-        made = float_made[a]
-        needed[made] = max(needed[made], 1)
-        if op >= 30 and op <= 53 and b >= 0:
-            made = float_made[b]
-            needed[made] = max(needed[made], 1)
-    elif reads_codes:
-        want_code(a, needed, code_made, code_bounds, codes, page)
-        if op >= 54 and op < 70 and b >= 0:
-            want_code(b, needed, code_made, code_bounds, codes, page)
-
-
-@kernel
-def roll_numbers(op, values, times, ends, shift, span, low, high, out, S, P, p):
-    """One of the windows over numbers. S and P from p on are scratch."""
-    n = len(values)
-    if op == 70 or op == 71:
-        sign = 1.0 if op == 70 else -1.0
-        extreme(sign, values, times, ends, shift, span, low, high, out, S[0, :n], S[1, :n])
-    elif op == 72:
-        mean(values, times, ends, shift, span, low, high, out, S[0:2, :n], S[5:7, :n])
-    elif op == 73:
-        first(values, low, high, out)
-    else:
-        following, preceding = P[p : p + n + 1], P[p + n + 1 : p + 2 * n + 2]
-        slope(values, times, ends, shift, span, low, high, out, S[0:5, :n], S[5:10, :n], following, preceding)
-
-
-@kernel
-def execute(
-    code, begin, end, needed, source_tl, plain, source_at, known_at, tl, groups, field_at, queries, floats, codes,
-    T, F,
-    C, P, S, page, memo, top,
-):  # fmt: skip
-    """Runs those instructions of one vehicle that are marked 1 in ``needed``, and marks them 2."""
+    Results are put at the top of the pools; ``number_at`` and ``truth_at`` say where a register's values are.
+    """
+    numbers, truths = pools.numbers, pools.truths
+    number_at, truth_at, tops = tables.number_at, tables.truth_at, tables.tops
     for pc in range(begin, end):
-        if needed[pc] != 1:
+        if tables.needed[pc] != NEEDED:
             continue
-        needed[pc] = 2
-        op, result, a, b = code[pc, 0], code[pc, 1], code[pc, 2], code[pc, 3]
-        what, span = code[pc, 5], code[pc, 6]
-        q = queries[code[pc, 4]]
-        n, shift = q[Q_LEN], q[Q_SHIFT]
-        if op >= 30 and op < 50:
-            floats[result] = top[TOP_F]
-            top[TOP_F] += n
-            other = floats[b] if b >= 0 else floats[a]
-            at = floats[result]
-            number(op, F[floats[a] : floats[a] + n], F[other : other + n], F[at : at + n])
-        elif op >= 50 and op < 54:
-            codes[result] = top[TOP_C]
-            top[TOP_C] += n
-            at = codes[result]
-            other = floats[b] if b >= 0 else floats[a]
-            comparison(op, F[floats[a] : floats[a] + n], F[other : other + n], C[at : at + n])
-        elif op >= 54 and op < 70:
-            codes[result] = top[TOP_C]
-            top[TOP_C] += n
-            at = codes[result]
-            other = codes[b] if b >= 0 else codes[a]
-            condition(op, C[codes[a] : codes[a] + n], C[other : other + n], C[at : at + n])
-        elif op == 10:
-            floats[result] = what * page
-        elif op == 11:
-            codes[result] = what * page
-        elif op == 12 or op == 13:
-            # the last n of a full timeline's values
-            full = queries[b, Q_LEN]
-            if op == 12:
-                floats[result] = floats[a] + full - n
-            else:
-                codes[result] = codes[a] + full - n
-        elif op == 14 or op == 15 or op == 16:
-            j = source_tl[what]
-            if j < 0:
-                if op == 15:
-                    codes[result] = top[TOP_C]
-                    C[top[TOP_C] : top[TOP_C] + n] = 1
-                    top[TOP_C] += n
-                else:
-                    floats[result] = top[TOP_F]
-                    F[top[TOP_F] : top[TOP_F] + n] = np.nan
-                    top[TOP_F] += n
-                continue
-            at = source_at[what]
-            if op != 16 and shift == 0:
-                own = own_place(tl, j, q)
-                if own >= 0:
-                    if op == 15:
-                        codes[result] = at + own
-                    else:
-                        floats[result] = at + own
-                    continue
-            begin_t, length = tl[j, TL_AT], tl[j, TL_LEN]
-            place = bounds(j, begin_t, length, own_place(tl, j, q), q, 0, groups, T, P, memo, top)
-            after = P[place : place + n]
-            times = T[begin_t : begin_t + length]
-            wanted = T[q[Q_AT] : q[Q_AT] + n]
-            if op == 15:
-                to = top[TOP_C]
-                top[TOP_C] += n
-                codes[result] = to
-                hold(C[at : at + length], times, after, wanted, shift, span, np.int8(1), C[to : to + n])
-                continue
-            to = top[TOP_F]
-            top[TOP_F] += n
-            floats[result] = to
-            values, out = F[at : at + length], F[to : to + n]
-            if op == 14:
-                hold(values, times, after, wanted, shift, span, np.nan, out)
-                continue
-            if known_at[what] < 0:
-                known_at[what] = top[TOP_P]
-                top[TOP_P] += length
-                known_before(values, P[known_at[what] : known_at[what] + length])
-            before = P[known_at[what] : known_at[what] + length]
-            for k in range(n):
-                p = after[k] - 1
-                if p >= 0:
-                    p = before[p]
-                out[k] = values[p] if p >= 0 and wanted[k] - shift - times[p] <= span else np.nan
-        elif op == 17 or op == 18:
-            g = groups[what]
-            at = field_at[code[pc, 7]]
-            if shift == 0:
-                if op == 18:
-                    codes[result] = at
-                else:
-                    floats[result] = at
-                continue
-            place = top[TOP_P]
-            after = P[place : place + n]
-            track_bounds(g, q, 0, T, P, after)
-            times = T[g[G_TIMES] : g[G_TIMES] + n]
-            to = top[TOP_C] if op == 18 else top[TOP_F]
-            if op == 18:
-                codes[result] = to
-                top[TOP_C] += n
-            else:
-                floats[result] = to
-                top[TOP_F] += n
-            for t in range(g[G_TRACKS]):
-                low, high = P[g[G_BEGINS] + t], P[g[G_BEGINS] + t + 1]
-                for k in range(low, high):
-                    p = after[k] - 1
-                    fresh = p >= low and times[k] - shift - times[p] <= span
-                    if op == 18:
-                        C[to + k] = C[at + p] if fresh else 1
-                    else:
-                        F[to + k] = F[at + p] if fresh else np.nan
-        elif op == 19 or op == 20:
-            g = groups[what]
-            lists = g[G_LISTS]
-            j = source_tl[plain + what]
-            owner = P[g[G_OWNER] : g[G_OWNER] + g[G_ENTRIES]]
-            scratch = top[TOP_P]
-            trues, unknowns = P[scratch : scratch + lists], P[scratch + lists : scratch + 2 * lists]
-            trues[:] = 0
-            unknowns[:] = 0
-            for e in range(g[G_ENTRIES]):
-                c = C[codes[a] + e]
-                if c == 2:
-                    trues[owner[e]] += 1
-                elif c == 1:
-                    unknowns[owner[e]] += 1
-            top[TOP_P] += 2 * lists
-            to = top[TOP_C] if op == 19 else top[TOP_F]
-            if op == 19:
-                codes[result] = to
-                top[TOP_C] += n
-            else:
-                floats[result] = to
-                top[TOP_F] += n
-            if j < 0:
-                for k in range(n):
-                    if op == 19:
-                        C[to + k] = 1
-                    else:
-                        F[to + k] = np.nan
-                continue
-            begin_t, length = tl[j, TL_AT], tl[j, TL_LEN]
-            place = bounds(j, begin_t, length, own_place(tl, j, q), q, 0, groups, T, P, memo, top)
-            for k in range(n):
-                p = P[place + k] - 1
-                fresh = p >= 0 and T[q[Q_AT] + k] - shift - T[begin_t + p] <= span
-                if op == 19:
-                    C[to + k] = 1 if not fresh else 2 if trues[p] > 0 else 1 if unknowns[p] > 0 else 0
-                else:
-                    F[to + k] = np.float64(trues[p]) if fresh else np.nan
+        tables.needed[pc] = COMPUTED
+        row = program.instructions[pc]
+        op, result, a, b = row[I_OP], row[I_RESULT], row[I_A], row[I_B]
+        query = tables.queries[row[I_QUERY]]
+        n = query[Q_LEN]
+        other = b if b >= 0 else a  # what takes one argument ignores the second
+        if is_arithmetic(op):
+            x, y, to = number_at[a], number_at[other], allocate(tops, TOP_NUMBERS, n)
+            number_at[result] = to
+            compute(op, numbers[x : x + n], numbers[y : y + n], numbers[to : to + n])
+        elif is_comparison(op):
+            x, y, to = number_at[a], number_at[other], allocate(tops, TOP_TRUTHS, n)
+            truth_at[result] = to
+            compare(op, numbers[x : x + n], numbers[y : y + n], truths[to : to + n])
+        elif is_logic(op):
+            x, y, to = truth_at[a], truth_at[other], allocate(tops, TOP_TRUTHS, n)
+            truth_at[result] = to
+            join(op, truths[x : x + n], truths[y : y + n], truths[to : to + n])
+        elif op == Op.CONST_NUMBER:
+            number_at[result] = row[I_WHAT] * pools.page
+        elif op == Op.CONST_TRUTH:
+            truth_at[result] = row[I_WHAT] * pools.page
+        elif op == Op.SUFFIX_NUMBER:
+            # New instants are the last ones of the timeline's.
+            number_at[result] = number_at[a] + tables.queries[b, Q_LEN] - n
+        elif op == Op.SUFFIX_TRUTH:
+            truth_at[result] = truth_at[a] + tables.queries[b, Q_LEN] - n
+        elif op == Op.HOLD_NUMBER or op == Op.HOLD_TRUTH or op == Op.HOLD_KNOWN:
+            hold_signal(row, query, pools, tables)
+        elif op == Op.FIELD_NUMBER or op == Op.FIELD_TRUTH:
+            hold_field(row, query, pools, tables)
+        elif op == Op.ANY_TRACK or op == Op.COUNT_TRACKS:
+            hold_track_condition(row, query, program, pools, tables)
         else:
-            domain = queries[b]
-            is_code = op == 80 or op == 81
-            to = top[TOP_C] if is_code else top[TOP_F]
-            if is_code:
-                codes[result] = to
-                top[TOP_C] += n
-            else:
-                floats[result] = to
-                top[TOP_F] += n
-            length = domain[Q_LEN]
-            if length == 0:
-                for k in range(n):
-                    if is_code:
-                        C[to + k] = 1
-                    else:
-                        F[to + k] = np.nan
-                continue
-            times = T[domain[Q_AT] : domain[Q_AT] + length]
-            wanted = T[q[Q_AT] : q[Q_AT] + n]
-            if what < 0:
-                j = domain[Q_TIMELINE]
-                low_at = bounds(j, tl[j, TL_AT], length, np.int64(-1), q, span, groups, T, P, memo, top)
-                high_at = bounds(j, tl[j, TL_AT], length, own_place(tl, j, q), q, 0, groups, T, P, memo, top)
-                pieces = 1
-            else:
-                low_at, high_at = top[TOP_P], top[TOP_P] + n
-                top[TOP_P] += 2 * n
-                track_bounds(groups[what], q, span, T, P, P[low_at : low_at + n])
-                track_bounds(groups[what], q, 0, T, P, P[high_at : high_at + n])
-                pieces = groups[what, G_TRACKS]
-            low, high = P[low_at : low_at + n], P[high_at : high_at + n]
-            p = top[TOP_P]
-            for piece in range(pieces):
-                # one vehicle's timeline, or one track's
-                first_value, last_value, first_out, last_out = 0, length, 0, n
-                lows, highs = low, high
-                if what >= 0:
-                    g = groups[what]
-                    first_value, last_value = P[g[G_BEGINS] + piece], P[g[G_BEGINS] + piece + 1]
-                    first_out, last_out = first_value, last_value
-                    size = last_out - first_out
-                    lows, highs = P[p : p + size], P[p + size : p + 2 * size]
-                    for k in range(size):
-                        lows[k] = low[first_out + k] - first_value
-                        highs[k] = high[first_out + k] - first_value
-                scratch = p + 2 * length
-                span_times = times[first_value:last_value]
-                if is_code or op == 82:
-                    inner = C[codes[a] + first_value : codes[a] + last_value]
-                    tallied(
-                        op, inner, lows, highs, C[to + first_out : to + last_out], F[to + first_out : to + last_out]
-                    )
-                else:
-                    inner_f = F[floats[a] + first_value : floats[a] + last_value]
-                    out = F[to + first_out : to + last_out]
-                    ends = wanted[first_out:last_out]
-                    roll_numbers(op, inner_f, span_times, ends, shift, span, lows, highs, out, S, P, scratch)
+            roll(row, query, pools, tables)

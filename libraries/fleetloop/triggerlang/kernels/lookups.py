@@ -1,18 +1,24 @@
-"""Where a query's instants lie among a timeline's, and what holds there."""
+"""Where a query's instants lie among a timeline's."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from fleetloop.triggerlang.kernels import kernel
+from fleetloop.triggerlang.kernels import Ints, inlined, int64, kernel
+from fleetloop.triggerlang.kernels.arguments import Pools, Tables
 from fleetloop.triggerlang.kernels.bounds import covered, longest_gap
-from fleetloop.triggerlang.kernels.rolling import positions
+from fleetloop.triggerlang.kernels.search import upper_bounds
 from fleetloop.triggerlang.kernels.tables import (
     G_BEGINS,
     G_ENTRIES,
     G_TIMES,
     G_TRACKS,
-    MEMO,
+    HASH_FACTOR,
+    MEMO_AT,
+    MEMO_GENERATION,
+    MEMO_QUERY,
+    MEMO_SHIFT,
+    MEMO_SLOTS,
+    MEMO_TIMELINE,
+    MEMO_USED,
     Q_AT,
     Q_CADENCE,
     Q_GROUP,
@@ -25,106 +31,118 @@ from fleetloop.triggerlang.kernels.tables import (
     TL_GAP,
     TL_LEN,
     TL_NEW,
-    TOP_P,
+    TOP_POSITIONS,
+    allocate,
 )
 
 
 @kernel
-def note(memo, place, timeline_key, query_id, shift, at):
-    """Remembers where a query's positions in a timeline begin."""
-    if memo[MEMO, 1] < MEMO // 2:
-        memo[MEMO, 1] += 1
-        row = memo[place]
-        row[0], row[1], row[2], row[3], row[4] = memo[MEMO, 0], timeline_key, query_id, shift, at
+def find_memo(memo: Ints, timeline: int, query_id: int, shift: int) -> int:
+    """The row that holds the positions of a query in a timeline, or the free row where they belong."""
+    h = (timeline * 31 + query_id) * 31 + shift // 1000
+    # Of the product's upper bits, which depend on all bits of the key, as many as there are slots.
+    h = (h * int64(HASH_FACTOR)) >> 40 & (MEMO_SLOTS - 1)
+    while memo[h, MEMO_GENERATION] == memo[MEMO_SLOTS, MEMO_GENERATION]:
+        if memo[h, MEMO_TIMELINE] == timeline and memo[h, MEMO_QUERY] == query_id and memo[h, MEMO_SHIFT] == shift:
+            break
+        h = (h + 1) & (MEMO_SLOTS - 1)
+    return h
 
 
 @kernel
-def own_place(tl, j, query):
-    """Where a query's instants begin within a timeline, where they are a part of its own; else -1."""
+def write_memo(memo: Ints, h: int, timeline: int, query_id: int, shift: int, at: int) -> None:
+    """Notes where the positions of a query in a timeline begin, unless the table is half full."""
+    if memo[MEMO_SLOTS, MEMO_USED] < MEMO_SLOTS // 2:
+        memo[MEMO_SLOTS, MEMO_USED] += 1
+        row = memo[h]
+        row[MEMO_GENERATION], row[MEMO_TIMELINE] = memo[MEMO_SLOTS, MEMO_GENERATION], timeline
+        row[MEMO_QUERY], row[MEMO_SHIFT], row[MEMO_AT] = query_id, shift, at
+
+
+@kernel
+def own_position(j: int, timelines: Ints, query: Ints) -> int:
+    """Where a query's instants begin within timeline j, if they are a part of it as they are; else -1."""
+    position = -1
     if query[Q_TIMELINE] == j:
-        return np.int64(0)
-    if query[Q_CADENCE] >= 0 and query[Q_CADENCE] == tl[j, TL_CADENCE]:
-        return tl[j, TL_NEW]
-    return np.int64(-1)
+        position = 0
+    elif query[Q_CADENCE] >= 0 and query[Q_CADENCE] == timelines[j, TL_CADENCE]:
+        position = timelines[j, TL_NEW]
+    return position
 
 
-@kernel
-def bounds(timeline_key, begin, length, own_first, query, shift, groups, T, P, memo, top):
-    """Where in P the positions of a query's instants in a timeline begin: after the last one at or before.
+@inlined
+def positions_in_timeline(j: int, query: Ints, span: int, pools: Pools, tables: Tables) -> int:
+    """For each instant of a query the position after the last instant of timeline j that is at or before it.
 
-    ``begin`` and ``length`` say where the timeline is in T, ``own_first`` see ``own_place``. Positions count from
-    ``begin``. What was looked up before is remembered in ``memo``.
+    Instants are taken ``span`` earlier, beside the query's own shift. Positions count from the timeline's first
+    instant. What was looked up before is found in the memo.
+
+    Returns:
+        The position in ``Pools.positions`` of the (Q_LEN,) results.
     """
-    shift = query[Q_SHIFT] + shift
-    h = (timeline_key * 31 + query[Q_ID]) * 31 + shift // 1000
-    h = (h * np.int64(-7046029254386353131)) >> 40 & (MEMO - 1)
-    while memo[h, 0] == memo[MEMO, 0]:
-        if memo[h, 1] == timeline_key and memo[h, 2] == query[Q_ID] and memo[h, 3] == shift:
-            return memo[h, 4]
-        h = (h + 1) & (MEMO - 1)
-    at = top[TOP_P]
-    n = query[Q_LEN]
-    top[TOP_P] += n
-    if shift == 0 and own_first >= 0:
-        for k in range(n):
-            P[at + k] = own_first + k + 1
-        note(memo, h, timeline_key, query[Q_ID], shift, at)
-        return at
-    times = T[begin : begin + length]
-    wanted = T[query[Q_AT] : query[Q_AT] + n]
-    out = P[at : at + n]
-    if query[Q_GROUP] < 0:
-        positions(times, 0, length, wanted, 0, n, shift, out)
+    shift = query[Q_SHIFT] + span
+    memo = tables.memo
+    h = find_memo(memo, j, query[Q_ID], shift)
+    if memo[h, MEMO_GENERATION] == memo[MEMO_SLOTS, MEMO_GENERATION]:
+        at: int = memo[h, MEMO_AT]
     else:
-        g = groups[query[Q_GROUP]]
-        for k in range(g[G_TRACKS]):
-            low, high = P[g[G_BEGINS] + k], P[g[G_BEGINS] + k + 1]
-            positions(times, 0, length, wanted, low, high, shift, out)
-    note(memo, h, timeline_key, query[Q_ID], shift, at)
+        n = query[Q_LEN]
+        at = allocate(tables.tops, TOP_POSITIONS, n)
+        out = pools.positions[at : at + n]
+        own = own_position(j, tables.timelines, query) if shift == 0 else -1
+        if own >= 0:
+            for k in range(n):
+                out[k] = own + k + 1
+        else:
+            begin, length = tables.timelines[j, TL_AT], tables.timelines[j, TL_LEN]
+            times = pools.times[begin : begin + length]
+            wanted = pools.times[query[Q_AT] : query[Q_AT] + n]
+            search_timeline(times, wanted, shift, query[Q_GROUP], tables.groups, pools.positions, out)
+        write_memo(memo, h, j, query[Q_ID], shift, at)
     return at
 
 
 @kernel
-def track_bounds(g, query, shift, T, P, out):
-    """Like ``bounds`` for a track's own entries: each track among its own instants."""
-    times = T[g[G_TIMES] : g[G_TIMES] + g[G_ENTRIES]]
-    for k in range(g[G_TRACKS]):
-        low, high = P[g[G_BEGINS] + k], P[g[G_BEGINS] + k + 1]
-        positions(times, low, high, times, low, high, query[Q_SHIFT] + shift, out)
+def search_timeline(times: Ints, wanted: Ints, shift: int, g: int, groups: Ints, positions: Ints, out: Ints) -> None:
+    """Searches a timeline for instants that rise, or, for entries of track group g >= 0, rise within each track."""
+    if g < 0:
+        upper_bounds(times, 0, len(times), wanted, 0, len(wanted), shift, out)
+    else:
+        group = groups[g]
+        for track in range(group[G_TRACKS]):
+            low, high = positions[group[G_BEGINS] + track], positions[group[G_BEGINS] + track + 1]
+            upper_bounds(times, 0, len(times), wanted, low, high, shift, out)
 
 
 @kernel
-def hold(values, times, after, wanted, shift, span, unknown, out):
-    """The last value at or before each instant; unknown where there is none or it is older than the span."""
-    for k in range(len(out)):
-        p = after[k] - 1
-        if p >= 0 and wanted[k] - shift - times[p] <= span:
-            out[k] = values[p]
-        else:
-            out[k] = unknown
+def positions_in_tracks(group: Ints, shift: int, times: Ints, positions: Ints, out: Ints) -> None:
+    """For each entry of a track group the position after the last entry of its track at or before it, shifted."""
+    own = times[group[G_TIMES] : group[G_TIMES] + group[G_ENTRIES]]
+    for track in range(group[G_TRACKS]):
+        low, high = positions[group[G_BEGINS] + track], positions[group[G_BEGINS] + track + 1]
+        upper_bounds(own, low, high, own, low, high, shift, out)
 
 
 @kernel
-def timeline_covers(j, queries, query, span, tl, T):
+def timeline_covers(j: int, query: Ints, span: int, timelines: Ints, times: Ints) -> bool:
     """Whether each of a query's instants has a point of a timeline less than a span before it."""
-    n = queries[query, Q_LEN]
-    if j < 0 or queries[query, Q_GROUP] >= 0 or tl[j, TL_LEN] == 0:
+    n = query[Q_LEN]
+    if j < 0 or query[Q_GROUP] >= 0 or timelines[j, TL_LEN] == 0:
         return False
     if n == 0:
         return True
-    begin, length, at = tl[j, TL_AT], tl[j, TL_LEN], queries[query, Q_AT]
-    if tl[j, TL_GAP] < 0:
-        tl[j, TL_GAP] = longest_gap(T[begin : begin + length])
+    begin, length, at = timelines[j, TL_AT], timelines[j, TL_LEN], query[Q_AT]
+    if timelines[j, TL_GAP] < 0:
+        timelines[j, TL_GAP] = longest_gap(times[begin : begin + length])
     return covered(
-        T[begin], T[begin + length - 1], tl[j, TL_GAP], T[at], T[at + n - 1], queries[query, Q_SHIFT], span
-    )
+        times[begin], times[begin + length - 1], timelines[j, TL_GAP], times[at], times[at + n - 1], query[Q_SHIFT],
+        span,
+    )  # fmt: skip
 
 
 @kernel
-def value_covers(j, queries, query, span, tl, T):
+def value_covers(j: int, query: Ints, span: int, timelines: Ints, times: Ints) -> bool:
     """Whether a signal has a value at each of a query's instants: its own, or one that is not too old."""
-    if queries[query, Q_SHIFT] == 0 and queries[query, Q_GROUP] < 0:
-        cadence = queries[query, Q_CADENCE]
-        if queries[query, Q_TIMELINE] == j or (cadence >= 0 and cadence == tl[j, TL_CADENCE]):
-            return True
-    return timeline_covers(j, queries, query, span, tl, T)
+    if query[Q_SHIFT] == 0 and query[Q_GROUP] < 0 and own_position(j, timelines, query) >= 0:
+        return True
+    return timeline_covers(j, query, span, timelines, times)

@@ -1,49 +1,32 @@
-"""Rolling windows over one vehicle's points, each in one pass, exact in the sense that matters: a window's
-result depends on its points alone, to the last bit.
+"""Windows over one vehicle's points, each kind in one pass. A window's result depends on its points alone, to the
+last bit.
 
-Running differences of sums would depend on where the running began, that is on where a poll was cut, and then
-so would the firings. Sums are therefore taken within cells of the window's own length, of which a window meets
-two: from its first point to the first cell's end, and from the second cell's begin to its last point.
+Means and slopes are not differences of running sums: a running sum's rounding depends on where it began, that is on
+where a poll was cut, and then so would the firings. Instead time is divided into cells as long as the window. A
+window meets at most two cells, so its sum is that from its first point to the first cell's end (``suffix``) plus that
+from the second cell's begin to its last point (``prefix``). Minimum and maximum work in the same way.
 
-All functions take windows [low, high) by position, into ``values`` whose instants are ``times``. Windows may fall
-back, where they belong to the next track; values and times are one vehicle's or one track's.
+All functions take windows [low, high) by position, into ``values`` whose instants are ``times``. Values and times are
+one vehicle's or one track's.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fleetloop.triggerlang.kernels import kernel
+from fleetloop.triggerlang.kernels import Ints, Numbers, Truths, kernel
+from fleetloop.triggerlang.kernels.opcodes import FALSE, TRUE, UNKNOWN, Op
+from fleetloop.triggerlang.kernels.tables import FAR_FUTURE_NS, FAR_PAST_NS
 
 SLOPE_POINTS = 3
 """A slope needs this many known points, and they must span half its window."""
 
 
 @kernel
-def positions(times, first, last, wanted, begin, end, shift, out):
-    """For the instants wanted[begin:end] - shift, which rise: the position after the last of times[first:last]
-    at or before each; first where there is none.
-    """
-    i = first
-    if begin < end:
-        # skip what lies before the first instant by halving
-        low, high, t = first, last, wanted[begin] - shift
-        while low < high:
-            middle = (low + high) // 2
-            if times[middle] <= t:
-                low = middle + 1
-            else:
-                high = middle
-        i = low
-    for k in range(begin, end):
-        t = wanted[k] - shift
-        while i < last and times[i] <= t:
-            i += 1
-        out[k] = i
-
-
-@kernel
-def extreme(sign, values, times, ends, shift, span, low, high, out, prefix, suffix):
+def extreme(
+    sign: float, values: Numbers, times: Ints, ends: Ints, shift: int, span: int, low: Ints, high: Ints, out: Numbers,
+    prefix: Numbers, suffix: Numbers,
+) -> None:  # fmt: skip
     """Minimum (sign 1.0) or maximum (sign -1.0) of the known values of each window that ends at ends - shift; NaN
     where there is none. A maximum is the mirrored values' minimum, mirrored.
 
@@ -51,7 +34,7 @@ def extreme(sign, values, times, ends, shift, span, low, high, out, prefix, suff
     """
     n = len(values)
     least = np.inf
-    edge = np.int64(-(2**62))
+    edge = FAR_PAST_NS
     for i in range(n):
         if times[i] >= edge:
             edge = cell_of(times[i], span) + span
@@ -60,7 +43,7 @@ def extreme(sign, values, times, ends, shift, span, low, high, out, prefix, suff
         least = v if v < least else least
         prefix[i] = least
     least = np.inf
-    begin = np.int64(2**62)
+    begin = FAR_FUTURE_NS
     for i in range(n - 1, -1, -1):
         if times[i] < begin:
             begin = cell_of(times[i], span)
@@ -68,7 +51,7 @@ def extreme(sign, values, times, ends, shift, span, low, high, out, prefix, suff
         v = sign * values[i]
         least = v if v < least else least
         suffix[i] = least
-    border = until = np.int64(-(2**62))
+    border = until = FAR_PAST_NS
     for k in range(len(low)):
         a, b = low[k], high[k]
         if a >= b:
@@ -85,7 +68,7 @@ def extreme(sign, values, times, ends, shift, span, low, high, out, prefix, suff
 
 
 @kernel
-def known_after(values, out):
+def known_after(values: Numbers, out: Ints) -> None:
     """(len(values) + 1,) the first position at or after each whose value is known; len(values) for none."""
     n = len(values)
     out[n] = n
@@ -94,7 +77,7 @@ def known_after(values, out):
 
 
 @kernel
-def known_before(values, out):
+def known_before(values: Numbers, out: Ints) -> None:
     """(len(values),) the last position at or before each whose value is known; -1 for none."""
     last = -1
     for i in range(len(values)):
@@ -104,28 +87,31 @@ def known_before(values, out):
 
 
 @kernel
-def first(values, low, high, out):
+def first(values: Numbers, low: Ints, high: Ints, out: Numbers) -> None:
     """The first known value of each window; NaN where there is none."""
-    place = np.int64(0)
-    before = np.int64(0)
+    # Windows usually rise, so the search goes on from the one before; it starts again where they fall back.
+    known = before = 0
     for k in range(len(low)):
         a, b = low[k], high[k]
-        if a < before or place < a:
-            place = a
+        if a < before or known < a:
+            known = a
         before = a
-        while place < b and values[place] != values[place]:
-            place += 1
-        out[k] = values[place] if place < b else np.nan
+        while known < b and values[known] != values[known]:
+            known += 1
+        out[k] = values[known] if known < b else np.nan
 
 
 @kernel
-def cell_of(t, span):
+def cell_of(t: int, span: int) -> int:
     """Begin of the cell of an instant."""
     return (t // span) * span
 
 
 @kernel
-def mean(values, times, ends, shift, span, low, high, out, prefix, suffix):
+def mean(
+    values: Numbers, times: Ints, ends: Ints, shift: int, span: int, low: Ints, high: Ints, out: Numbers,
+    prefix: Numbers, suffix: Numbers,
+) -> None:  # fmt: skip
     """Mean of the known values of each window that ends at ends - shift; NaN where there is none.
 
     ``prefix`` and ``suffix`` are (2, len(values)) scratch: sums and numbers within a cell up to and from each
@@ -133,7 +119,7 @@ def mean(values, times, ends, shift, span, low, high, out, prefix, suffix):
     """
     n = len(values)
     total = number = 0.0
-    edge = np.int64(-(2**62))
+    edge = FAR_PAST_NS
     for i in range(n):
         t = times[i]
         if t >= edge:
@@ -145,7 +131,7 @@ def mean(values, times, ends, shift, span, low, high, out, prefix, suffix):
             number += 1.0
         prefix[0, i], prefix[1, i] = total, number
     total = number = 0.0
-    begin = np.int64(2**62)
+    begin = FAR_FUTURE_NS
     for i in range(n - 1, -1, -1):
         t = times[i]
         if t < begin:
@@ -156,7 +142,7 @@ def mean(values, times, ends, shift, span, low, high, out, prefix, suffix):
             total += v
             number += 1.0
         suffix[0, i], suffix[1, i] = total, number
-    border = until = np.int64(-(2**62))
+    border = until = FAR_PAST_NS
     for k in range(len(low)):
         a, b = low[k], high[k]
         if a >= b:
@@ -176,7 +162,10 @@ def mean(values, times, ends, shift, span, low, high, out, prefix, suffix):
 
 
 @kernel
-def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, following, preceding):
+def slope(
+    values: Numbers, times: Ints, ends: Ints, shift: int, span: int, low: Ints, high: Ints, out: Numbers,
+    prefix: Numbers, suffix: Numbers, following: Ints, preceding: Ints,
+) -> None:  # fmt: skip
     """Least-squares slope per second over the known values of each window that ends at ends - shift.
 
     NaN with fewer than ``SLOPE_POINTS`` known points, or where they span less than half the window.
@@ -185,7 +174,7 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
     """
     n = len(values)
     span_s = span / 1e9
-    begin = until = np.int64(-(2**62))
+    begin = until = FAR_PAST_NS
     for i in range(n):
         t = times[i]
         carry = t < until
@@ -199,7 +188,7 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
         one = 1.0 if known else 0.0
         for j, x in enumerate((one, v, s, s * v, s * s)):
             prefix[j, i] = prefix[j, i - 1] + x if carry else x
-    begin = np.int64(2**62)
+    begin = FAR_FUTURE_NS
     for i in range(n - 1, -1, -1):
         t = times[i]
         carry = t >= begin
@@ -214,7 +203,7 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
             suffix[j, i] = suffix[j, i + 1] + x if carry else x
     known_after(values, following)
     known_before(values, preceding)
-    border = until = np.int64(-(2**62))
+    border = until = FAR_PAST_NS
     for k in range(len(low)):
         a, b = low[k], high[k]
         out[k] = np.nan
@@ -243,30 +232,30 @@ def slope(values, times, ends, shift, span, low, high, out, prefix, suffix, foll
 
 
 @kernel
-def tallied(op, codes, low, high, out, number):
-    """Of each window's codes: whether any is true (op 80) or all are (81) as codes into ``out``, or how many are
-    (82) into ``number``, NaN where none is there.
+def tallied(op: int, truths: Truths, low: Ints, high: Ints, out: Truths, number: Numbers) -> None:
+    """Of each window's codes: whether any is true (``Op.ANY``) or all are (``Op.ALL``) as codes into ``out``, or
+    how many are (``Op.COUNT``) into ``number``, NaN where none is there.
 
     Any is 1, unknown, where none is true and one is unknown or none is there; all likewise.
     """
-    trues = falses = begin = end = np.int64(0)
+    trues = falses = begin = end = 0
     for k in range(len(low)):
         a, b = low[k], high[k]
         if a < begin or b < end or a > end:
-            trues = falses = np.int64(0)
+            trues = falses = 0
             begin = end = a
         while end < b:
-            trues += codes[end] == 2
-            falses += codes[end] == 0
+            trues += truths[end] == TRUE
+            falses += truths[end] == FALSE
             end += 1
         while begin < a:
-            trues -= codes[begin] == 2
-            falses -= codes[begin] == 0
+            trues -= truths[begin] == TRUE
+            falses -= truths[begin] == FALSE
             begin += 1
         size = b - a
-        if op == 82:
+        if op == Op.COUNT:
             number[k] = trues if size > 0 else np.nan
-        elif op == 80:
-            out[k] = 2 if trues > 0 else 0 if falses == size and size > 0 else 1
+        elif op == Op.ANY:
+            out[k] = TRUE if trues > 0 else FALSE if falses == size and size > 0 else UNKNOWN
         else:
-            out[k] = 0 if falses > 0 else 2 if trues == size and size > 0 else 1
+            out[k] = FALSE if falses > 0 else TRUE if trues == size and size > 0 else UNKNOWN

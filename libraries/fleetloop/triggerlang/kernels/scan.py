@@ -1,336 +1,156 @@
-"""Finds the columns in batches' bytes without making an object of anything.
+"""Finds the columns in batches' bytes without making a Python object of any of them.
 
-The wire format is that of ``fleet.telemetry.v1.TelemetryBatch``. A batch that is written as protobuf writes it
-(fields in their order, nothing unknown) and that passes every check of ``fleetloop.domain.validation`` is *plain*;
-of all others only that is said, and the caller decodes them in the ordinary way to say what is wrong.
-"""
+The wire format is that of ``fleet.telemetry.v1.TelemetryBatch``. A batch is *plain* if it is written as protobuf
+writes it (fields in the order of their numbers, none unknown) and passes every check of
+``fleetloop.domain.validation``. Batches that are not plain are only marked: the caller decodes them in the ordinary
+way, which finds out what is wrong."""
 
 from __future__ import annotations
 
-import numpy as np
+from fleetloop.triggerlang.kernels import Bytes, Flags, Ints, kernel
+from fleetloop.triggerlang.kernels.arguments import ColumnOrder, WantedColumns
+from fleetloop.triggerlang.kernels.opcodes import TAG_BITS, BatchField, UtcSource, Wire
+from fleetloop.triggerlang.kernels.scan_column import REFUSED, scan_column
+from fleetloop.triggerlang.kernels.tables import (
+    END_NS,
+    FAR_FUTURE_NS,
+    FRAME_AT,
+    FRAMES,
+    KEY_END,
+    PIECE_OFFSETS,
+    PIECE_ROWS,
+    PIECE_SPLITS,
+    PIECE_VALUES,
+    SEQUENCE,
+    START_NS,
+    UTC_NS,
+)
+from fleetloop.triggerlang.kernels.wire import ascii_only, int64_at, printable, rises, same_bytes, varint
 
-from fleetloop.triggerlang.kernels import kernel
-
-START_NS, UTC_NS, SEQUENCE, END_NS, FRAMES, FRAME_AT, KEY_END = range(7)
-PLAIN, OTHER = 1, 0
-_NEEDED = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8
-"""Fleet, vehicle, boot, the source of UTC, frames."""
-
-
-@kernel
-def varint(data, at, end):
-    """A varint below 2**63 and where it ends; -1 where it is cut short or too long."""
-    value = np.int64(0)
-    shift = 0
-    while at < end and shift < 63:
-        byte = np.int64(data[at])
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            # one value has one spelling, or a vehicle's name would have several
-            if byte == 0 and shift > 0:
-                return np.int64(-1), at
-            return value, at
-        shift += 7
-    return np.int64(-1), at
-
-
-@kernel
-def same_bytes(data, a, b, n):
-    """Whether two stretches are equal."""
-    for i in range(n):
-        if data[a + i] != data[b + i]:
-            return False
-    return True
+_REQUIRED = (
+    1 << BatchField.FLEET_ID
+    | 1 << BatchField.VEHICLE_ID
+    | 1 << BatchField.BOOT_ID
+    | 1 << BatchField.UTC_SOURCE
+    | 1 << BatchField.FRAME_OFFSETS_NS
+)
+"""Bits of the fields that a batch must have; the others may be missing because they are 0 or empty."""
+_BOOT_ID_LEAST, _BOOT_ID_MOST = 8, 16
+"""Bytes of a boot id."""
 
 
 @kernel
-def rises(data, at, n, longest_ns):
-    """Whether n int64 offsets never fall and lie between 0 and the longest."""
-    offsets = data[at : at + 8 * n].view(np.int64)
-    fine = n == 0 or (offsets[0] >= 0 and offsets[n - 1] <= longest_ns)
-    falls = 0
-    for i in range(1, n):
-        falls += offsets[i] < offsets[i - 1]
-    return fine and falls == 0
+def scan_number(data: Bytes, at: int, end: int, number: int, wire: int, head: Ints) -> int:
+    """Reads one of the fields that are numbers; returns where the next field begins, or REFUSED."""
+    if number == BatchField.START_MONOTONIC_NS or number == BatchField.START_UTC_NS:
+        if wire != Wire.FIXED64 or at + 8 > end:
+            return REFUSED
+        head[START_NS if number == BatchField.START_MONOTONIC_NS else UTC_NS] = int64_at(data, at)
+        return at + 8
+    value, at = varint(data, at, end)
+    if wire != Wire.VARINT or value < 0:
+        return REFUSED
+    if number == BatchField.SEQUENCE:
+        head[SEQUENCE] = value
+    elif value < UtcSource.GNSS or value > UtcSource.SIMULATED:
+        return REFUSED
+    return at
 
 
 @kernel
-def within(data, at, n, kind, least, most, nan_allowed, words):
-    """Whether n values are in the catalogue's range."""
-    wrong = 0
-    if kind == 3:
-        f4 = data[at : at + 4 * n].view(np.float32)
-        if nan_allowed:
-            for i in range(n):
-                v = f4[i]
-                wrong += (v < least) | (v > most) | (v == np.inf) | (v == -np.inf)
-        else:
-            for i in range(n):
-                v = f4[i]
-                wrong += not ((v >= least) & (v <= most) & (v > -np.inf) & (v < np.inf))
-    elif kind == 4:
-        f8 = data[at : at + 8 * n].view(np.float64)
-        for i in range(n):
-            v8 = f8[i]
-            fits = (v8 >= least) & (v8 <= most) & (v8 > -np.inf) & (v8 < np.inf)
-            wrong += not (fits | (nan_allowed & (v8 != v8)))
-    elif kind == 5:
-        u2 = data[at : at + 2 * n].view(np.uint16)
-        for i in range(n):
-            wrong += u2[i] >= words
-    elif kind == 1:
-        i4 = data[at : at + 4 * n].view(np.int32)
-        for i in range(n):
-            wrong += (i4[i] < least) | (i4[i] > most)
-    elif kind == 2:
-        i8 = data[at : at + 8 * n].view(np.int64)
-        low = np.int64(np.ceil(max(least, -(2.0**62))))
-        high = np.int64(np.floor(min(most, 2.0**62)))
-        for i in range(n):
-            wrong += (i8[i] < low) | (i8[i] > high)
-    else:
-        for i in range(n):
-            wrong += data[at + i] > 1
-    return wrong == 0
+def text_fits(data: Bytes, at: int, size: int, number: int, checked: bool) -> bool:
+    """Whether a name, the boot id or a digest can be what it has to be."""
+    if number == BatchField.BOOT_ID:
+        return _BOOT_ID_LEAST <= size <= _BOOT_ID_MOST
+    if number == BatchField.FLEET_ID or number == BatchField.VEHICLE_ID:
+        return checked or printable(data, at, size)
+    return ascii_only(data, at, size)
 
 
 @kernel
-def printable(data, at, n):
-    """Whether 1 to 128 bytes are plain printable ASCII."""
-    if n < 1 or n > 128:
-        return False
-    for i in range(n):
-        if data[at + i] < 32 or data[at + i] > 126:
-            return False
-    return True
-
-
-@kernel
-def ascii_only(data, at, n):
-    """Whether bytes are ASCII, so that no decoder can refuse them as text."""
-    high = np.uint8(0)
-    for i in range(n):
-        high |= data[at + i]
-    return high < 128
-
-
-@kernel
-def column_of(data, at, n, names, name_at, guess):
-    """Which wanted column a name is, -1 for none. The one that stood here in the batch before is tried first."""
-    if guess >= 0 and name_at[guess + 1] - name_at[guess] == n:
-        begin = name_at[guess]
-        same = True
-        for i in range(n - 1, -1, -1):
-            if data[at + i] != names[begin + i]:
-                same = False
-                break
-        if same:
-            return guess
-    for c in range(len(name_at) - 1):
-        begin = name_at[c]
-        if name_at[c + 1] - begin != n:
+def groups_fit(data: Bytes, group_of: Ints, pieces: Ints) -> bool:
+    """Whether the lists of each track group belong together: the same instants, and the same lengths of lists."""
+    for column in range(len(group_of)):
+        first = group_of[column]
+        if first < 0 or pieces[column, PIECE_VALUES] < 0 or column == first:
             continue
-        same = True
-        for i in range(n - 1, -1, -1):
-            if data[at + i] != names[begin + i]:
-                same = False
-                break
-        if same:
-            return c
-    return -1
+        rows = pieces[column, PIECE_ROWS]
+        if pieces[first, PIECE_VALUES] < 0 or pieces[first, PIECE_ROWS] != rows:
+            return False
+        if pieces[first, PIECE_OFFSETS] != pieces[column, PIECE_OFFSETS]:
+            return False
+        if not same_bytes(data, pieces[first, PIECE_SPLITS], pieces[column, PIECE_SPLITS], 4 * (rows + 1)):
+            return False
+    return True
 
 
 @kernel
 def scan_batch(
-    data, at, end, checked, names, name_at, words, word_at, word_count, kinds, types, sizes, ragged, least, most,
-    nan_allowed, group_of, limits, head, pieces, guesses, guess_at,
-):  # fmt: skip
-    """Fills one batch's ``head`` and ``pieces``; returns whether it is plain.
-
-    ``pieces`` are (columns, 4): where the values begin (-1: no such column), how many instants, where their
-    offsets begin (-1: the frames'; columns with equal offsets have one place) and where the splits begin.
-    ``checked``: the values passed the catalogue before, and only the layout is looked at.
-    """
-    pieces[:, 0] = -1
-    max_frames, max_values, longest_ns = limits[0], limits[1], limits[2]
-    begin, field, position, present = at, 0, 0, 0
+    data: Bytes, at: int, end: int, checked: bool, wanted: WantedColumns, order: ColumnOrder, head: Ints, pieces: Ints
+) -> bool:
+    """Fills the ``head`` and ``pieces`` of the batch that lies at data[at:end]; returns whether it is plain."""
+    pieces[:, PIECE_VALUES] = -1
     head[:] = 0
     head[FRAME_AT] = -1
-    newest = np.int64(0)
+    begin, field, position, present, newest_ns = at, 0, 0, 0, 0
     while at < end:
         tag, at = varint(data, at, end)
-        number, wire = tag >> 3, tag & 7
-        if tag < 0 or number < field or (number == field and number != 9) or number > 11:
-            return OTHER
+        number, wire = tag >> TAG_BITS, tag & 7
+        repeated = number == field and number != BatchField.COLUMNS
+        if tag < 0 or number < field or repeated or number > BatchField.SHADOW_MODEL_DIGEST:
+            return False
         field = number
         present |= 1 << number
-        if number == 5 or number == 6:
-            if wire != 1 or at + 8 > end:
-                return OTHER
-            value = data[at : at + 8].view(np.int64)[0]
-            head[START_NS if number == 5 else UTC_NS] = value
-            at += 8
-            continue
-        if number == 4 or number == 7:
-            value, at = varint(data, at, end)
-            if wire != 0 or value < 0:
-                return OTHER
-            if number == 4:
-                head[SEQUENCE] = value
-            elif value < 1 or value > 4:
-                return OTHER
+        if number in (
+            BatchField.START_MONOTONIC_NS, BatchField.START_UTC_NS, BatchField.SEQUENCE, BatchField.UTC_SOURCE
+        ):  # fmt: skip
+            at = scan_number(data, at, end, number, wire, head)
+            if at == REFUSED:
+                return False
             continue
         size, at = varint(data, at, end)
-        if wire != 2 or size < 0 or at + size > end:
-            return OTHER
-        if number <= 2:
-            if not checked and not printable(data, at, size):
-                return OTHER
-        elif number >= 10:
-            if not ascii_only(data, at, size):
-                return OTHER
-        elif number == 3:
-            if size < 8 or size > 16:
-                return OTHER
-            head[KEY_END] = at + size - begin
-        elif number == 8:
-            frames = size // 8
-            if size % 8 or frames == 0 or frames > max_frames or not rises(data, at, frames, longest_ns):
-                return OTHER
-            head[FRAMES], head[FRAME_AT] = frames, at
-            newest = data[at + size - 8 : at + size].view(np.int64)[0]
-        elif number == 9:
+        if wire != Wire.LENGTH or size < 0 or at + size > end:
+            return False
+        if number == BatchField.COLUMNS:
             if head[FRAMES] == 0:
-                return OTHER
-            # one column
-            inner, stop, inner_field = at, at + size, 0
-            name = name_size = values = values_size = offsets = offsets_size = splits = splits_size = np.int64(0)
-            kind = words_begin = words_end = np.int64(0)
-            while inner < stop:
-                tag, inner = varint(data, inner, stop)
-                number, wire = tag >> 3, tag & 7
-                if tag < 0 or number < inner_field or (number == inner_field and number != 6) or number > 6:
-                    return OTHER
-                inner_field = number
-                before = inner - 1
-                amount, inner = varint(data, inner, stop)
-                if amount < 0 or number == 0:
-                    return OTHER
-                if number == 2:
-                    if wire != 0:
-                        return OTHER
-                    kind = amount
-                    continue
-                if wire != 2 or inner + amount > stop:
-                    return OTHER
-                if number == 1:
-                    name, name_size = inner, amount
-                elif number == 3:
-                    values, values_size = inner, amount
-                elif number == 4:
-                    offsets, offsets_size = inner, amount
-                elif number == 5:
-                    splits, splits_size = inner, amount
-                else:
-                    words_begin = before if words_begin == 0 else words_begin
-                    words_end = inner + amount
-                inner += amount
-            guess = guesses[position] if position < len(guesses) else np.int64(-2)
-            # a column that nobody wants is known again by its name's place in the batch before
-            again = guess == -1 and guess_at[position, 1] == name_size
-            again = again and same_bytes(data, guess_at[position, 0], name, name_size)
-            column = np.int64(-1) if again else column_of(data, name, name_size, names, name_at, guess)
-            if column < 0 and not again and not ascii_only(data, name, name_size):
-                return OTHER
-            if position < len(guesses):
-                guesses[position] = column
-                guess_at[position, 0], guess_at[position, 1] = name, name_size
+                return False
+            own_ns = scan_column(data, at, at + size, position, head[FRAMES], checked, wanted, order, pieces)
+            if own_ns == REFUSED:
+                return False
+            newest_ns = max(newest_ns, own_ns)
             position += 1
-            if offsets_size > 0:
-                if offsets_size % 8:
-                    return OTHER
-                last = data[offsets + offsets_size - 8 : offsets + offsets_size].view(np.int64)[0]
-                if last < 0 or last > longest_ns:
-                    return OTHER
-                newest = max(newest, last)
-            if column < 0:
-                if not ascii_only(data, words_begin, words_end - words_begin):
-                    return OTHER
-                at += size
-                continue
-            if pieces[column, 0] >= 0 or kind != types[column] or values_size % sizes[column]:
-                return OTHER
-            total = values_size // sizes[column]
-            rows = offsets_size // 8 if offsets_size > 0 else head[FRAMES]
-            if total > max_values or rows > max_frames or (splits_size > 0) != ragged[column]:
-                return OTHER
-            if ragged[column]:
-                if splits_size != 4 * (rows + 1):
-                    return OTHER
-                ends = data[splits : splits + splits_size].view(np.uint32)
-                falls = 0
-                for i in range(rows):
-                    falls += ends[i + 1] < ends[i]
-                if falls or ends[0] != 0 or ends[rows] != total:
-                    return OTHER
-            elif total != rows:
-                return OTHER
-            if kinds[column] == 5:
-                size_of_words = words_end - words_begin
-                if size_of_words > 0:
-                    if size_of_words != word_at[column + 1] - word_at[column]:
-                        return OTHER
-                    for i in range(size_of_words):
-                        if data[words_begin + i] != words[word_at[column] + i]:
-                            return OTHER
-            elif words_end > 0:
-                return OTHER
-            if (not checked or kinds[column] == 5 or kinds[column] == 0) and not within(
-                data, values, total, kinds[column], least[column], most[column], nan_allowed[column],
-                word_count[column],
-            ):  # fmt: skip
-                return OTHER
-            place = np.int64(-1)
-            if offsets_size > 0:
-                place = offsets
-                for c in range(len(kinds)):
-                    other = pieces[c, 2]
-                    if pieces[c, 0] >= 0 and other >= 0 and pieces[c, 1] == rows:
-                        if same_bytes(data, other, offsets, offsets_size):
-                            place = other
-                            break
-                if place == offsets and not rises(data, offsets, rows, longest_ns):
-                    return OTHER
-            pieces[column, 0], pieces[column, 1], pieces[column, 2] = values, rows, place
-            pieces[column, 3] = splits if ragged[column] else -1
+        elif number == BatchField.FRAME_OFFSETS_NS:
+            frames = size // 8
+            if size % 8 or frames == 0 or frames > wanted.max_frames:
+                return False
+            if not rises(data, at, frames, wanted.max_span_ns):
+                return False
+            head[FRAMES], head[FRAME_AT] = frames, at
+            newest_ns = int64_at(data, at + size - 8)
+        elif not text_fits(data, at, size, number, checked):
+            return False
         at += size
-    # the lists of a track group belong together
-    for column in range(len(kinds)):
-        first = group_of[column]
-        if first < 0 or pieces[column, 0] < 0 or column == first:
-            continue
-        rows = pieces[column, 1]
-        if pieces[first, 0] < 0 or pieces[first, 1] != rows or pieces[first, 2] != pieces[column, 2]:
-            return OTHER
-        if not same_bytes(data, pieces[first, 3], pieces[column, 3], 4 * (rows + 1)):
-            return OTHER
-    if present & _NEEDED != _NEEDED or head[FRAMES] == 0 or head[START_NS] < 0 or head[START_NS] >= 2**62:
-        return OTHER
-    head[END_NS] = head[START_NS] + newest
-    return PLAIN
+        if number == BatchField.BOOT_ID:
+            head[KEY_END] = at - begin
+    if present & _REQUIRED != _REQUIRED or head[FRAMES] == 0:
+        return False
+    if head[START_NS] < 0 or head[START_NS] >= FAR_FUTURE_NS:
+        return False
+    head[END_NS] = head[START_NS] + newest_ns
+    return groups_fit(data, wanted.group_of, pieces)
 
 
 @kernel
 def scan(
-    data, at, checked, names, name_at, words, word_at, word_count, kinds, types, sizes, ragged, least, most,
-    nan_allowed, group_of, limits, heads, pieces, guesses, guess_at, plain,
-):  # fmt: skip
-    """Looks through batches that lie at data[at[i]:at[i + 1]]; fills ``heads``, ``pieces`` and ``plain``."""
-    guesses[:] = -2
-    guess_at[:] = 0
+    data: Bytes, at: Ints, checked: Flags, wanted: WantedColumns, order: ColumnOrder, heads: Ints, pieces: Ints,
+    plain: Flags,
+) -> None:  # fmt: skip
+    """Looks through batches that lie at data[at[i]:at[i + 1]].
+
+    ``checked`` batches passed the catalogue before, so only their layout is looked at. Fills ``heads``
+    ((batches, HEAD_WIDTH)), ``pieces`` ((batches, columns, PIECE_WIDTH)) and ``plain`` ((batches,)).
+    """
+    order.columns[:] = -2
+    order.names[:] = 0
     for i in range(len(at) - 1):
-        plain[i] = scan_batch(
-            data, at[i], at[i + 1], checked[i], names, name_at, words, word_at, word_count, kinds, types, sizes,
-            ragged, least, most, nan_allowed, group_of, limits, heads[i], pieces[i], guesses, guess_at,
-        )  # fmt: skip
+        plain[i] = scan_batch(data, at[i], at[i + 1], checked[i], wanted, order, heads[i], pieces[i])

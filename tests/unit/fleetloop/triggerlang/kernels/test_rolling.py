@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fleetloop.triggerlang.kernels import rolling
+from fleetloop.triggerlang.kernels import rolling, search
+from fleetloop.triggerlang.kernels.opcodes import Op
 
 S = 10**9
 Array = npt.NDArray[Any]
@@ -105,18 +106,18 @@ def test_conditions_within_a_window_are_three_valued() -> None:
     codes = np.array([2, 0, 1, 0, 0, 2, 2], np.int8)
     low, high = np.array([0, 1, 1, 3, 5, 5, 4]), np.array([3, 2, 4, 5, 7, 5, 6])
     out, number = np.zeros(7, np.int8), np.zeros(7)
-    rolling.tallied(80, codes, low, high, out, number)
+    rolling.tallied(Op.ANY, codes, low, high, out, number)
     assert out.tolist() == [2, 0, 1, 0, 2, 1, 2]
-    rolling.tallied(81, codes, low, high, out, number)
+    rolling.tallied(Op.ALL, codes, low, high, out, number)
     assert out.tolist() == [0, 0, 0, 0, 2, 1, 0]
-    rolling.tallied(82, codes, low, high, out, number)
+    rolling.tallied(Op.COUNT, codes, low, high, out, number)
     np.testing.assert_array_equal(number, [1, 0, 0, 0, 2, np.nan, 1])
 
 
 def test_positions_count_what_lies_at_or_before() -> None:
     times, wanted = np.array([10, 20, 30, 40]), np.array([5, 10, 25, 25, 99])
     out = np.zeros(5, np.int64)
-    rolling.positions(times, 0, 4, wanted, 0, 5, 0, out)
+    search.upper_bounds(times, 0, 4, wanted, 0, 5, 0, out)
     assert out.tolist() == [0, 1, 2, 2, 4]
-    rolling.positions(times, 1, 3, wanted, 2, 5, 10, out)
+    search.upper_bounds(times, 1, 3, wanted, 2, 5, 10, out)
     assert out[2:].tolist() == [1, 1, 3]

@@ -44,7 +44,7 @@ Changes = Mapping[str, Sequence[tuple[Any, ...]]]
 `Tracks` -> (from, until, metres, class knots, score knots)."""
 
 
-def made(changes: Changes, catalogue: SignalCatalogue) -> list[FrameBatch]:
+def synthetic_drive(changes: Changes, catalogue: SignalCatalogue) -> list[FrameBatch]:
     """The drive's batches: vehicle, radar and tracks at 10 Hz, both models at 2 Hz with instants of their own."""
     plain = {path: (value, 0.1) for path, value in _CALM.items()}
     plain |= {
