@@ -23,7 +23,7 @@ from dataset_curator.tables import DatasetTables
 from dataset_curator.worker import Worker
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
-from fleetloop.kit.storage.database import Database
+from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.testing import ManualClock
 from fleetloop.shipped import config_folder
@@ -163,11 +163,15 @@ async def test_an_import_admits_no_sample_of_a_test_set(committer: Committer) ->
 
 
 async def label(committer: Committer, objects: Objects, database: Database, *names: str) -> None:
-    """Agreed labels of some samples, each with a clip of its own."""
-    schema = load_task_schema(config_folder() / "tasks.yaml")
-    for number, name in enumerate(names):
-        moment = labelled(objects, schema.cameras[0].height, name, noise=1 + number)
-        await database.run(partial(transactions.add_waiting, labelled=moment, now_utc_ns=number))
+    """Agreed labels of some samples, each with a clip of its own; they come at once."""
+    height = load_task_schema(config_folder() / "tasks.yaml").cameras[0].height
+    moments = [labelled(objects, height, name, noise=1 + number) for number, name in enumerate(names)]
+
+    def add(tx: Transaction) -> None:
+        for number, moment in enumerate(moments):
+            transactions.add_waiting(tx, moment, number)
+
+    await database.run(add)
 
 
 async def test_a_commit_of_labels_that_was_never_written_is_written_at_the_next_start(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import sqlalchemy as sa
@@ -12,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.process.lifecycle import Runtime
 from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.storage import wiring
 from fleetloop.kit.storage.database import Database, InboxMixin, OutboxMixin, RequestMixin, Transaction
 from fleetloop.kit.storage.wiring import INBOX_KEPT_S, Storage, start_storage_tasks
 from fleetloop.kit.testing import ManualClock, RecordingPublisher
@@ -101,3 +104,54 @@ async def test_a_broker_that_is_gone_ends_the_process(database: Database) -> Non
     publisher.broken = None
     left = database.read_now(lambda tx: list(tx.session.scalars(sa.select(OutboxRow.event_id))))
     assert left == ["kept"], "the next process publishes it"
+
+
+class FakeKafka:
+    """A publisher without a broker that notes when it starts and stops."""
+
+    order: ClassVar[list[str]] = []
+
+    def __init__(self, service: str, settings: ServiceSettings) -> None:
+        pass
+
+    async def start(self) -> None:
+        self.order.append("publisher starts")
+
+    async def stop(self) -> None:
+        self.order.append("publisher stops")
+
+
+async def test_what_was_opened_last_closes_first_and_after_the_background_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server stops first, so that no call meets a closed database; the database closes last."""
+    order = FakeKafka.order = []
+    monkeypatch.setattr(wiring, "KafkaPublisher", FakeKafka)
+    close = Database.close
+
+    def noting_close(self: Database) -> None:
+        order.append("database closes")
+        close(self)
+
+    monkeypatch.setattr(Database, "close", noting_close)
+    (tmp_path / "migrations").mkdir()
+    settings = SETTINGS.model_copy(update={"state_dir": tmp_path})
+    runtime = Runtime("keeper-of-tests", settings)
+
+    async def stop_server() -> None:
+        order.append("server stops")
+
+    async def start(runtime: Runtime) -> None:
+        storage = await wiring.open_storage(runtime, settings, Base, tmp_path / "migrations")
+
+        async def work() -> None:
+            await runtime.stopping.wait()
+            await storage.database.run(lambda tx: None)  # it is still open
+            order.append("work ends")
+
+        runtime.spawn("work", work())
+        runtime.on_stop(stop_server)
+        runtime.stopping.set()
+
+    assert await asyncio.wait_for(runtime.run(start), 20) == 0
+    assert order == ["publisher starts", "work ends", "server stops", "publisher stops", "database closes"]
