@@ -1,1 +1,1 @@
-"""The language in which triggers are written, compiled to loops over one vehicle at a time. See README.md."""
+"""The language of triggers, compiled to loops over one vehicle at a time. See README.md."""

@@ -1,4 +1,4 @@
-"""Triggers on the wire: one translation for whoever publishes them and whoever runs them."""
+"""Triggers as protobuf messages, for services that publish them and services that run them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PLAIN = [
 
 
 def to_definition(trigger: Trigger) -> campaign_pb2.TriggerDefinition:
-    """The message of a trigger."""
+    """Encodes a trigger as a message."""
     definition = campaign_pb2.TriggerDefinition(
         name=trigger.name,
         version=trigger.version,
@@ -64,10 +64,10 @@ def to_definition(trigger: Trigger) -> campaign_pb2.TriggerDefinition:
 
 
 def from_definition(definition: campaign_pb2.TriggerDefinition) -> Trigger:
-    """The trigger of a message, held to what a file is held to. Raises ``TriggerFileError`` naming the field."""
+    """Decodes a trigger, with the checks that a file undergoes. Raises ``TriggerFileError`` naming the field."""
     mode = _WORDS.get(definition.mode)
     if mode is None:
-        raise TriggerFileError("mode", f"{definition.mode} is neither {RISING_EDGE} nor {ALWAYS}")
+        raise TriggerFileError("mode", f"{definition.mode} is unknown; use {RISING_EDGE} or {ALWAYS}")
     fields = {name: getattr(definition, name) for name in _PLAIN}
     fields |= {name: list(getattr(definition, name)) for name in ("cameras", "vehicles", "evidence")}
     fields |= {"mode": mode, "conditions": dict(definition.conditions)}

@@ -1,10 +1,10 @@
-"""One error for everything that a trigger's author can get wrong, pointing at the place in the text."""
+"""The errors that a trigger's author can cause, with the position in the text or the field of the file."""
 
 from __future__ import annotations
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be used; ``str()`` shows the line with a caret under the place."""
+    """An invalid expression. ``str()`` shows the line with a caret under the position of the error."""
 
     def __init__(self, message: str, source: str, position: int) -> None:
         self.message = message
@@ -19,7 +19,7 @@ class ExpressionError(ValueError):
 
 
 class TriggerFileError(ValueError):
-    """A trigger file that cannot be used; names the field and the remedy."""
+    """An invalid trigger file. The message names the field and what to do."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")

@@ -1,8 +1,7 @@
-"""From a program of nodes to a list of instructions over registers, which ``machine`` runs for one vehicle at
-a time.
+"""Lowers a program of nodes to a list of instructions on registers, which ``machine`` runs for one vehicle at a time.
 
-Everything that does not depend on telemetry is settled here, once per change of the campaigns: which values
-are wanted at which instants, in which order, and into which register. What is wanted twice is computed once.
+Everything that does not depend on telemetry is decided here, once per change of the campaigns: which values are
+computed at which instants, in which order, and into which registers. A value that is needed twice is computed once.
 """
 
 from __future__ import annotations
@@ -41,7 +40,8 @@ class Lowered:
     """A program as arrays, and what refers to them from outside.
 
     Columns are what is read from the wire: the scalar signals in the program's order, then each group's Id and
-    fields."""
+    fields.
+    """
 
     columns: tuple[str, ...]
     """The columns' signal paths."""
@@ -134,7 +134,7 @@ class _Lowering:
         return Lowered(tuple(self.columns), self.signals, program, self.query_count, named_counts, evidence_counts)
 
     def _note_windows(self, node: Node) -> None:
-        """Remembers what windows will want over all instants, of which the new ones are then a part."""
+        """Notes what windows need at all instants: at the new instants it is then the end of these values."""
         if node.op in _ROLLING and not node.tracked:
             self._note_full(node.args[0], node.args[0].sources)
         for argument in node.args:
@@ -152,7 +152,7 @@ class _Lowering:
         return self.unions.setdefault(sources, len(self.unions))
 
     def _query(self, op: Op, what: int, span_ns: int = 0) -> int:
-        """Instants: of a union's new ones or all, another query's shifted, or a group's entries by track."""
+        """The query of a union's new or all instants, of another query shifted, or of a group's entries."""
         key = (int(op), what, span_ns)
         if key not in self.known.queries:
             self.known.queries[key] = self.query_count
@@ -236,7 +236,7 @@ class _Lowering:
         return result
 
     def _new_of(self, query: int) -> frozenset[str] | None:
-        """The union whose new instants a query is."""
+        """The sources of the union whose new instants a query is, or None for another query."""
         for (op, what, _), number in self.known.queries.items():
             if number == query:
                 return list(self.unions)[what] if op == Op.NEW else None

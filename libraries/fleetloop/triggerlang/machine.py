@@ -1,4 +1,4 @@
-"""Runs a compiled program over many vehicles' batches, and keeps the room that this takes."""
+"""Runs a lowered program over many vehicles' batches, and holds the arrays that this needs."""
 
 from __future__ import annotations
 
@@ -38,41 +38,44 @@ __all__ = ["Machine", "Moment", "Outcome", "Rules", "Segment"]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One vehicle and boot: what is remembered, and the new batches, each of which starts after all before it."""
+    """One vehicle and boot: what is remembered, and new batches in the order of time."""
 
     memory: bytes
-    """What an earlier run left; empty where nothing is remembered."""
+    """What an earlier run left to be remembered; empty for nothing."""
     batches: Sequence[int]
-    """Places within ``Batches``."""
+    """Positions within ``Batches``."""
     end_ns: int
     """Monotonic time of the last instant of any column."""
     forget_ns: int = -1
-    """Remembered points up to here are forgotten first."""
-    alone: bool = False
-    """Nothing is remembered of it."""
+    """Remembered points up to here are forgotten first; -1 for none."""
+    late: bool = False
+    """A late batch: it is evaluated without memory, and nothing is remembered of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A moment at which a trigger's condition turned true."""
+    """A moment at which a trigger fires."""
 
     segment: int
+    """Position within the segments of the run."""
     batch: int
-    """Place within ``Batches``."""
+    """Position within ``Batches``."""
     trigger: int
     onset_ns: int
+    """Monotonic time."""
     named: tuple[bool, ...]
-    """Which of the trigger's named conditions hold."""
+    """Whether each of the trigger's named conditions holds."""
     evidence: tuple[float, ...]
-    """Values to report; NaN is unknown."""
+    """The evidence's values; NaN for unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run found, and what each segment leaves to be remembered."""
+    """The result of a run."""
 
     moments: tuple[Moment, ...]
     memories: tuple[bytes, ...]
+    """For each segment what has to be remembered."""
 
 
 class Machine:
@@ -81,6 +84,7 @@ class Machine:
     def __init__(self, lowered: Lowered, rules: Rules) -> None:
         self.lowered = lowered
         self._rules = rules
+        # First sizes; `_make_room` enlarges what a vehicle does not fit into.
         self._page = 512
         self._pool = 1 << 16
         self._scratch = 1024
@@ -128,6 +132,7 @@ class Machine:
         return Outcome(tuple(self._moments(log, output)), memories)
 
     def _make_room(self, status: int, need: Ints) -> None:
+        """Enlarges what was too small; the run is repeated then."""
         room = int(need[ROOM])
         if status == FULL_CANDIDATES:
             self._candidates = np.zeros((room, CANDIDATE_WIDTH), np.int64)
@@ -151,7 +156,7 @@ class Machine:
 
 
 def _log(batches: Batches, append_ms: Ints, segments: Sequence[Segment]) -> Log:
-    memories = [b"" if s.alone else s.memory for s in segments]
+    memories = [b"" if s.late else s.memory for s in segments]
     sizes = np.array([len(m) for m in memories], np.int64)
     return Log(
         data=batches.data,
@@ -164,7 +169,7 @@ def _log(batches: Batches, append_ms: Ints, segments: Sequence[Segment]) -> Log:
         segment_first=np.cumsum([0, *(len(s.batches) for s in segments)], dtype=np.int64),
         end_ns=np.array([s.end_ns for s in segments], np.int64),
         forget_ns=np.array([s.forget_ns for s in segments], np.int64),
-        late=np.array([s.alone for s in segments], np.bool_),
+        late=np.array([s.late for s in segments], np.bool_),
         memory=np.frombuffer(b"".join(memories), np.uint8),
         memory_at=np.cumsum(sizes) - sizes,
         memory_size=sizes,

@@ -1,4 +1,4 @@
-"""The typed form of expressions: nodes that exist once, so that what several triggers share is computed once."""
+"""Typed expressions as a graph in which equal operations are one node, so that shared ones are computed once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BOOL, NUMBER, ENUM = "bool", "number", "enum"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One operation over others. Equal operations are the same object within one ``NodeTable``.
+    """One operation on other nodes. Equal operations are the same object within one ``NodeTable``.
 
     Operations: ``const signal field neg abs add sub mul div lower_of higher_of lt le eq and or not exists lag
     min max mean first slope any all count any_track count_tracks``.
@@ -22,30 +22,33 @@ class Node:
     number: float = 0.0
     """A constant's value (0 false, 1 unknown, 2 true for a bool)."""
     path: str = ""
-    """Signal path; for a field and the track operations, the group."""
+    """The signal's path; for a field and the track operations, the group's."""
     name: str = ""
-    """A field's own name."""
+    """The field's name within its group."""
     span_ns: int = 0
-    """Window or lag in nanoseconds; for a signal, a field and track operations, how long a value stays known.
+    """Length of a window or lag in nanoseconds; for a signal, a field and track operations how long a value stays
+    known.
     """
     skip_nan: bool = False
-    """``last(...)``: NaN points are passed over instead of making the value unknown."""
+    """For ``last(...)``: points that are NaN are passed over instead of making the value unknown."""
     tracked: bool = False
-    """Its value belongs to a track, not to the vehicle."""
+    """Whether each track has a value of its own, instead of the vehicle."""
     sources: frozenset[str] = field(default_factory=frozenset)
-    """Signals and track groups whose instants make up this node's timeline."""
+    """Signals and track groups whose instants are this node's timeline."""
     lookback_ns: int = 0
-    """How far before an instant its value can depend on points, how long they stay known aside."""
+    """How far before an instant a point can affect its value, in nanoseconds, not counting how long values stay
+    known.
+    """
 
 
 class NodeTable:
-    """Makes nodes; the same operation on the same arguments gives the same object."""
+    """Creates nodes; the same operation on the same arguments gives the same object."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[object, ...], Node] = {}
+        self._nodes: dict[tuple[object, ...], Node] = {}
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self._nodes)
 
     def make(
         self,
@@ -60,16 +63,16 @@ class NodeTable:
         skip_nan: bool = False,
         tracked: bool = False,
     ) -> Node:
-        """The node for this operation, made at the first call."""
+        """The node for this operation, created at the first call."""
         key = (op, tuple(id(a) for a in args), kind, number, path, name, span_ns, skip_nan, tracked)
-        known = self._made.get(key)
+        known = self._nodes.get(key)
         if known is None:
-            # What a track's condition reads besides its group does not make instants: the list's own do.
+            # A track's condition is evaluated at the instants of the group's lists, whatever else it reads.
             inner = () if op in ("any_track", "count_tracks") else [a.sources for a in args]
             sources = frozenset({path} if path else ()).union(*inner)
             lookback_ns = max((a.lookback_ns for a in args), default=0)
             if op not in ("signal", "field", "any_track", "count_tracks"):
                 lookback_ns += span_ns
             known = Node(op, args, kind, number, path, name, span_ns, skip_nan, tracked, sources, lookback_ns)
-            self._made[key] = known
+            self._nodes[key] = known
         return known

@@ -1,7 +1,6 @@
-"""All running triggers' conditions as one program: shared nodes, and exactly what they read and how far back.
+"""All running triggers' conditions as one program: nodes that triggers share, what they read, and how far back.
 
-What is not read by a trigger is neither decoded nor remembered, so the state per vehicle follows from the
-triggers.
+What no trigger reads is neither decoded nor remembered, so the triggers determine the state per vehicle.
 """
 
 from __future__ import annotations
@@ -12,27 +11,27 @@ from dataclasses import dataclass
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.triggerlang.errors import ExpressionError
-from fleetloop.triggerlang.meaning import Meaning
 from fleetloop.triggerlang.nodes import Node, NodeTable
+from fleetloop.triggerlang.type_checker import TypeChecker
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What one trigger says in the language."""
+    """One trigger's expressions, as text."""
 
     name: str
     expression: str
     named: Mapping[str, str]
-    """Conditions that the expression may use, and whose truth at the onset is reported."""
+    """Conditions by name. The expression may use them, and firings report which of them held at the onset."""
     evidence: tuple[str, ...] = ()
-    """Signals whose values at the onset are reported."""
-    place: bool = False
-    """Whether the position at the onset is needed, for a geofence."""
+    """Signals whose values at the onset firings report."""
+    needs_location: bool = False
+    """Whether the location at the onset is needed, for a geofence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """One trigger's nodes."""
+    """One trigger's typed expressions."""
 
     condition: Node
     named: tuple[tuple[str, Node], ...]
@@ -41,17 +40,20 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Compiled triggers in their given order."""
+    """Compiled triggers in the given order, and what they read."""
 
     triggers: tuple[Compiled, ...]
     signals: Mapping[str, int]
-    """Plain signals that are read, with the nanoseconds of points before the last instant to remember."""
+    """Scalar signals that are read, each with how many nanoseconds before the last instant its points are remembered.
+    """
     groups: Mapping[str, tuple[str, ...]]
-    """Track groups that are read, with the fields read of each (without Id)."""
+    """Track groups that are read, each with the fields that are read (without Id)."""
     group_reach_ns: Mapping[str, int]
+    """For each track group how many nanoseconds before the last instant its lists are remembered."""
     kinds: Mapping[str, str]
     """Catalogue kind per signal path, group fields included."""
     memory_ns: int
+    """How long anything is remembered; no window may be longer."""
 
 
 LATITUDE, LONGITUDE = "Vehicle.CurrentLocation.Latitude", "Vehicle.CurrentLocation.Longitude"
@@ -60,30 +62,31 @@ LATITUDE, LONGITUDE = "Vehicle.CurrentLocation.Latitude", "Vehicle.CurrentLocati
 def compile_program(conditions: Sequence[Condition], catalogue: SignalCatalogue, memory_s: float) -> Program:
     """Compiles all conditions into one program that remembers at most ``memory_s`` of telemetry.
 
-    Raises ``ExpressionError`` for the first that is wrong; check each alone with ``check`` to name all.
+    Raises ``ExpressionError`` for the first that is invalid. To find all that are, call ``check`` for each.
     """
     table = NodeTable()
-    meaning = Meaning(catalogue, memory_s, table)
-    triggers = tuple(_compiled(c, meaning, catalogue) for c in conditions)
+    checker = TypeChecker(catalogue, memory_s, table)
+    triggers = tuple(_compiled(c, checker, catalogue) for c in conditions)
     reach: dict[tuple[str, str], int] = {}
     fields: dict[str, set[str]] = {}
     together: list[frozenset[str]] = []
     visited: set[tuple[int, int, int]] = set()
 
     def visit(node: Node, back_ns: int, list_ns: int = 0) -> None:
-        """``back_ns`` before an instant the node is looked at; within a track's condition that is before the instant
-        of a list, which may itself be up to ``list_ns`` old.
+        """Notes what a node reads whose value is needed up to ``back_ns`` before an instant.
+
+        Within a track's condition the instant is that of a list, which may itself be up to ``list_ns`` old.
         """
         if (id(node), back_ns, list_ns) in visited:
             return
         visited.add((id(node), back_ns, list_ns))
         if node.op == "signal":
-            # the last point before the reach is kept anyway; passing over NaN may need any of its span
+            # The last point before the reach is kept anyway, but one that is passed over as NaN needs earlier ones.
             own_ns = back_ns + list_ns + (node.span_ns if node.skip_nan else 0)
             reach["signal", node.path] = max(reach.get(("signal", node.path), 0), own_ns)
         elif node.op == "field":
             fields.setdefault(node.path, set()).add(node.name)
-            # a track may be missing from the lists since: looking back needs as long as its value stays known
+            # A track may be missing from later lists: its value is found as far back as it stays known.
             own_ns = back_ns + (list_ns + node.span_ns if back_ns else 0)
             reach["group", node.path] = max(reach.get(("group", node.path), 0), own_ns)
         elif node.op in ("any_track", "count_tracks"):
@@ -99,7 +102,7 @@ def compile_program(conditions: Sequence[Condition], catalogue: SignalCatalogue,
     for trigger in triggers:
         for node in (trigger.condition, *(n for _, n in trigger.named), *(n for _, n in trigger.evidence)):
             visit(node, 0)
-    _level(reach, together)
+    _equalise(reach, together)
     kinds = {p: catalogue[p].kind for kind, p in reach if kind == "signal"}
     kinds |= {f"{g}.{f}": catalogue[f"{g}.{f}"].kind for g, names in fields.items() for f in names}
     return Program(
@@ -113,30 +116,32 @@ def compile_program(conditions: Sequence[Condition], catalogue: SignalCatalogue,
 
 
 def check(expression: str, named: Mapping[str, str], catalogue: SignalCatalogue, memory_s: float) -> None:
-    """Raises ``ExpressionError`` when a condition that may use named ones cannot be compiled."""
-    Meaning(catalogue, memory_s).condition(expression, named)
+    """Raises ``ExpressionError`` if a condition, which may use named ones, cannot be compiled."""
+    TypeChecker(catalogue, memory_s).condition(expression, named)
 
 
-def _compiled(condition: Condition, meaning: Meaning, catalogue: SignalCatalogue) -> Compiled:
-    node = meaning.condition(condition.expression, condition.named)
+def _compiled(condition: Condition, checker: TypeChecker, catalogue: SignalCatalogue) -> Compiled:
+    node = checker.condition(condition.expression, condition.named)
     named = tuple(
-        (name, meaning.condition(source, _others(condition.named, name)))
+        (name, checker.condition(source, _others(condition.named, name)))
         for name, source in sorted(condition.named.items())
     )
     paths = list(condition.evidence)
-    if condition.place or condition.evidence:
+    if condition.needs_location or condition.evidence:
         paths += [p for p in (LATITUDE, LONGITUDE) if p in catalogue and p not in paths]
-    evidence = tuple((path, meaning.value(path)) for path in paths)
+    evidence = tuple((path, checker.value(path)) for path in paths)
     return Compiled(node, named, evidence)
 
 
 def _others(named: Mapping[str, str], name: str) -> dict[str, str]:
-    """What a named condition may use: all but itself."""
+    """The named conditions that one of them may use: all others."""
     return {other: source for other, source in named.items() if other != name}
 
 
-def _level(reach: dict[tuple[str, str], int], together: Sequence[frozenset[str]]) -> None:
-    """Signals that meet in a window keep equally much, so that they keep one common list of instants."""
+def _equalise(reach: dict[tuple[str, str], int], together: Sequence[frozenset[str]]) -> None:
+    """Gives signals that are read by the same window the longest reach of them, so that they share a list of
+    instants.
+    """
     changed = True
     while changed:
         changed = False

@@ -1,4 +1,4 @@
-"""Batches as they come from the log: looked through as bytes, without making an object of any column."""
+"""Finds what a program reads in batches' bytes, without making an object of any column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.triggerlang.kernels import Bytes, Flags, Ints
-from fleetloop.triggerlang.kernels.arguments import ColumnOrder, WantedColumns
+from fleetloop.triggerlang.kernels.arguments import ColumnOrder, ExpectedColumns
 from fleetloop.triggerlang.kernels.opcodes import TAG_BITS, ColumnField, Kind, ValueType, Wire, bytes_of
 from fleetloop.triggerlang.kernels.scan import scan
 from fleetloop.triggerlang.kernels.tables import (
@@ -32,28 +32,29 @@ _VALUE_TYPES = {
     Kind.FLOAT32: ValueType.FLOAT32, Kind.FLOAT64: ValueType.FLOAT64, Kind.ENUM: ValueType.ENUM,
 }  # fmt: skip
 _POSITIONS = 1024
-"""Columns of a batch whose names are remembered from the batch before."""
+"""How many columns of a batch are recognised by their position in the batch before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """A run of batches. Per batch its own numbers, and per wanted column where its bytes lie in ``data``."""
+    """Batches as bytes, with what the scan found in each: its own numbers, and where each column's bytes are."""
 
     data: Bytes
+    """All batches' bytes, end to end."""
     begins: Ints
-    """(batches,)"""
+    """(batches,) position in ``data`` of each."""
     heads: Ints
     """(batches, HEAD_WIDTH), see ``kernels.tables``."""
     pieces: Ints
     """(batches, columns, PIECE_WIDTH), see ``kernels.tables``."""
     plain: Flags
-    """(batches,) whether it could be read; the others have to be decoded in the ordinary way."""
+    """(batches,) whether it is plain (see ``kernels.scan``); the others have to be decoded in the ordinary way."""
 
     def __len__(self) -> int:
         return len(self.begins)
 
     def part(self, begin: int, end: int) -> Batches:
-        """Only some of them."""
+        """The batches from ``begin`` up to but not including ``end``."""
         own = slice(begin, end)
         return Batches(self.data, self.begins[own], self.heads[own], self.pieces[own], self.plain[own])
 
@@ -79,17 +80,17 @@ class Batches:
 
     @property
     def frames(self) -> Ints:
-        """(batches,) the batch's own instants."""
+        """(batches,) number of the batch's own instants."""
         return self.heads[:, FRAMES]
 
     @property
     def frame_at(self) -> Ints:
-        """(batches,) where the frames' offsets begin."""
+        """(batches,) position in ``data`` of the frames' offsets."""
         return self.heads[:, FRAME_AT]
 
     @property
     def key_size(self) -> Ints:
-        """(batches,) how many of the first bytes name fleet, vehicle and boot."""
+        """(batches,) how many of its first bytes name fleet, vehicle and boot."""
         return self.heads[:, KEY_END]
 
 
@@ -97,14 +98,14 @@ class Reader:
     """Finds the columns that a program reads."""
 
     def __init__(self, lowered: Lowered, catalogue: SignalCatalogue) -> None:
-        self._columns = _wanted(lowered, catalogue)
+        self._columns = _expected(lowered, catalogue)
         self._order = ColumnOrder(np.zeros(_POSITIONS, np.int64), np.zeros((_POSITIONS, 2), np.int64))
 
     def read(self, raws: Sequence[bytes], checked: Flags | None = None) -> Batches:
-        """Looks through batches' bytes.
+        """Scans batches' bytes.
 
         ``checked``: (batches,) true for batches that passed the catalogue's check before: only their layout is
-        looked at, not their values.
+        checked, not their values.
         """
         data = np.frombuffer(b"".join(raws), np.uint8)
         ends = _ends(raws)
@@ -116,7 +117,7 @@ class Reader:
         return Batches(data, ends[:-1], heads, pieces, plain)
 
 
-def _wanted(lowered: Lowered, catalogue: SignalCatalogue) -> WantedColumns:
+def _expected(lowered: Lowered, catalogue: SignalCatalogue) -> ExpectedColumns:
     signals, limits = lowered.signals, catalogue.limits
     names = [path.encode() for path in lowered.columns]
     dictionaries = [b"".join(map(_word, signal.values)) for signal in signals]
@@ -124,7 +125,7 @@ def _wanted(lowered: Lowered, catalogue: SignalCatalogue) -> WantedColumns:
     group_of = np.full(len(signals), -1, np.int64)
     for first, last in pairwise(lowered.program.group_first.tolist()):
         group_of[first:last] = first
-    return WantedColumns(
+    return ExpectedColumns(
         names=_joined(names),
         name_at=_ends(names),
         dictionaries=_joined(dictionaries),

@@ -1,7 +1,6 @@
-"""Text to syntax tree: a small Pratt parser, so that nothing a user writes ever reaches ``eval``.
+"""Parses the text of an expression into a syntax tree (Pratt parser). User input is never passed to ``eval``.
 
-Every node keeps its position; the meaning (signals, units, types) is ``meaning``'s business, not the
-parser's.
+Every node has its position in the text. Signals, units and types are checked by ``type_checker``.
 """
 
 from __future__ import annotations
@@ -13,12 +12,14 @@ from fleetloop.triggerlang.errors import ExpressionError
 from fleetloop.triggerlang.units import UNITS
 
 MAX_LENGTH = 4000
+"""Most characters of an expression."""
 MAX_DEPTH = 40
+"""Deepest nesting; it bounds the recursion of the parser and the type checker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A literal with its unit's name, empty for a pure number."""
+    """A literal with the name of its unit, which is empty for a pure number."""
 
     value: float
     unit: str
@@ -27,7 +28,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A quoted word: an enum's value."""
+    """A quoted word, the value of an enum."""
 
     value: str
     position: int
@@ -35,7 +36,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """``true`` or ``false``."""
+    """The literal ``true`` or ``false``."""
 
     value: bool
     position: int
@@ -60,7 +61,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function with its arguments."""
+    """A function call."""
 
     function: str
     arguments: tuple[Syntax, ...]
@@ -88,15 +89,18 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+# How strongly operators bind their operands: higher ones first, so a * b + c is (a * b) + c.
 _BINDING = {"or": 1, "and": 2, **dict.fromkeys(_COMPARISONS, 4), "+": 5, "-": 5, "*": 6, "/": 6}
 _NOT_BINDING = 3
 _MINUS_BINDING = 7
 
 
 def parse(source: str) -> Syntax:
-    """The syntax tree of an expression. Raises ``ExpressionError`` at the place of the first fault."""
+    """The syntax tree of an expression. Raises ``ExpressionError`` with the position of the first error."""
     if len(source) > MAX_LENGTH:
-        raise ExpressionError(f"the expression has {len(source)} characters, at most {MAX_LENGTH}", source, 0)
+        raise ExpressionError(
+            f"the expression has {len(source)} characters, more than the {MAX_LENGTH} that are allowed", source, 0
+        )
     parser = _Parser(source, _tokens(source))
     tree = parser.expression(0, 0)
     parser.expect("end")
@@ -127,8 +131,9 @@ class _Parser:
         self.source = source
         self.tokens = tokens
         self.at = 0
+        """Position of the next token."""
 
-    def fail(self, message: str, token: _Token) -> ExpressionError:
+    def error(self, message: str, token: _Token) -> ExpressionError:
         return ExpressionError(message, self.source, token.position)
 
     def next(self) -> _Token:
@@ -140,15 +145,17 @@ class _Parser:
         token = self.next()
         if token.kind != text and token.text != text:
             shown = "the end of the expression" if token.kind == "end" else repr(token.text)
-            wanted = "an operator or the end" if text == "end" else repr(text)
+            expected = "an operator or the end" if text == "end" else repr(text)
             if token.text == "=":
-                raise self.fail("a lone `=` is not a comparison; write `==`", token)
-            hint = "; units known here: " + ", ".join(UNITS) if token.kind == "name" and text == "end" else ""
-            raise self.fail(f"expected {wanted}, found {shown}{hint}", token)
+                raise self.error("`=` is not a comparison; write `==`", token)
+            hint = "; known units are " + ", ".join(UNITS) if token.kind == "name" and text == "end" else ""
+            raise self.error(f"expected {expected}, found {shown}{hint}", token)
 
     def expression(self, binding: int, depth: int) -> Syntax:
         if depth > MAX_DEPTH:
-            raise self.fail(f"nested deeper than {MAX_DEPTH}", self.tokens[self.at])
+            raise self.error(
+                f"the expression is nested deeper than {MAX_DEPTH} levels; use named conditions", self.tokens[self.at]
+            )
         left = self.prefix(depth)
         compared = False
         while True:
@@ -158,7 +165,7 @@ class _Parser:
                 return left
             if token.text in _COMPARISONS:
                 if compared:
-                    raise self.fail("comparisons cannot be chained; write `a < b and b < c`", token)
+                    raise self.error("comparisons cannot be chained; write `a < b and b < c`", token)
                 compared = True
             self.next()
             right = self.expression(strength, depth + 1)
@@ -183,9 +190,9 @@ class _Parser:
         if token.kind == "name":
             return self.call(token, depth) if self.tokens[self.at].text == "(" else Name(token.text, token.position)
         if token.text == "=":
-            raise self.fail("a lone `=` is not a comparison; write `==`", token)
+            raise self.error("`=` is not a comparison; write `==`", token)
         shown = "the end of the expression" if token.kind == "end" else repr(token.text)
-        raise self.fail(f"expected a signal, a number or a function, found {shown}", token)
+        raise self.error(f"expected a signal, a number or a function, found {shown}", token)
 
     def call(self, name: _Token, depth: int) -> Call:
         self.expect("(")

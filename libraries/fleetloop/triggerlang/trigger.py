@@ -1,7 +1,6 @@
-"""A trigger as a file: what to notice, how often, and what to ask of the vehicle then.
+"""Reads trigger files: which moments to find, how often to fire, and which data to request from the vehicle.
 
-The same reader serves the command line, the keeper that owns triggers and whoever backtests one, so that a
-file that one of them accepts is accepted by all.
+The command line, the campaign keeper and the backtest all use this reader, so they accept the same files.
 """
 
 from __future__ import annotations
@@ -41,11 +40,13 @@ class Trigger:
     version: int
     expression: str
     mode: str = RISING_EDGE
-    """``rising_edge``: once, when false turns true. ``always``: once in every minimum interval while true."""
+    """``rising_edge``: fires when false turns true. ``always``: fires once per minimum interval while true."""
     min_interval_s: float = 10.0
-    """At most one firing per vehicle in each slot of this many seconds of event time."""
+    """Length of a slot in seconds of event time; each vehicle fires at most once per slot."""
     pre_s: float = 5.0
+    """Seconds of clip before the onset."""
     post_s: float = 5.0
+    """Seconds of clip after the onset."""
     cameras: tuple[str, ...] = ()
     priority: int = 0
     sampling_fraction: float = 1.0
@@ -53,31 +54,34 @@ class Trigger:
     vehicles: tuple[str, ...] = ()
     """Globs over vehicle ids; none means all."""
     from_utc_ns: int = 0
+    """When it comes into force; 0 for no beginning."""
     until_utc_ns: int = 0
-    """0: no end."""
+    """When it ceases to be in force; 0 for no end."""
     quota_labels: int = 0
-    """Finish after this many accepted labels; 0: never."""
+    """The campaign ends after this many accepted labels; 0 for no limit."""
     bytes_per_vehicle_day: int = 0
-    """0: no limit."""
+    """Most bytes that a vehicle uploads for this trigger per day; 0 for no limit."""
     project_hint: str = ""
     task: str = ""
     description: str = ""
     conditions: tuple[tuple[str, str], ...] = ()
-    """Named conditions that the expression may use; a firing says which of them held."""
+    """Pairs of name and expression. The trigger's expression may use them; a firing reports which of them held."""
     evidence: tuple[str, ...] = ()
     """Signals whose values at the onset a firing reports."""
 
     def condition(self) -> Condition:
-        """What is to be compiled."""
+        """The expressions to compile."""
         named = dict(self.conditions)
         return Condition(self.name, self.expression, named, self.evidence, self.geofence is not None)
 
 
 def check_trigger(trigger: Trigger, catalogue: SignalCatalogue, memory_s: float) -> None:
-    """Raises ``TriggerFileError`` naming the field when the trigger's expressions cannot be used."""
+    """Raises ``TriggerFileError`` naming the field if one of the trigger's expressions is invalid."""
     for name, source in trigger.conditions:
         if name in catalogue or "." in name or name in _PATH_WORDS or not name.isidentifier():
-            raise TriggerFileError(f"conditions.{name}", "is no usable name: a word that is not a signal")
+            raise TriggerFileError(
+                f"conditions.{name}", "is not a valid name; use one word that is neither a signal nor a keyword"
+            )
         try:
             others = {other: text for other, text in trigger.conditions if other != name}
             check(source, others, catalogue, memory_s)
@@ -87,7 +91,9 @@ def check_trigger(trigger: Trigger, catalogue: SignalCatalogue, memory_s: float)
         if path not in catalogue:
             raise TriggerFileError("evidence", f"unknown signal `{path}`")
         if catalogue[path].ragged or catalogue[path].kind == "string":
-            raise TriggerFileError("evidence", f"`{path}` is no plain signal with one number per instant")
+            raise TriggerFileError(
+                "evidence", f"`{path}` does not have one number per instant; choose a signal that does"
+            )
     try:
         check(trigger.expression, dict(trigger.conditions), catalogue, memory_s)
     except ExpressionError as error:
@@ -95,38 +101,43 @@ def check_trigger(trigger: Trigger, catalogue: SignalCatalogue, memory_s: float)
 
 
 def parse_trigger(text: str) -> Trigger:
-    """A trigger from its YAML text. Raises ``TriggerFileError`` naming the field and the remedy.
+    """Parses a trigger file. Raises ``TriggerFileError`` naming the field and what to do.
 
-    The expression is not looked into here; ``check_trigger`` does, against a catalogue.
+    Expressions are not checked here; ``check_trigger`` checks them against a catalogue.
     """
     try:
         raw = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise TriggerFileError("file", f"not YAML: {error}") from None
+        raise TriggerFileError("file", f"is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise TriggerFileError("file", "expected a mapping with at least name, version and expression")
     return trigger_from(raw)
 
 
 def trigger_from(raw: Mapping[Any, Any]) -> Trigger:
-    """A trigger from a parsed mapping. Raises ``TriggerFileError``."""
+    """The trigger of a parsed file. Raises ``TriggerFileError`` naming the field and what to do."""
     known = [f.name for f in fields(Trigger)]
     named = {"from": "from_utc_ns", "until": "until_utc_ns"}
     unknown = [k for k in raw if not isinstance(k, str) or (k not in known and k not in named)]
     if unknown:
-        raise TriggerFileError(str(unknown[0]), f"unknown field; known are {', '.join([*known, *named])}")
+        raise TriggerFileError(
+            str(unknown[0]), f"is an unknown field; known fields are {', '.join([*known, *named])}"
+        )
     name = _text(raw, "name")
     if not _NAME.fullmatch(name):
-        raise TriggerFileError("name", f"{name!r} must be lower-case letters, digits and _, beginning with a letter")
+        raise TriggerFileError(
+            "name",
+            f"{name!r} is not a valid name; use up to 63 lower-case letters, digits and _, beginning with a letter",
+        )
     mode = _text(raw, "mode", RISING_EDGE)
     if mode not in (RISING_EDGE, ALWAYS):
-        raise TriggerFileError("mode", f"{mode!r} is neither {RISING_EDGE} nor {ALWAYS}")
+        raise TriggerFileError("mode", f"{mode!r} is unknown; use {RISING_EDGE} or {ALWAYS}")
     expression = _text(raw, "expression")
     if not expression.strip():
-        raise TriggerFileError("expression", "is empty: write the condition that the trigger waits for")
+        raise TriggerFileError("expression", "is empty; write the condition on which the trigger fires")
     from_ns, until_ns = _instant(raw, "from"), _instant(raw, "until")
     if until_ns and until_ns <= from_ns:
-        raise TriggerFileError("until", "is not after `from`")
+        raise TriggerFileError("until", "must be later than `from`")
     return Trigger(
         name=name,
         version=_whole(raw, "version", None, 1),
@@ -155,7 +166,7 @@ def trigger_from(raw: Mapping[Any, Any]) -> Trigger:
 def _text(raw: Mapping[Any, Any], field: str, default: str | None = None) -> str:
     value = raw.get(field, default)
     if value is None:
-        raise TriggerFileError(field, "is missing")
+        raise TriggerFileError(field, "is missing; it is required")
     if not isinstance(value, str):
         raise TriggerFileError(field, f"{value!r} is not text; put it in quotes")
     return value
@@ -171,7 +182,7 @@ def _number(raw: Mapping[Any, Any], field: str, default: float, least: float, mo
 def _whole(raw: Mapping[Any, Any], field: str, default: int | None, least: int) -> int:
     value = raw.get(field, default)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31 * 1024:
-        raise TriggerFileError(field, f"{value!r} is not a whole number from {least} on")
+        raise TriggerFileError(field, f"{value!r} is not a whole number of at least {least}")
     return value
 
 
@@ -180,7 +191,7 @@ def _words(raw: Mapping[Any, Any], field: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
-        raise TriggerFileError(field, f"{value!r} is not a list of words")
+        raise TriggerFileError(field, f"{value!r} is not a list of non-empty texts")
     return tuple(value)
 
 
@@ -189,16 +200,16 @@ def _conditions(value: Any) -> tuple[tuple[str, str], ...]:
         return ()
     pairs = value.items() if isinstance(value, dict) else [(None, None)]
     if not all(isinstance(k, str) and isinstance(v, str) for k, v in pairs):
-        raise TriggerFileError("conditions", "expected names, each with an expression as text")
+        raise TriggerFileError("conditions", "must map names to expressions, each as text")
     return tuple(sorted(value.items()))
 
 
 def _geofence(value: Any) -> Geofence | None:
     if value is None:
         return None
-    wanted = [f.name for f in fields(Geofence)]
-    if not isinstance(value, dict) or sorted(map(str, value)) != sorted(wanted):
-        raise TriggerFileError("geofence", f"expected {', '.join(wanted)}")
+    required = [f.name for f in fields(Geofence)]
+    if not isinstance(value, dict) or sorted(map(str, value)) != sorted(required):
+        raise TriggerFileError("geofence", f"must have exactly the fields {', '.join(required)}")
     return Geofence(
         _number(value, "latitude_deg", 0, -90, 90),
         _number(value, "longitude_deg", 0, -180, 180),

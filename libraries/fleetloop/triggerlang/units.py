@@ -1,6 +1,4 @@
-"""Units of literals and signals, so that a speed is never compared with a distance, or km/h with m/s
-unconverted.
-"""
+"""Units of literals and signals: a speed cannot be compared with a distance, and km/h is converted to m/s."""
 
 from __future__ import annotations
 
@@ -12,7 +10,11 @@ _BASES = ("m", "s", "rad", "degC")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A dimension (powers of metre, second, radian, degree of temperature) and the factor to its base unit."""
+    """A dimension and a factor.
+
+    ``powers`` are the exponents of metre, second, radian and degree Celsius; a value times ``factor`` is in these
+    units.
+    """
 
     powers: tuple[int, ...] = (0, 0, 0, 0)
     factor: float = 1.0
@@ -28,7 +30,7 @@ class Unit:
         return Unit(powers, self.factor / other.factor)
 
     def name(self) -> str:
-        """A known name such as ``km/h``, or the base units."""
+        """Its name, such as ``km/h``, or for a unit without a name the product of the base units."""
         for name, unit in UNITS.items():
             if unit.powers == self.powers and math.isclose(unit.factor, self.factor):
                 return name
@@ -59,4 +61,4 @@ UNITS: dict[str, Unit] = {
     "Hz": Unit((0, -1, 0, 0)),
     "%": Unit((0, 0, 0, 0), 0.01),
 }
-"""Every unit that may follow a number, and that a catalogue may name."""
+"""The units that may follow a number in an expression, and that a catalogue may name."""

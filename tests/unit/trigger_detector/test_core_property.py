@@ -26,7 +26,7 @@ def plan_of(*expressions: str) -> Plan:
         for i, e in enumerate(expressions)
     )
     plan, problems = make_plan([(CampaignRevision("c", 1, True, triggers), 0)], CATALOGUE, LIMITS)
-    assume(not any("over the 5 s that are kept" in p.message for p in problems))
+    assume(not any("more than the 5 s that are kept" in p.message for p in problems))
     assert problems == ()
     return plan
 

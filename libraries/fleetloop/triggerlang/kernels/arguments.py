@@ -3,7 +3,8 @@
 Numba compiles a function for the exact types of its arguments, and types a NamedTuple by its fields. So each of these
 is built in one place (``Machine``, ``Reader``), with the types below and C-contiguous arrays; other types would
 compile everything a second time. Scalars that change during a run are in arrays, since a NamedTuple's fields cannot
-be set."""
+be set.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class Program(NamedTuple):
 
     Columns are what is read from the wire: first the scalar signals, then each track group's Id and fields. Sources
     are the scalar signals, then the track groups: source i is column i for a signal, and source ``scalars`` + g is
-    group g."""
+    group g.
+    """
 
     kinds: Ints
     """(columns,) ``opcodes.Kind``."""
@@ -195,8 +197,8 @@ class Output(NamedTuple):
     """(2,) ROOM and SCRATCH_ROOM, set where something was full."""
 
 
-class WantedColumns(NamedTuple):
-    """What ``scan`` looks for, and how the catalogue restricts it; arrays of (columns,). Written by ``Reader``."""
+class ExpectedColumns(NamedTuple):
+    """The columns that are read, and the catalogue's limits for them; arrays of (columns,). Written by ``Reader``."""
 
     names: Bytes
     """The columns' signal paths, end to end."""
@@ -236,6 +238,6 @@ class ColumnOrder(NamedTuple):
     """Which column was where in the batch before; the next one's order is usually the same. Written by ``scan``."""
 
     columns: Ints
-    """(positions,) wanted column at each position; -1 for one that is not wanted, -2 where nothing is known."""
+    """(positions,) column at each position; NOT_READ for one that is not read, -2 where nothing is known."""
     names: Ints
     """(positions, 2) position in the data and size of the name that was there."""

@@ -1,13 +1,14 @@
 """What a vehicle's values cannot exceed, found before anything is computed.
 
 Most triggers are false throughout most batches, and the bounds of the values that they compare already say so: a few
-numbers are looked at instead of all instants.
+numbers are compared instead of all values.
 
 A number register has a least and a greatest value, and whether it is known at every instant of its query
 (ALWAYS_KNOWN), at none (NEVER_KNOWN), or whether that was not found out (PERHAPS_KNOWN). A truth register has its one
 truth value, or VARIES. Bounds are computed by the same floating-point operations as the values, and rounding keeps
 order, so they hold for what would be computed, not only for the exact result. A bound that is not easily found is
-infinite."""
+infinite.
+"""
 
 from __future__ import annotations
 

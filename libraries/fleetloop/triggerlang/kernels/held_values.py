@@ -39,7 +39,7 @@ from fleetloop.triggerlang.kernels.tables import (
 
 @kernel
 def hold(
-    values: npt.NDArray[Any], times: Ints, after: Ints, wanted: Ints, shift: int, span: int, unknown: float,
+    values: npt.NDArray[Any], times: Ints, after: Ints, instants: Ints, shift: int, span: int, unknown: float,
     out: npt.NDArray[Any],
 ) -> None:  # fmt: skip
     """The last value at or before each instant; unknown where there is none or it is older than the span.
@@ -48,7 +48,7 @@ def hold(
     """
     for k in range(len(out)):
         p = after[k] - 1
-        if p >= 0 and wanted[k] - shift - times[p] <= span:
+        if p >= 0 and instants[k] - shift - times[p] <= span:
             out[k] = values[p]
         else:
             out[k] = unknown
@@ -56,14 +56,14 @@ def hold(
 
 @kernel
 def hold_known(
-    values: Numbers, times: Ints, after: Ints, before: Ints, wanted: Ints, shift: int, span: int, out: Numbers
+    values: Numbers, times: Ints, after: Ints, before: Ints, instants: Ints, shift: int, span: int, out: Numbers
 ) -> None:
     """Like ``hold`` for numbers, but passes over NaN: ``before`` are the positions of the last known values."""
     for k in range(len(out)):
         p = after[k] - 1
         if p >= 0:
             p = before[p]
-        out[k] = values[p] if p >= 0 and wanted[k] - shift - times[p] <= span else np.nan
+        out[k] = values[p] if p >= 0 and instants[k] - shift - times[p] <= span else np.nan
 
 
 @kernel
@@ -101,18 +101,18 @@ def hold_signal(row: Ints, query: Ints, pools: Pools, tables: Tables) -> None:
     after_at = positions_in_timeline(j, query, 0, pools, tables)
     after = pools.positions[after_at : after_at + n]
     times = pools.times[begin : begin + length]
-    wanted = pools.times[query[Q_AT] : query[Q_AT] + n]
+    instants = pools.times[query[Q_AT] : query[Q_AT] + n]
     if is_truth:
         truths = pools.truths[at : at + length]
-        hold(truths, times, after, wanted, shift, span, UNKNOWN, pools.truths[to : to + n])
+        hold(truths, times, after, instants, shift, span, UNKNOWN, pools.truths[to : to + n])
         return
     numbers, out = pools.numbers[at : at + length], pools.numbers[to : to + n]
     if op == Op.HOLD_NUMBER:
-        hold(numbers, times, after, wanted, shift, span, np.nan, out)
+        hold(numbers, times, after, instants, shift, span, np.nan, out)
     else:
         before_at = positions_of_known(source, numbers, pools.positions, tables.known_at, tables.tops)
         before = pools.positions[before_at : before_at + length]
-        hold_known(numbers, times, after, before, wanted, shift, span, out)
+        hold_known(numbers, times, after, before, instants, shift, span, out)
 
 
 @kernel

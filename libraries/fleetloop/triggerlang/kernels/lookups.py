@@ -75,7 +75,7 @@ def positions_in_timeline(j: int, query: Ints, span: int, pools: Pools, tables: 
     """For each instant of a query the position after the last instant of timeline j that is at or before it.
 
     Instants are taken ``span`` earlier, beside the query's own shift. Positions count from the timeline's first
-    instant. What was looked up before is found in the memo.
+    instant. Earlier results are found in the memo.
 
     Returns:
         The position in ``Pools.positions`` of the (Q_LEN,) results.
@@ -96,22 +96,24 @@ def positions_in_timeline(j: int, query: Ints, span: int, pools: Pools, tables: 
         else:
             begin, length = tables.timelines[j, TL_AT], tables.timelines[j, TL_LEN]
             times = pools.times[begin : begin + length]
-            wanted = pools.times[query[Q_AT] : query[Q_AT] + n]
-            search_timeline(times, wanted, shift, query[Q_GROUP], tables.groups, pools.positions, out)
+            instants = pools.times[query[Q_AT] : query[Q_AT] + n]
+            search_timeline(times, instants, shift, query[Q_GROUP], tables.groups, pools.positions, out)
         write_memo(memo, h, j, query[Q_ID], shift, at)
     return at
 
 
 @kernel
-def search_timeline(times: Ints, wanted: Ints, shift: int, g: int, groups: Ints, positions: Ints, out: Ints) -> None:
+def search_timeline(
+    times: Ints, instants: Ints, shift: int, g: int, groups: Ints, positions: Ints, out: Ints
+) -> None:
     """Searches a timeline for instants that rise, or, for entries of track group g >= 0, rise within each track."""
     if g < 0:
-        upper_bounds(times, 0, len(times), wanted, 0, len(wanted), shift, out)
+        upper_bounds(times, 0, len(times), instants, 0, len(instants), shift, out)
     else:
         group = groups[g]
         for track in range(group[G_TRACKS]):
             low, high = positions[group[G_BEGINS] + track], positions[group[G_BEGINS] + track + 1]
-            upper_bounds(times, 0, len(times), wanted, low, high, shift, out)
+            upper_bounds(times, 0, len(times), instants, low, high, shift, out)
 
 
 @kernel

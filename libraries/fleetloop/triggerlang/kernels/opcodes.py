@@ -25,7 +25,7 @@ class Op(IntEnum):
     FULL = 1
     """All instants of a union of sources, remembered ones included."""
     SHIFTED = 2
-    """Another query's instants, looked at a span earlier."""
+    """Another query's instants, with the values of a span earlier."""
     TRACKS = 3
     """The entries of a track group, track after track."""
     # Values that are read.

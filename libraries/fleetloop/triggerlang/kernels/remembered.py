@@ -8,7 +8,8 @@ Then its points. int32 words: the number of stored timelines; the length of each
 of the timeline's last instants are its own; per group its entries. The words are filled up to a multiple of 8 bytes.
 Then the timelines' int64 instants; the scalar signals' values in their own types; per group the lists' lengths as
 int32, the int64 ids, and the fields as float64, or as truth values for conditions. Each array begins at a multiple of
-8 bytes."""
+8 bytes.
+"""
 
 from __future__ import annotations
 

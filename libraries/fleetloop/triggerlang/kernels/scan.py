@@ -3,12 +3,13 @@
 The wire format is that of ``fleet.telemetry.v1.TelemetryBatch``. A batch is *plain* if it is written as protobuf
 writes it (fields in the order of their numbers, none unknown) and passes every check of
 ``fleetloop.domain.validation``. Batches that are not plain are only marked: the caller decodes them in the ordinary
-way, which finds out what is wrong."""
+way, which finds out what is wrong.
+"""
 
 from __future__ import annotations
 
 from fleetloop.triggerlang.kernels import Bytes, Flags, Ints, kernel
-from fleetloop.triggerlang.kernels.arguments import ColumnOrder, WantedColumns
+from fleetloop.triggerlang.kernels.arguments import ColumnOrder, ExpectedColumns
 from fleetloop.triggerlang.kernels.opcodes import TAG_BITS, BatchField, UtcSource, Wire
 from fleetloop.triggerlang.kernels.scan_column import REFUSED, scan_column
 from fleetloop.triggerlang.kernels.tables import (
@@ -86,7 +87,14 @@ def groups_fit(data: Bytes, group_of: Ints, pieces: Ints) -> bool:
 
 @kernel
 def scan_batch(
-    data: Bytes, at: int, end: int, checked: bool, wanted: WantedColumns, order: ColumnOrder, head: Ints, pieces: Ints
+    data: Bytes,
+    at: int,
+    end: int,
+    checked: bool,
+    expected: ExpectedColumns,
+    order: ColumnOrder,
+    head: Ints,
+    pieces: Ints,
 ) -> bool:
     """Fills the ``head`` and ``pieces`` of the batch that lies at data[at:end]; returns whether it is plain."""
     pieces[:, PIECE_VALUES] = -1
@@ -114,16 +122,16 @@ def scan_batch(
         if number == BatchField.COLUMNS:
             if head[FRAMES] == 0:
                 return False
-            own_ns = scan_column(data, at, at + size, position, head[FRAMES], checked, wanted, order, pieces)
+            own_ns = scan_column(data, at, at + size, position, head[FRAMES], checked, expected, order, pieces)
             if own_ns == REFUSED:
                 return False
             newest_ns = max(newest_ns, own_ns)
             position += 1
         elif number == BatchField.FRAME_OFFSETS_NS:
             frames = size // 8
-            if size % 8 or frames == 0 or frames > wanted.max_frames:
+            if size % 8 or frames == 0 or frames > expected.max_frames:
                 return False
-            if not rises(data, at, frames, wanted.max_span_ns):
+            if not rises(data, at, frames, expected.max_span_ns):
                 return False
             head[FRAMES], head[FRAME_AT] = frames, at
             newest_ns = int64_at(data, at + size - 8)
@@ -137,20 +145,20 @@ def scan_batch(
     if head[START_NS] < 0 or head[START_NS] >= FAR_FUTURE_NS:
         return False
     head[END_NS] = head[START_NS] + newest_ns
-    return groups_fit(data, wanted.group_of, pieces)
+    return groups_fit(data, expected.group_of, pieces)
 
 
 @kernel
 def scan(
-    data: Bytes, at: Ints, checked: Flags, wanted: WantedColumns, order: ColumnOrder, heads: Ints, pieces: Ints,
+    data: Bytes, at: Ints, checked: Flags, expected: ExpectedColumns, order: ColumnOrder, heads: Ints, pieces: Ints,
     plain: Flags,
 ) -> None:  # fmt: skip
-    """Looks through batches that lie at data[at[i]:at[i + 1]].
+    """Scans batches that lie at data[at[i]:at[i + 1]].
 
-    ``checked`` batches passed the catalogue before, so only their layout is looked at. Fills ``heads``
+    ``checked`` batches passed the catalogue before, so only their layout is checked. Fills ``heads``
     ((batches, HEAD_WIDTH)), ``pieces`` ((batches, columns, PIECE_WIDTH)) and ``plain`` ((batches,)).
     """
     order.columns[:] = -2
     order.names[:] = 0
     for i in range(len(at) - 1):
-        plain[i] = scan_batch(data, at[i], at[i + 1], checked[i], wanted, order, heads[i], pieces[i])
+        plain[i] = scan_batch(data, at[i], at[i + 1], checked[i], expected, order, heads[i], pieces[i])

@@ -7,14 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from fleetloop.triggerlang.kernels import Bytes, Ints, inlined, int64, kernel
-from fleetloop.triggerlang.kernels.arguments import ColumnOrder, WantedColumns
+from fleetloop.triggerlang.kernels.arguments import ColumnOrder, ExpectedColumns
 from fleetloop.triggerlang.kernels.opcodes import TAG_BITS, ColumnField, Kind, Wire
 from fleetloop.triggerlang.kernels.tables import PIECE_OFFSETS, PIECE_ROWS, PIECE_SPLITS, PIECE_VALUES
 from fleetloop.triggerlang.kernels.wire import ascii_only, int64_at, rises, same_bytes, varint
 
 REFUSED = -2
 """The batch is not plain."""
-NOT_WANTED = -1
+NOT_READ = -1
+"""No instruction reads the column."""
 _INT64_LIMIT = 2.0**62
 """Catalogue limits of int64 signals are cut to this: a larger float does not fit into an int64."""
 
@@ -82,7 +83,7 @@ def parse_column(data: Bytes, at: int, stop: int) -> ColumnBytes:
 
 @kernel
 def is_name_of(data: Bytes, at: int, n: int, column: int, names: Bytes, name_at: Ints) -> bool:
-    """Whether n bytes are a wanted column's name."""
+    """Whether n bytes are the name of a column that is read."""
     begin = name_at[column]
     if name_at[column + 1] - begin != n:
         return False
@@ -97,26 +98,24 @@ def is_name_of(data: Bytes, at: int, n: int, column: int, names: Bytes, name_at:
 def which_column(
     data: Bytes, at: int, n: int, position: int, names: Bytes, name_at: Ints, columns: Ints, names_before: Ints
 ) -> int:
-    """The wanted column that has a name, NOT_WANTED, or REFUSED where the name is not text.
+    """The column that has a name, NOT_READ if the program does not read it, or REFUSED where the name is not text.
 
-    What stood at the position in the batch before is tried first. A column that is not wanted is recognised by the
-    bytes of its name in that batch.
+    The column that was at the position in the batch before is tried first. A column that is not read is recognised by
+    the bytes of its name in that batch.
     """
     remembered = position < len(columns)
     guess = columns[position] if remembered else -2
     if guess >= 0 and is_name_of(data, at, n, guess, names, name_at):
         column = guess
-    elif (
-        guess == NOT_WANTED and names_before[position, 1] == n and same_bytes(data, names_before[position, 0], at, n)
-    ):
-        column = NOT_WANTED
+    elif guess == NOT_READ and names_before[position, 1] == n and same_bytes(data, names_before[position, 0], at, n):
+        column = NOT_READ
     else:
-        column = NOT_WANTED
+        column = NOT_READ
         for c in range(len(name_at) - 1):
             if is_name_of(data, at, n, c, names, name_at):
                 column = c
                 break
-        if column == NOT_WANTED and not ascii_only(data, at, n):
+        if column == NOT_READ and not ascii_only(data, at, n):
             return REFUSED
     if remembered:
         columns[position] = column
@@ -216,7 +215,7 @@ def layout_fits(found: ColumnBytes, value_type: int, value_bytes: int, ragged: b
 
 @inlined
 def scan_column(
-    data: Bytes, at: int, stop: int, position: int, frames: int, checked: bool, wanted: WantedColumns,
+    data: Bytes, at: int, stop: int, position: int, frames: int, checked: bool, expected: ExpectedColumns,
     order: ColumnOrder, pieces: Ints,
 ) -> int:  # fmt: skip
     """Fills the row in ``pieces`` of the column message that lies at data[at:stop].
@@ -228,7 +227,7 @@ def scan_column(
     if not found.well_formed:
         return REFUSED
     column = which_column(
-        data, found.name, found.name_size, position, wanted.names, wanted.name_at, order.columns, order.names
+        data, found.name, found.name_size, position, expected.names, expected.name_at, order.columns, order.names
     )
     if column == REFUSED:
         return REFUSED
@@ -237,36 +236,36 @@ def scan_column(
         if found.offsets_size % 8:
             return REFUSED
         newest = int64_at(data, found.offsets + found.offsets_size - 8)
-        if newest < 0 or newest > wanted.max_span_ns:
+        if newest < 0 or newest > expected.max_span_ns:
             return REFUSED
-    if column == NOT_WANTED:
+    if column == NOT_READ:
         plain = ascii_only(data, found.dictionary, found.dictionary_end - found.dictionary)
         return newest if plain else REFUSED
     rows = found.offsets_size // 8 if found.offsets_size > 0 else frames
-    kind, value_bytes, ragged = wanted.kinds[column], wanted.value_bytes[column], wanted.ragged[column]
+    kind, value_bytes, ragged = expected.kinds[column], expected.value_bytes[column], expected.ragged[column]
     total = found.values_size // value_bytes
-    if pieces[column, PIECE_VALUES] >= 0 or total > wanted.max_values or rows > wanted.max_frames:
+    if pieces[column, PIECE_VALUES] >= 0 or total > expected.max_values or rows > expected.max_frames:
         return REFUSED
-    if not layout_fits(found, wanted.value_types[column], value_bytes, ragged, rows):
+    if not layout_fits(found, expected.value_types[column], value_bytes, ragged, rows):
         return REFUSED
     if ragged and not splits_fit(data, found.splits, found.splits_size, rows, total):
         return REFUSED
     if kind == Kind.ENUM:
-        begin = wanted.dictionary_at[column]
-        size = wanted.dictionary_at[column + 1] - begin
-        if not dictionary_fits(data, found.dictionary, found.dictionary_end, wanted.dictionaries, begin, size):
+        begin = expected.dictionary_at[column]
+        size = expected.dictionary_at[column + 1] - begin
+        if not dictionary_fits(data, found.dictionary, found.dictionary_end, expected.dictionaries, begin, size):
             return REFUSED
     elif found.dictionary_end > 0:
         return REFUSED
-    # Of a checked batch only what the kernels use as a position or a truth value is looked at again.
+    # Of a checked batch only what the kernels use as a position or a truth value is checked again.
     if (not checked or kind == Kind.ENUM or kind == Kind.BOOL) and not within(
-        data, found.values, total, kind, wanted.least[column], wanted.most[column], wanted.nan_allowed[column],
-        wanted.dictionary_size[column],
+        data, found.values, total, kind, expected.least[column], expected.most[column], expected.nan_allowed[column],
+        expected.dictionary_size[column],
     ):  # fmt: skip
         return REFUSED
     offsets = -1
     if found.offsets_size > 0:
-        offsets = offsets_of(data, found.offsets, rows, wanted.max_span_ns, pieces)
+        offsets = offsets_of(data, found.offsets, rows, expected.max_span_ns, pieces)
         if offsets == REFUSED:
             return REFUSED
     pieces[column, PIECE_VALUES], pieces[column, PIECE_ROWS] = found.values, rows

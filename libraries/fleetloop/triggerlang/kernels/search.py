@@ -19,17 +19,17 @@ def upper_bound(times: Ints, first: int, last: int, t: int) -> int:
 
 @kernel
 def upper_bounds(
-    times: Ints, first: int, last: int, wanted: Ints, begin: int, end: int, shift: int, out: Ints
+    times: Ints, first: int, last: int, instants: Ints, begin: int, end: int, shift: int, out: Ints
 ) -> None:
-    """``upper_bound`` of each of the instants wanted[begin:end] - shift, which rise, into out[begin:end].
+    """``upper_bound`` of each of the instants instants[begin:end] - shift, which rise, into out[begin:end].
 
     One search by halving finds the first; from there on both lists are walked together.
     """
     i = first
     if begin < end:
-        i = upper_bound(times, first, last, wanted[begin] - shift)
+        i = upper_bound(times, first, last, instants[begin] - shift)
     for k in range(begin, end):
-        t = wanted[k] - shift
+        t = instants[k] - shift
         while i < last and times[i] <= t:
             i += 1
         out[k] = i

@@ -2,7 +2,8 @@
 
 Nothing is allocated while a vehicle is evaluated. Registers are stretches of the pools (``arguments.Pools``), which
 are filled from the bottom for every vehicle. What does not fit is reported as one of the ``FULL_`` codes, and the
-caller runs again with more room."""
+caller runs again with more room.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +112,7 @@ Q_AT = 0
 Q_LEN = 1
 """Instants."""
 Q_SHIFT = 2
-"""How many ns before each instant is looked."""
+"""Values are those at so many ns before each instant."""
 Q_ID = 3
 """Queries with the same instants have the same id."""
 Q_GROUP = 4

@@ -100,7 +100,8 @@ def drop_repeats(times: Ints, at: int, n: int, remembered: int, positions: Ints,
     """Keeps of several points at one instant the last.
 
     Moves the instants together and writes which points stay to positions[keep:]. Returns how many stay, and how many
-    of them come before the first new one."""
+    of them come before the first new one.
+    """
     kept = 0
     first_new = -1
     for i in range(n):

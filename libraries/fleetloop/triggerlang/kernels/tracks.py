@@ -14,7 +14,8 @@ def number_tracks(ids: Ints, entries: int, slots: int, table: Ints) -> int:
     """Numbers the different ids in the order of their first entries; returns how many there are.
 
     ``table`` is, end to end: the number in each slot of an open-addressing hash table (-1: free), the id in each
-    slot, the number of each entry, and the count of each number."""
+    slot, the number of each entry, and the count of each number.
+    """
     for i in range(slots):
         table[i] = -1
     track_of = 2 * slots
@@ -60,7 +61,7 @@ def sort_into_tracks(
     tracks = number_tracks(ids, entries, slots, table)
     track_of = 2 * slots
     counts = track_of + entries
-    # Counting sort: each count becomes the place of the track's next entry, and in the end the track's end.
+    # Counting sort: each count becomes the position of the track's next entry, and in the end the track's end.
     at = 0
     for k in range(tracks):
         size = table[counts + k]

@@ -60,7 +60,7 @@ def merge(times: Ints, members: Ints, count: int, table: Ints, at_column: int, l
                 times[to] = b
                 k -= 1
             to -= 1
-        # Each repeat leaves a place unused between what was not moved and what was; the upper part closes the gap.
+        # Each repeat leaves an element unused between what was not moved and what was; the upper part closes the gap.
         gap = to - (top + i)
         if gap > 0:
             for p in range(to + 1, top + total):
@@ -121,7 +121,7 @@ def union_of(
 ) -> tuple[int, int]:
     """The list that holds all of several (a known union, or one of them) and 0; or -1 and a new one's length.
 
-    A new one is at the top of the times, and its place is not reserved yet.
+    A new one is at the top of the times, which are not allocated yet.
     """
     if count == 1:
         return members[0], 0

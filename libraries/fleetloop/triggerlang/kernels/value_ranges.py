@@ -155,7 +155,7 @@ def field_range(row: Ints, query: Ints, pools: Pools, tables: Tables) -> None:
             known[R_LEAST] = common_truth(pools.truths[at : at + n])
         else:
             range_of_numbers(pools.numbers[at : at + n], known)
-    # A track that is looked at earlier may not have been there.
+    # At an earlier instant the track may not have been there.
     own_time = query[Q_SHIFT] == 0
     if is_truth:
         tables.truth_ranges[result] = int64(known[R_LEAST]) if own_time else VARIES
@@ -251,7 +251,7 @@ def find_ranges(begin: int, end: int, first_start: int, program: Program, pools:
             track_condition_range(row, j, tables.groups[row[I_WHAT], G_ENTRIES], covers, number_ranges, truth_ranges)
         else:
             domain = tables.queries[b]
-            # Windows over a track's entries are not looked into: a track may have had no entry.
+            # A window over a track's entries may be empty.
             covers = row[I_WHAT] < 0 and timeline_covers(
                 domain[Q_TIMELINE], query, row[I_SPAN], tables.timelines, pools.times
             )

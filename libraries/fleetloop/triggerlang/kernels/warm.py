@@ -1,4 +1,4 @@
-"""Compile the loops ahead of their first use, about a minute: ``python -m fleetloop.triggerlang.kernels.warm``."""
+"""Compiles the kernels ahead of use, in about a minute: ``python -m fleetloop.triggerlang.kernels.warm``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleetloop.triggerlang.reading import Reader
 
 
 def warm() -> None:
-    """Runs everything once over nothing, with the types that it will be run with."""
+    """Runs an empty program on no batches, which compiles everything for the types that are used later."""
     catalogue = parse_catalogue("signals: {X: {type: float32}}")
     lowered = lower(compile_program([Condition("warm", "X > 1", {})], catalogue, 1.0), catalogue)
     none = np.zeros(1, np.int64)

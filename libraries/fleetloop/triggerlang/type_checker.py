@@ -1,7 +1,7 @@
-"""Syntax tree to typed nodes: what each name, unit and window means, or an error at its place.
+"""Turns the syntax tree of an expression into typed nodes, or reports an error with its position.
 
-Checked here, before a trigger is deployed: signals against the catalogue, units against each other, every
-window against the memory that the detector keeps. Units are converted on constants wherever possible, so that
+It checks, before a trigger is deployed, signals against the catalogue, units against each other, and every window
+against the time that the detector remembers. Where possible a constant is converted instead of a signal, so that
 ``Vehicle.Speed > 30 km/h`` compares with exactly 30.
 """
 
@@ -19,6 +19,7 @@ from fleetloop.triggerlang.syntax import Call, Name, Number, Operation, Syntax, 
 from fleetloop.triggerlang.units import PURE, SECOND, UNITS, Unit
 
 MAX_NODES = 500
+"""Most operations of an expression, named conditions included."""
 _ROLLING_NUMBER = ("min", "max", "mean", "first", "slope")
 _ROLLING_BOOL = ("any", "all", "count")
 _TRACKS = ("any_track", "count_tracks")
@@ -33,11 +34,11 @@ class _Typed:
     node: Node
     unit: Unit = PURE
     values: tuple[str, ...] = ()
-    """An enum's values."""
+    """The words of an enum, in the order of their numbers."""
 
 
-class Meaning:
-    """Turns expressions into nodes of one table."""
+class TypeChecker:
+    """Type-checks expressions; equal operations of all of them become one node."""
 
     def __init__(self, catalogue: SignalCatalogue, memory_s: float, table: NodeTable | None = None) -> None:
         self._catalogue = catalogue
@@ -45,32 +46,35 @@ class Meaning:
         self._table = table if table is not None else NodeTable()
 
     def condition(self, source: str, named: Mapping[str, str] | None = None) -> Node:
-        """The node of a condition; ``named`` conditions may be used by their names.
+        """The node of a condition, which may use ``named`` conditions by their names.
 
-        Raises ``ExpressionError`` with the place marked.
+        Raises ``ExpressionError``, which marks the position of the first error.
         """
-        reader = _Reader(source, self._catalogue, self._memory_ns, self._table, dict(named or {}))
-        typed = reader.read(parse(source), "")
+        checker = _ExpressionChecker(source, self._catalogue, self._memory_ns, self._table, dict(named or {}))
+        typed = checker.check(parse(source), "")
         if typed.node.kind != BOOL:
-            raise ExpressionError("a condition is true or false, this is a value; compare it", source, 0)
+            raise ExpressionError("expected a condition, found a value; compare it with something", source, 0)
         if not typed.node.sources:
-            raise ExpressionError("the condition reads no signal", source, 0)
+            raise ExpressionError("the condition reads no signal; use at least one", source, 0)
         back_ns = typed.node.lookback_ns
         if back_ns > self._memory_ns:
-            raise ExpressionError(
-                f"nested windows reach back {ns_to_seconds(back_ns):g} s, "
-                f"over the {ns_to_seconds(self._memory_ns):g} s that are kept",
-                source,
-                0,
+            kept_s = ns_to_seconds(self._memory_ns)
+            message = (
+                f"nested windows reach back {ns_to_seconds(back_ns):g} s, more than the {kept_s:g} s that are kept"
             )
+            raise ExpressionError(message, source, 0)
         return typed.node
 
     def value(self, path: str) -> Node:
         """The node of a signal's last known value, for evidence. Raises ``ExpressionError``."""
-        return _Reader(path, self._catalogue, self._memory_ns, self._table, {}).name(Name(path, 0), "").node
+        return (
+            _ExpressionChecker(path, self._catalogue, self._memory_ns, self._table, {}).name(Name(path, 0), "").node
+        )
 
 
-class _Reader:
+class _ExpressionChecker:
+    """Checks one expression. ``group`` arguments name the track group whose fields are in scope, or are empty."""
+
     def __init__(
         self,
         source: str,
@@ -86,7 +90,7 @@ class _Reader:
         self.named = named
         self.count = 0
 
-    def fail(self, message: str, tree: Syntax) -> ExpressionError:
+    def error(self, message: str, tree: Syntax) -> ExpressionError:
         return ExpressionError(message, self.source, tree.position)
 
     def make(self, op: str, *args: Node, kind: str = NUMBER, span_ns: int = 0) -> Node:
@@ -96,18 +100,17 @@ class _Reader:
     def constant(self, value: float, kind: str = NUMBER) -> Node:
         return self.table.make("const", (), kind, number=value)
 
-    def read(self, tree: Syntax, group: str) -> _Typed:
-        """``group`` is the track group whose fields are in scope, or empty."""
+    def check(self, tree: Syntax, group: str) -> _Typed:
         self.count += 1
         if self.count > MAX_NODES:
-            raise self.fail(f"the expression has more than {MAX_NODES} operations", tree)
+            raise self.error(f"the expression has more than {MAX_NODES} operations; simplify it", tree)
         match tree:
             case Number():
                 return _Typed(self.constant(tree.value), UNITS[tree.unit] if tree.unit else PURE)
             case Truth():
                 return _Typed(self.constant(2.0 if tree.value else 0.0, BOOL))
             case Text():
-                raise self.fail('a quoted word can only be compared with an enum: X == "red"', tree)
+                raise self.error('a quoted word can only be compared with an enum, as in X == "red"', tree)
             case Name():
                 return self.name(tree, group)
             case Operation():
@@ -125,20 +128,22 @@ class _Reader:
             near = get_close_matches(tree.path, known, 1, 0.5)
             hint = f"; did you mean `{near[0]}`?" if near else ""
             if self.catalogue.group(tree.path):
-                hint = f"; it is a track group: any_track({tree.path}, <condition on a track>)"
-            raise self.fail(f"unknown signal `{tree.path}`{hint}", tree)
+                hint = f"; it is a track group, use any_track({tree.path}, <condition on a track>)"
+            raise self.error(f"unknown signal `{tree.path}`{hint}", tree)
         signal = self.catalogue[tree.path]
         if signal.ragged:
-            raise self.fail(f"`{tree.path}` is a list per instant; use any_track({signal.group()}, ...)", tree)
+            raise self.error(
+                f"`{tree.path}` has a list of values at each instant; use any_track({signal.group()}, ...)", tree
+            )
         return self.signal(signal, tree)
 
     def named_condition(self, tree: Name) -> _Typed:
-        """Another condition by its name; it may use further ones, but not itself."""
+        """Another condition by its name. It may use other named conditions, but not itself."""
         source = self.named[tree.path]
         others = {name: text for name, text in self.named.items() if name != tree.path}
-        inner = _Reader(source, self.catalogue, self.memory_ns, self.table, others)
+        inner = _ExpressionChecker(source, self.catalogue, self.memory_ns, self.table, others)
         inner.count = self.count
-        typed = inner.read(parse(source), "")
+        typed = inner.check(parse(source), "")
         self.count = inner.count
         return typed
 
@@ -157,12 +162,16 @@ class _Reader:
 
     def kind_of(self, signal: Signal, tree: Syntax) -> str:
         if signal.kind == "string":
-            raise self.fail(f"`{signal.path}` is free text, which a trigger cannot read", tree)
+            raise self.error(
+                f"`{signal.path}` is text, which triggers cannot use; choose a number, a condition or an enum", tree
+            )
         return {"bool": BOOL, "enum": ENUM}.get(signal.kind, NUMBER)
 
     def unit_of(self, signal: Signal, tree: Syntax) -> Unit:
         if signal.unit and signal.unit not in UNITS:
-            raise self.fail(f"the catalogue gives `{signal.path}` the unit `{signal.unit}`, unknown here", tree)
+            raise self.error(
+                f"`{signal.path}` has the unit `{signal.unit}` in the catalogue, which triggers do not support", tree
+            )
         return UNITS[signal.unit] if signal.unit else PURE
 
     def operation(self, tree: Operation, group: str) -> _Typed:
@@ -170,14 +179,14 @@ class _Reader:
             enum = self.enum_comparison(tree, group)
             if enum is not None:
                 return enum
-        parts = [self.read(operand, group) for operand in tree.operands]
+        parts = [self.check(operand, group) for operand in tree.operands]
         nodes = [p.node for p in parts]
         if tree.operator in ("and", "or", "not"):
             for part, operand in zip(parts, tree.operands, strict=True):
-                self.need(BOOL, part, operand, f"`{tree.operator}` joins conditions")
+                self.expect(BOOL, part, operand, f"`{tree.operator}` combines conditions")
             return _Typed(self.make(tree.operator, *nodes, kind=BOOL))
         for part, operand in zip(parts, tree.operands, strict=True):
-            self.need(NUMBER, part, operand, f"`{tree.operator}` works on numbers")
+            self.expect(NUMBER, part, operand, f"`{tree.operator}` needs numbers")
         if len(parts) == 1:
             number = nodes[0]
             negative = self.constant(-number.number) if number.op == "const" else self.make("neg", number)
@@ -186,7 +195,7 @@ class _Reader:
         if tree.operator in ("*", "/"):
             unit = left.unit.times(right.unit) if tree.operator == "*" else left.unit.per(right.unit)
             return _Typed(self.make(_ARITHMETIC[tree.operator], *nodes), unit)
-        left, right = self.alike(left, right, tree)
+        left, right = self.to_one_unit(left, right, tree)
         if tree.operator in _COMPARE:
             op, a, b = _COMPARE[tree.operator], left.node, right.node
             if op in ("gt", "ge"):
@@ -202,22 +211,23 @@ class _Reader:
         if not texts:
             return None
         other = tree.operands[0] if texts[0] is tree.operands[1] else tree.operands[1]
-        typed = self.read(other, group)
-        self.need(ENUM, typed, other, "a quoted word is an enum's value")
+        typed = self.check(other, group)
+        self.expect(ENUM, typed, other, "only an enum is compared with a quoted word")
         if texts[0].value not in typed.values:
             words = ", ".join(f'"{v}"' for v in typed.values)
-            raise self.fail(f'"{texts[0].value}" is not one of {words}', texts[0])
+            raise self.error(f'"{texts[0].value}" is not a value of the enum; use one of {words}', texts[0])
         code = self.constant(float(typed.values.index(texts[0].value)), ENUM)
         equal = self.make("eq", typed.node, code, kind=BOOL)
         return _Typed(equal if tree.operator == "==" else self.make("not", equal, kind=BOOL))
 
-    def need(self, kind: str, typed: _Typed, tree: Syntax, why: str) -> None:
+    def expect(self, kind: str, typed: _Typed, tree: Syntax, why: str) -> None:
+        """Raises ``ExpressionError`` unless a value is of a kind."""
         if typed.node.kind != kind:
             names = {BOOL: "a condition", NUMBER: "a number", ENUM: "an enum"}
-            raise self.fail(f"{why}: expected {names[kind]}, this is {names[typed.node.kind]}", tree)
+            raise self.error(f"{why}: expected {names[kind]}, found {names[typed.node.kind]}", tree)
 
-    def alike(self, left: _Typed, right: _Typed, tree: Operation | Call) -> tuple[_Typed, _Typed]:
-        """Both in one unit: a constant is converted rather than a signal. Zero needs no unit."""
+    def to_one_unit(self, left: _Typed, right: _Typed, tree: Operation | Call) -> tuple[_Typed, _Typed]:
+        """Converts one of two values to the other's unit, preferably a constant. Zero needs no unit."""
         if left.unit == right.unit:
             return left, right
         if left.unit.powers != right.unit.powers:
@@ -226,10 +236,10 @@ class _Reader:
                     zeroed = _Typed(zero.node, other.unit)
                     return (zeroed, other) if zero is left else (other, zeroed)
             names = left.unit.name(), right.unit.name()
-            place = tree.operands[1] if isinstance(tree, Operation) else tree.arguments[1]
-            bare = isinstance(place, Number) and not place.unit
+            second = tree.operands[1] if isinstance(tree, Operation) else tree.arguments[1]
+            bare = isinstance(second, Number) and not second.unit
             hint = f"; give the number a unit, such as {left.unit.name()}" if bare else ""
-            raise self.fail(f"{names[0]} and {names[1]} cannot be combined{hint}", place)
+            raise self.error(f"{names[0]} and {names[1]} cannot be combined{hint}", second)
         if left.node.op == "const":
             return self.converted(left, right.unit), right
         return left, self.converted(right, left.unit)
@@ -242,13 +252,13 @@ class _Reader:
 
     def duration(self, tree: Syntax, what: str) -> int:
         if not isinstance(tree, Number) or tree.unit not in ("s", "ms", "min"):
-            raise self.fail(f"{what} must be written out, such as `0.5 s`: an open one cannot be kept", tree)
+            raise self.error(f"{what} must be a constant duration, such as `0.5 s`", tree)
         span_ns = seconds_to_ns(tree.value * UNITS[tree.unit].factor)
         if span_ns <= 0:
-            raise self.fail(f"{what} must be longer than nothing", tree)
+            raise self.error(f"{what} must be longer than 0 s", tree)
         if span_ns > self.memory_ns:
             kept = f"{ns_to_seconds(self.memory_ns):g} s"
-            raise self.fail(f"{what} is {ns_to_seconds(span_ns):g} s, over the {kept} that are kept", tree)
+            raise self.error(f"{what} is {ns_to_seconds(span_ns):g} s, more than the {kept} that are kept", tree)
         return span_ns
 
     def call(self, tree: Call, group: str) -> _Typed:
@@ -256,28 +266,28 @@ class _Reader:
         if function not in FUNCTIONS:
             near = get_close_matches(function, FUNCTIONS, 1, 0.5)
             hint = f"; did you mean `{near[0]}`?" if near else f"; known are {', '.join(FUNCTIONS)}"
-            raise self.fail(f"unknown function `{function}`{hint}", tree)
-        wanted = 1 if function in ("abs", "exists") else 2
-        if len(arguments) != wanted:
-            hint = ", the second how long, such as `1 s`" if wanted == 2 and len(arguments) == 1 else ""
-            raise self.fail(f"`{function}` takes {wanted} argument{'s' * (wanted > 1)}{hint}", tree)
+            raise self.error(f"unknown function `{function}`{hint}", tree)
+        expected = 1 if function in ("abs", "exists") else 2
+        if len(arguments) != expected:
+            hint = "; the second is a duration, such as `1 s`" if expected == 2 and len(arguments) == 1 else ""
+            raise self.error(f"`{function}` takes {expected} argument{'s' * (expected > 1)}{hint}", tree)
         if function in _TRACKS:
             return self.tracks(tree, group)
         if function == "last":
             return self.last(tree)
-        first = self.read(arguments[0], group)
+        first = self.check(arguments[0], group)
         if function == "exists":
             return _Typed(self.make("exists", first.node, kind=BOOL))
         if function in ("any", "all", "count", "debounce"):
-            self.need(BOOL, first, arguments[0], f"`{function}` looks at a condition")
+            self.expect(BOOL, first, arguments[0], f"`{function}` needs a condition")
         elif function != "lag":
-            self.need(NUMBER, first, arguments[0], f"`{function}` looks at a number")
+            self.expect(NUMBER, first, arguments[0], f"`{function}` needs a number")
         if function == "abs":
             return _Typed(self.make("abs", first.node), first.unit)
         if function in ("lower_of", "higher_of"):
-            second = self.read(arguments[1], group)
-            self.need(NUMBER, second, arguments[1], f"`{function}` works on numbers")
-            first, second = self.alike(first, second, tree)
+            second = self.check(arguments[1], group)
+            self.expect(NUMBER, second, arguments[1], f"`{function}` needs numbers")
+            first, second = self.to_one_unit(first, second, tree)
             return _Typed(self.make(function, first.node, second.node), first.unit)
         span_ns = self.duration(arguments[1], "the lag" if function in ("lag", "delta") else "the window")
         return self.over_time(function, first, span_ns, tree)
@@ -285,7 +295,7 @@ class _Reader:
     def over_time(self, function: str, first: _Typed, span_ns: int, tree: Call) -> _Typed:
         node = first.node
         if not node.sources:
-            raise self.fail(f"`{function}` looks back at a signal, and this reads none", tree)
+            raise self.error(f"`{function}` needs an expression that reads a signal", tree)
         if function == "lag":
             return _Typed(self.make("lag", node, kind=node.kind, span_ns=span_ns), first.unit, first.values)
         if function == "delta":
@@ -307,25 +317,29 @@ class _Reader:
     def last(self, tree: Call) -> _Typed:
         name = tree.arguments[0]
         if not isinstance(name, Name) or name.path not in self.catalogue or self.catalogue[name.path].ragged:
-            raise self.fail("`last` takes one plain signal: last(Vehicle.Speed, 5 s)", name)
+            raise self.error(
+                "`last` takes one signal with one value per instant, as in last(Vehicle.Speed, 5 s)", name
+            )
         span_ns = self.duration(tree.arguments[1], "how long the value stays known")
         return self.signal(self.catalogue[name.path], name, span_ns, skip_nan=True)
 
     def tracks(self, tree: Call, group: str) -> _Typed:
         name, predicate = tree.arguments
         if group:
-            raise self.fail("track conditions cannot be nested", tree)
+            raise self.error("any_track and count_tracks cannot be nested", tree)
         if not isinstance(name, Name) or not self.catalogue.group(name.path):
             groups = sorted({s.group() for s in self.catalogue.signals.values() if s.ragged})
-            raise self.fail(f"`{tree.function}` takes a track group first: {', '.join(groups)}", name)
+            raise self.error(f"the first argument of `{tree.function}` is a track group: {', '.join(groups)}", name)
         identity = f"{name.path}.Id"
         if identity not in self.catalogue:
-            raise self.fail(f"`{name.path}` has no Id, so its tracks cannot be told apart", name)
-        typed = self.read(predicate, name.path)
-        self.need(BOOL, typed, predicate, f"`{tree.function}` takes a condition on a track second")
+            raise self.error(
+                f"the track group `{name.path}` has no Id signal in the catalogue, which {tree.function} needs", name
+            )
+        typed = self.check(predicate, name.path)
+        self.expect(BOOL, typed, predicate, f"the second argument of `{tree.function}` is a condition on a track")
         if not typed.node.tracked:
-            raise self.fail(f"the condition reads no field of {name.path}", predicate)
-        span_ns = min(seconds_to_ns(self.catalogue[identity].max_age_s), self.memory_ns)
+            raise self.error(f"the condition reads no field of {name.path}; use at least one", predicate)
+        span_ns = min(round(self.catalogue[identity].max_age_s * 1e9), self.memory_ns)
         kind = BOOL if tree.function == "any_track" else NUMBER
         node = self.table.make(tree.function, (typed.node,), kind, path=name.path, span_ns=span_ns)
         return _Typed(node)
