@@ -87,6 +87,7 @@ def version_message(version: DatasetVersion) -> dataset_pb2.DatasetCommitted:
         refused=version.refused,
         task_schema_version=version.task_schema_version,
         added_sample_ids=version.added_sample_ids,
+        detected_at_utc_ns=version.detected_at_utc_ns,
     )
 
 
@@ -111,6 +112,7 @@ def version_of(message: dataset_pb2.DatasetCommitted) -> DatasetVersion:
         refused=dict(message.refused),
         task_schema_version=message.task_schema_version,
         added_sample_ids=tuple(message.added_sample_ids),
+        detected_at_utc_ns=tuple(message.detected_at_utc_ns),
     )
 
 

@@ -39,7 +39,7 @@ from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import Clock, ns_to_seconds
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.metrics import LoopStage, observe_stage
 from fleetloop.kit.process.tracing import span
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
@@ -235,6 +235,7 @@ class Committer:
             refused=Counter(why.value for why in refused.values()),
             task_schema_version=f"{self._schema.name}-{self._schema.version}",
             added_sample_ids=tuple(sample.sample_id for sample in admitted[:MOST_IDS_IN_EVENT]),
+            detected_at_utc_ns=tuple(detected[:MOST_IDS_IN_EVENT]),
         )
         commit = PendingCommit(
             dataset, commit_id, number, version, used_up, [sample.sample_id for sample in admitted], request_id
@@ -257,9 +258,11 @@ class Committer:
             now_ns = self._clock.now_utc_ns()
             await self._database.run(lambda tx: transactions.finish_commit(tx, commit, now_ns))
         COMMITS.labels(commit.dataset).inc()
-        if version.latest_detected_at_utc_ns:
-            age_s = ns_to_seconds(version.committed_at_utc_ns - version.earliest_detected_at_utc_ns)
-            STAGE_SECONDS.labels(transactions.SERVICE, "dataset").observe(max(0.0, age_s))
+        for sample in samples:
+            if sample.detected_at_utc_ns:  # imported samples did not come through the loop
+                observe_stage(
+                    transactions.SERVICE, LoopStage.DATASET, sample.labelled_at_utc_ns, version.committed_at_utc_ns
+                )
         log.info("version_committed", dataset=commit.dataset, version=version.version, added=version.added)
         return version
 

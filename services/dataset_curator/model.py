@@ -140,6 +140,8 @@ class DatasetVersion:
     task_schema_version: str
     added_sample_ids: Sequence[str]
     """The first of them: an event has a size limit. The diff has all."""
+    detected_at_utc_ns: Sequence[int]
+    """When each added sample was detected, at most 10,000; imported samples have none."""
 
 
 @dataclass(frozen=True, slots=True)

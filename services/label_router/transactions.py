@@ -6,8 +6,8 @@ from collections import Counter
 
 import sqlalchemy as sa
 
-from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
-from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.metrics import LoopStage, observe_stage
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.kit.storage.pruning import prune_rows
@@ -102,7 +102,7 @@ def _route(tx: Transaction, row: FiringRow, wanted: Wanted, clip: Clip, routing:
     with span(f"{SERVICE} routed", parent=row.traceparent, attributes={"project": wanted.route.project}):
         tx.publish(event)
     DECISIONS.labels(row.trigger, row.progress, "").inc()
-    STAGE_SECONDS.labels(SERVICE, "clip").observe(max(0.0, ns_to_seconds(now_utc_ns - firing.detected_at_utc_ns)))
+    observe_stage(SERVICE, LoopStage.CLIP, firing.detected_at_utc_ns, now_utc_ns)
 
 
 def prune_firings(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float, routing: Routing) -> int:

@@ -13,13 +13,13 @@ from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from rollout_controller import transactions
+from rollout_controller.metrics import SERVICE
 from rollout_controller.peers import MonitorEvidence, OrchestratorCosigner
 from rollout_controller.publishing import Publisher
 from rollout_controller.rpc import ALLOWED, MODEL_SERVICE, ROLLOUT_SERVICE, ModelService, RolloutService, add_to
 from rollout_controller.settings import RolloutControllerSettings, load_plan
 from rollout_controller.store import Base
 from rollout_controller.stream import effects
-from rollout_controller.transactions import SERVICE
 from rollout_controller.worker import Worker
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from fleetloop.domain.messages import event_of, parse
@@ -11,6 +12,7 @@ from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.monitor.v1 import monitor_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
@@ -18,6 +20,7 @@ from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller.model import (
     Attestation,
     Cohort,
+    CommittedVersion,
     Evidence,
     ModelChange,
     PassedRun,
@@ -42,6 +45,7 @@ COHORTS = {
 MODEL_FAULTS = ("inference_failed", "shadow_inference_failed", "model_refused", "values_out_of_range")
 """Faults that count against a model; a full spool or a missing clip does not."""
 _FETCH_EXPIRES_S = 86_400.0
+_VERSION = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
 
 
 def passed_run_in(record: Record) -> PassedRun | None:
@@ -60,7 +64,36 @@ def passed_run_in(record: Record) -> PassedRun | None:
 
 def passed_run(run: training_pb2.RunChanged) -> PassedRun:
     """A RunChanged as a value."""
-    return PassedRun(run.model_digest, run.artifact_address, tuple(run.reasons), run.SerializeToString())
+    return PassedRun(
+        model_digest=run.model_digest,
+        artifact_address=run.artifact_address,
+        reasons=tuple(run.reasons),
+        event=run.SerializeToString(),
+        dataset=run.dataset,
+        dataset_number=_number_of(run.dataset_version) or 0,
+        evaluated_at_utc_ns=run.changed_at_utc_ns,
+    )
+
+
+def _number_of(version: str) -> int | None:
+    """7 for v7; None for anything else."""
+    found = _VERSION.fullmatch(version)
+    return int(found[1]) if found else None
+
+
+def version_in(record: Record) -> CommittedVersion:
+    """The dataset version in a record of fleet.dataset.v1. Raises UnreadableMessageError when it has no number."""
+    committed = parse(dataset_pb2.DatasetCommitted, record)
+    number = _number_of(committed.version)
+    if number is None:
+        raise UnreadableMessageError(f"version: {committed.version!r} is not a version such as v7")
+    return CommittedVersion(
+        dataset=committed.dataset,
+        number=number,
+        frozen=committed.frozen,
+        committed_at_utc_ns=committed.committed_at_utc_ns,
+        detected_at_utc_ns=tuple(committed.detected_at_utc_ns),
+    )
 
 
 def passed_run_from(event: bytes) -> PassedRun:

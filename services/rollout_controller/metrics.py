@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+SERVICE = "rollout-controller"
+
 MOVES = Counter("fleetloop_rollout_moves_total", "Moves of candidates, by the stage that they moved to.", ["stage"])
 VEHICLES = Gauge(
     "fleetloop_rollout_vehicles",

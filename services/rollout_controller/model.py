@@ -34,6 +34,28 @@ class PassedRun:
     reasons: Sequence[str]
     event: bytes
     """The serialised RunChanged, kept whole: announcements of the model repeat what it says of the dataset."""
+    dataset: str
+    dataset_number: int
+    """Number of the dataset version that it was trained on; 0 when the run does not name one."""
+    evaluated_at_utc_ns: int
+
+    def includes(self, version: CommittedVersion) -> bool:
+        """True when the model was trained on the samples of `version`."""
+        return self.dataset == version.dataset and self.dataset_number >= version.number
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedVersion:
+    """A dataset version that was committed."""
+
+    dataset: str
+    number: int
+    """Counts the versions of a dataset from 1."""
+    frozen: bool
+    """True for a test set."""
+    committed_at_utc_ns: int
+    detected_at_utc_ns: Sequence[int]
+    """Detection of each sample that it added, at most 10,000; imported samples have none."""
 
 
 @dataclass(frozen=True, slots=True)

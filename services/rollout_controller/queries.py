@@ -17,6 +17,7 @@ from rollout_controller.model import (
     Cohort,
     ListedFile,
     ModelChange,
+    PassedRun,
     Position,
     Rollout,
     RolloutPlan,
@@ -30,6 +31,18 @@ def released(tx: Transaction) -> str:
     """Digest of the model that drives; empty before the first."""
     row = tx.session.scalars(sa.select(ModelRow).where(ModelRow.stage == Stage.RELEASED.value)).first()
     return row.digest if row else ""
+
+
+def released_run(tx: Transaction) -> PassedRun | None:
+    """The run that made the model that drives; None before the first."""
+    row = tx.session.scalars(sa.select(ModelRow).where(ModelRow.stage == Stage.RELEASED.value)).first()
+    return None if row is None else passed_run_from(row.run)
+
+
+def newest_run(tx: Transaction) -> PassedRun | None:
+    """The run that made the newest model, whatever became its stage; None before the first."""
+    row = tx.session.scalars(sa.select(ModelRow).order_by(ModelRow.number.desc()).limit(1)).first()
+    return None if row is None else passed_run_from(row.run)
 
 
 def open_row(tx: Transaction) -> RolloutRow | None:

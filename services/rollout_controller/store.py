@@ -89,6 +89,19 @@ class VehicleRow(Base):
     """When it last reported or asked its director, by our clock."""
 
 
+class WaitingVersionRow(Base):
+    """A committed dataset version whose samples are not in a model that drives every vehicle yet."""
+
+    __tablename__ = "waiting_versions"
+    dataset: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    committed_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    trained_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """When the first model that was trained on it passed its examination; 0 before."""
+    detected_at_utc_ns: Mapped[str] = mapped_column(sa.Text)
+    """JSON list of the detection of each added sample."""
+
+
 class PublicationRow(Base):
     """A publication of the TUF repository. A redo uses its number and its time again."""
 

@@ -1,17 +1,18 @@
-"""The Kafka shell: examined runs come in, and what vehicles attest."""
+"""The Kafka shell: committed dataset versions and examined runs come in, and what vehicles attest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleetloop.domain.topics import HEALTH, TRAINING
+from fleetloop.domain.topics import DATASET, HEALTH, TRAINING
 from fleetloop.kit.messaging.producer import Record
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.kit.storage.inbox import Effect
 from rollout_controller import transactions
-from rollout_controller.codec import attestation_in, passed_run_in
+from rollout_controller.codec import attestation_in, passed_run_in, version_in
 from rollout_controller.model import RolloutPlan
+from rollout_controller.transactions.lead_times import record_version
 
 
 def effects(fleet_id: str, plan: RolloutPlan, clock: Clock) -> Mapping[str, Effect]:
@@ -23,8 +24,12 @@ def effects(fleet_id: str, plan: RolloutPlan, clock: Clock) -> Mapping[str, Effe
         if run is not None:
             transactions.register(tx, run, clock.now_utc_ns())
 
+    def on_version(tx: Transaction, record: Record) -> None:
+        """A dataset version was committed."""
+        record_version(tx, version_in(record))
+
     def on_report(tx: Transaction, record: Record) -> None:
         """A vehicle reported."""
         transactions.record_attestation(tx, attestation_in(record), fleet_id, plan, clock.now_utc_ns())
 
-    return {TRAINING: on_run, HEALTH: on_report}
+    return {DATASET: on_version, TRAINING: on_run, HEALTH: on_report}

@@ -7,10 +7,25 @@ documentation. Each process exports its own metrics, so the default registry is 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from fleetloop.kit.process.clock import ns_to_seconds
+
 _AGES_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+_LOOP_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400, 259200, 604800, 2592000)
+
+
+class LoopStage(StrEnum):
+    """The stages of the loop that a sample passes, in this order. `STAGE_SECONDS` says where each ends."""
+
+    CLIP = "clip"
+    LABEL = "label"
+    DATASET = "dataset"
+    TRAIN = "train"
+    ROLLOUT = "rollout"
+
 
 CONSUMER_LAG = Gauge(
     "fleetloop_consumer_lag_messages",
@@ -45,9 +60,19 @@ PRODUCED = Counter(
 )
 STAGE_SECONDS = Histogram(
     "fleetloop_stage_seconds",
-    "Time that one sample spent in a stage of the loop.",
+    "Time that one sample spent in a stage of the loop, observed when the sample leaves the stage. Each stage begins "
+    "where the one before ends, so the five stages of a sample add up to its fleetloop_loop_lead_seconds: clip (from "
+    "the detection until its clip is stored and routed), label (until its label task is decided), dataset (until a "
+    "version is committed with it), train (until a model trained on it passes its examination) and rollout (until "
+    "the last vehicle attests a released model trained on it; a rollout that is rolled back does not end the stage).",
     ["service", "stage"],
-    buckets=(0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400),
+    buckets=_LOOP_S,
+)
+LOOP_LEAD_SECONDS = Histogram(
+    "fleetloop_loop_lead_seconds",
+    "Time from the detection of a sample, when a trigger fired, until the last vehicle attests a released model that "
+    "was trained on it. Each sample is observed once.",
+    buckets=_LOOP_S,
 )
 OUTBOX_ROWS = Gauge(
     "fleetloop_outbox_rows", "Events in the outbox that have not been published to Kafka yet.", ["service"]
@@ -61,6 +86,14 @@ RPCS = Counter(
 RPC_SECONDS = Histogram(
     "fleetloop_rpc_seconds", "Duration of RPCs; of a stream, the time that it was open.", ["service", "method"]
 )
+
+
+def observe_stage(service: str, stage: LoopStage, began_at_utc_ns: int, ended_at_utc_ns: int) -> None:
+    """Observes that one sample left a stage.
+
+    The two times may come from clocks of two machines; a stage that appears to end before it began counts as 0 s.
+    """
+    STAGE_SECONDS.labels(service, stage.value).observe(max(0.0, ns_to_seconds(ended_at_utc_ns - began_at_utc_ns)))
 
 
 def create_alerted_counters(service: str, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) -> None:

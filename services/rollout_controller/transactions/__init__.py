@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.process.metrics import STAGE_SECONDS
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError
 from fleetloop.kit.storage.database import Transaction
@@ -39,8 +38,8 @@ from rollout_controller.model import (
     Stage,
 )
 from rollout_controller.store import ChangeRow, ModelRow, PublicationRow, RolloutRow, VehicleRow
+from rollout_controller.transactions.lead_times import end_rollout, end_training
 
-SERVICE = "rollout-controller"
 _PUBLICATIONS_KEPT_NS = seconds_to_ns(30 * 86_400)
 log = get_logger(__name__)
 
@@ -63,6 +62,7 @@ def register(tx: Transaction, run: PassedRun, now_utc_ns: int) -> bool:
     tx.session.add(row)
     tx.session.flush()
     _announce(tx, row, Stage.REGISTERED, 0, "", "", run.reasons, now_utc_ns)
+    end_training(tx, run)
     return True
 
 
@@ -195,8 +195,6 @@ def carry_out(
             tx, model, move.stage, move.canary_percent, rollout.rollout_id, rollout.previous, move.reasons, now_utc_ns
         )
         reassign(tx, fleet_id, plan, now_utc_ns)
-    if not rollout.open:
-        STAGE_SECONDS.labels(SERVICE, "rollout").observe(ns_to_seconds(now_utc_ns - rollout.began_at_utc_ns))
 
 
 def _announce(
@@ -329,7 +327,9 @@ def complete_rollout(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> Rol
     row.last_attested_at_utc_ns = max(last_ns, row.began_at_utc_ns)
     took_s = ns_to_seconds(row.last_attested_at_utc_ns - row.began_at_utc_ns)
     LAST_VEHICLE_SECONDS.observe(took_s)
-    log.info("last_vehicle_attests", model=row.digest, seconds=took_s)
+    run = passed_run_from(tx.session.get_one(ModelRow, row.digest).run)
+    samples = end_rollout(tx, run, row.last_attested_at_utc_ns)
+    log.info("last_vehicle_attests", model=row.digest, seconds=took_s, samples=samples)
     return queries.rollout_of(row)
 
 
