@@ -6,12 +6,12 @@ from prometheus_client import Gauge
 
 # A gauge and no counter, because it is restored from the database at start.
 EARNINGS = Gauge(
-    "fleetloop_trigger_earnings",
-    "What became of a trigger version's firings; `count` is fired, clips, clip_bytes, tasks, labelled or kept.",
+    "fleetloop_campaign_trigger_earnings",
+    "Outcomes of the firings of a trigger version; `count` is fired, clips, clip_bytes, tasks, labelled or kept.",
     ["campaign", "trigger", "version", "count"],
 )
 DROPPED = Gauge(
-    "fleetloop_trigger_dropped",
+    "fleetloop_campaign_dropped_firings",
     "Firings that triage dropped, by trigger (all versions) and reason; asked of the router every 15 s.",
     ["trigger", "reason"],
 )

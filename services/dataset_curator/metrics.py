@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-WAITING = Gauge("fleetloop_dataset_samples_waiting", "Labelled samples that wait for the next commit.", ["dataset"])
-COMMITS = Counter("fleetloop_dataset_commits_total", "Dataset versions committed.", ["dataset"])
+WAITING = Gauge("fleetloop_dataset_waiting_samples", "Labelled samples that wait for the next commit.", ["dataset"])
+COMMITS = Counter("fleetloop_dataset_commits_total", "Dataset versions that were committed.", ["dataset"])
 REFUSED = Counter(
-    "fleetloop_dataset_samples_refused_total",
-    "Samples refused, by reason (exact_duplicate, near_duplicate, in_test_set, unreadable_clip).",
+    "fleetloop_dataset_refused_samples_total",
+    "Samples that were refused, by reason (exact_duplicate, near_duplicate, in_test_set, unreadable_clip).",
     ["dataset", "reason"],
 )

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from fleet_console.desk import DeskAwayError, DeskRefusedError, TooLateError
-from fleet_console.metrics import PEER_AWAY
+from fleet_console.metrics import UNAVAILABLE_PEERS
 from fleet_console.model import Facts
 from fleet_console.settings import FleetConsoleSettings
 from fleetloop.kit.process.logs import get_logger
@@ -94,7 +94,7 @@ class Services:
             else:
                 found[name] = answer
         for peer in PEERS:
-            PEER_AWAY.labels(peer).set(peer in away)
+            UNAVAILABLE_PEERS.labels(peer).set(peer in away)
         answered = frozenset(peer for peer, *_ in asked.values()) - away.keys()
         return replace(last, **found, away=away, heard=last.heard | answered)
 

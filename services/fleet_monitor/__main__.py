@@ -53,7 +53,7 @@ async def _measure(stopping: asyncio.Event, records: FleetRecords) -> None:
 def measure(records: FleetRecords) -> None:
     """Sets the gauges from the records of the table."""
     for gauge in (
-        metrics.KM,
+        metrics.AUTOPILOT_METERS,
         metrics.INTERVENTIONS,
         metrics.INFERENCES,
         metrics.INFERENCE_P99_SECONDS,
@@ -62,7 +62,7 @@ def measure(records: FleetRecords) -> None:
         gauge.clear()
     for where, (sums, _) in compare(records.all(), Selection()).items():
         labels = (where.model_digest[:12], _COHORTS.get(health_pb2.Cohort.ValueType(where.cohort), "none"))
-        metrics.KM.labels(*labels).inc(sums.autopilot_km)
+        metrics.AUTOPILOT_METERS.labels(*labels).inc(1000 * sums.autopilot_km)
         metrics.INTERVENTIONS.labels(*labels).inc(sums.interventions)
         metrics.INFERENCES.labels(*labels).inc(sums.inferences)
         metrics.INFERENCE_P99_SECONDS.labels(*labels).set(sums.inference_p99_ms_max / 1000)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-OPEN_TASKS = Gauge("fleetloop_label_tasks_open", "Label tasks without an outcome, by project.", ["project"])
+OPEN_TASKS = Gauge("fleetloop_label_open_tasks", "Label tasks without an outcome, by project.", ["project"])
 OLDEST_TASK_SECONDS = Gauge(
-    "fleetloop_label_task_oldest_seconds", "Age of the oldest open label task in seconds, by project.", ["project"]
+    "fleetloop_label_oldest_task_age_seconds",
+    "Age of the oldest open label task in seconds, by project.",
+    ["project"],
 )
 ENDED_TASKS = Counter(
-    "fleetloop_label_tasks_ended_total",
+    "fleetloop_label_ended_tasks_total",
     "Label tasks that ended, by outcome (agreed, cannot_tell, disputed) and by the source that decided.",
     ["project", "outcome", "source"],
 )
@@ -19,7 +21,7 @@ VOTES = Counter(
     ["project", "source"],
 )
 HINDSIGHT_UNSURE = Counter(
-    "fleetloop_label_hindsight_unsure_total",
+    "fleetloop_label_unsure_hindsight_total",
     "Label tasks that hindsight left to people, because the clip did not show the answer or could not be read.",
     ["project"],
 )

@@ -9,4 +9,4 @@ DECISIONS = Counter(
     "Decisions on firings, by trigger and decision; `reason` is set for drops.",
     ["trigger", "decision", "reason"],
 )
-WAITING_CLIPS = Gauge("fleetloop_route_clips_waiting", "Clips that were requested from vehicles and have not come.")
+WAITING_CLIPS = Gauge("fleetloop_route_waiting_clips", "Clips that were requested from vehicles and have not come.")

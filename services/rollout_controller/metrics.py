@@ -13,7 +13,7 @@ VEHICLES = Gauge(
     ["model"],
 )
 SILENT_VEHICLES = Gauge(
-    "fleetloop_rollout_vehicles_silent",
+    "fleetloop_rollout_silent_vehicles",
     "Vehicles that were not heard from for silent_after_s of config/rollout.yaml: no rollout waits for them.",
 )
 LAST_VEHICLE_SECONDS = Histogram(

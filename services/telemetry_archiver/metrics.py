@@ -8,7 +8,9 @@ FILES = Counter("fleetloop_archive_files_total", "Parquet files that this proces
 BATCHES = Counter("fleetloop_archive_batches_total", "Batches in the Parquet files that this process has created.")
 FRAMES = Counter("fleetloop_archive_frames_total", "Frames in the Parquet files that this process has created.")
 BYTES = Counter("fleetloop_archive_bytes_total", "Size of the Parquet files that this process has created, in bytes.")
-REPEATS = Counter("fleetloop_archive_repeats_total", "Batches that were left out because they were archived before.")
+REPEATS = Counter(
+    "fleetloop_archive_repeated_batches_total", "Batches that were left out because they were archived before."
+)
 LOST_RACES = Counter(
     "fleetloop_archive_lost_races_total",
     "Files that another archiver had created first, so that this process discarded what it had read.",

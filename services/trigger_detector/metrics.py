@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-# Frames (one vehicle's signals at one instant) evaluated live; replays do not count.
-FRAMES = Counter("fleetloop_detector_frames_total", "Frames evaluated.")
-# Batches by outcome: evaluated, duplicate, late (evaluated by itself), too_late (not evaluated), unreadable.
-BATCHES = Counter("fleetloop_detector_batches_total", "Batches read, by outcome.", ["outcome"])
-# Batches that are replayed on assignment or after a change of campaigns to restore state, without firing.
-REPLAYED = Counter("fleetloop_detector_replayed_batches_total", "Batches replayed without firing.")
-# Firings that Kafka acknowledged.
-FIRINGS = Counter("fleetloop_detector_firings_total", "Trigger events sent.", ["campaign", "trigger", "version"])
-# Seconds that evaluating one partition's part of a poll took.
-STEP_SECONDS = Histogram("fleetloop_detector_step_seconds", "Seconds to evaluate one partition's part of a poll.")
-# Pairs of vehicle and boot that this process holds state of.
-VEHICLES = Gauge("fleetloop_detector_vehicles", "Vehicles with state.")
-# Bytes of that state, without the containers around it.
-STATE_BYTES = Gauge("fleetloop_detector_state_bytes", "Bytes of state.")
-# Triggers in force.
-TRIGGERS = Gauge("fleetloop_detector_triggers", "Triggers in force.")
-# Triggers of running campaigns that this detector cannot compile.
-REFUSED_TRIGGERS = Gauge("fleetloop_detector_refused_triggers", "Triggers that cannot run here.")
+FRAMES = Counter(
+    "fleetloop_detector_frames_total",
+    "Frames (the signals of one vehicle at one instant) that were evaluated; replayed frames do not count.",
+)
+BATCHES = Counter(
+    "fleetloop_detector_batches_total",
+    "Batches that were read, by outcome: evaluated, duplicate, late (evaluated without the frames around it), "
+    "too_late (not evaluated) or unreadable.",
+    ["outcome"],
+)
+REPLAYED = Counter(
+    "fleetloop_detector_replayed_batches_total",
+    "Batches that were replayed without firing, to restore state after an assignment of partitions or a change of "
+    "campaigns.",
+)
+FIRINGS = Counter(
+    "fleetloop_detector_firings_total",
+    "Firings that Kafka has acknowledged, by trigger version.",
+    ["campaign", "trigger", "version"],
+)
+STEP_SECONDS = Histogram(
+    "fleetloop_detector_step_seconds", "Time to evaluate the batches that one poll returned for one partition."
+)
+VEHICLES = Gauge(
+    "fleetloop_detector_vehicles", "Vehicles of which this process holds state; each boot counts separately."
+)
+STATE_BYTES = Gauge(
+    "fleetloop_detector_state_bytes", "Size of the state of all vehicles, without the containers around it, in bytes."
+)
+TRIGGERS = Gauge("fleetloop_detector_triggers", "Triggers that this detector evaluates.")
+REFUSED_TRIGGERS = Gauge(
+    "fleetloop_detector_refused_triggers", "Triggers of running campaigns that this detector cannot compile."
+)

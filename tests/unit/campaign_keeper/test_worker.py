@@ -45,7 +45,9 @@ async def test_triggers_are_shown_in_the_state_of_their_campaign(worker: Worker,
     label(database, 1)
     await worker.run_once()
     assert (triggers_in("running"), triggers_in("suspended"), triggers_in("ended")) == (2, 0, 1)
-    assert REGISTRY.get_sample_value("fleetloop_trigger_dropped", {"trigger": "fast", "reason": "boring"}) == 3
+    assert (
+        REGISTRY.get_sample_value("fleetloop_campaign_dropped_firings", {"trigger": "fast", "reason": "boring"}) == 3
+    )
     move(database, campaign_pb2.CAMPAIGN_STATE_SUSPENDED)
     await worker.run_once()
     assert (triggers_in("running"), triggers_in("suspended"), triggers_in("ended")) == (0, 2, 1)
@@ -60,8 +62,8 @@ async def test_the_ledgers_gauges_are_restored(worker: Worker, database: Databas
     EARNINGS.clear()
     await worker.restore_gauges()
     labels = {"campaign": "c", "trigger": "fast", "version": "2"}
-    assert REGISTRY.get_sample_value("fleetloop_trigger_earnings", labels | {"count": "fired"}) == 1
-    assert REGISTRY.get_sample_value("fleetloop_trigger_earnings", labels | {"count": "clip_bytes"}) == 500
+    assert REGISTRY.get_sample_value("fleetloop_campaign_trigger_earnings", labels | {"count": "fired"}) == 1
+    assert REGISTRY.get_sample_value("fleetloop_campaign_trigger_earnings", labels | {"count": "clip_bytes"}) == 500
 
 
 async def test_the_worker_ends_with_the_process(worker: Worker) -> None:

@@ -58,25 +58,25 @@ async def test_a_decided_task_ends_after_its_undo_window_and_not_before(
     await one_turn(worker)
     assert published(database) == []
     labels = {"project": "stop-signs"}
-    assert REGISTRY.get_sample_value("fleetloop_label_tasks_open", labels) == 1
+    assert REGISTRY.get_sample_value("fleetloop_label_open_tasks", labels) == 1
     age_s = (clock.now_utc_ns() - 1) / 1e9
-    assert REGISTRY.get_sample_value("fleetloop_label_task_oldest_seconds", labels) == pytest.approx(age_s)
+    assert REGISTRY.get_sample_value("fleetloop_label_oldest_task_age_seconds", labels) == pytest.approx(age_s)
     clock.advance(5)
     await one_turn(worker)
     (event,) = published(database)
     assert event.labelled_at_utc_ns == clock.now_utc_ns()
-    assert REGISTRY.get_sample_value("fleetloop_label_tasks_open", labels) == 0
+    assert REGISTRY.get_sample_value("fleetloop_label_open_tasks", labels) == 0
 
 
 async def test_a_task_whose_clip_is_gone_is_left_to_people(worker: Worker, database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created(hindsight=True)))
     assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) is None
-    before = REGISTRY.get_sample_value("fleetloop_label_hindsight_unsure_total", {"project": "stop-signs"}) or 0
+    before = REGISTRY.get_sample_value("fleetloop_label_unsure_hindsight_total", {"project": "stop-signs"}) or 0
     assert await worker.vote_once() == 1
     assert await worker.vote_once() == 0
     assert database.read_now(queries.tasks_for_hindsight) == []
     assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) is not None
-    after = REGISTRY.get_sample_value("fleetloop_label_hindsight_unsure_total", {"project": "stop-signs"})
+    after = REGISTRY.get_sample_value("fleetloop_label_unsure_hindsight_total", {"project": "stop-signs"})
     assert after == before + 1
 
 

@@ -33,7 +33,7 @@ async def test_overdue_clips_are_requested_again_until_they_expire(database: Dat
         database.run_now(lambda tx, n=name: record_firing(tx, fired(n), ROUTING, NOW))  # type: ignore[misc]
     database.run_now(lambda tx: record_clip(tx, clip("two"), ROUTING, NOW))
     await worker.run_once()
-    assert REGISTRY.get_sample_value("fleetloop_route_clips_waiting") == 1
+    assert REGISTRY.get_sample_value("fleetloop_route_waiting_clips") == 1
     assert len(published(database, COMMAND)) == 2, "nothing is overdue"
     clock.advance(ROUTING.repeat_s)
     await worker.run_once()
@@ -42,7 +42,7 @@ async def test_overdue_clips_are_requested_again_until_they_expire(database: Dat
     await worker.run_once()
     assert progress(database, "one") == Progress.DROPPED.value
     await worker.run_once()
-    assert REGISTRY.get_sample_value("fleetloop_route_clips_waiting") == 0
+    assert REGISTRY.get_sample_value("fleetloop_route_waiting_clips") == 0
 
 
 async def test_the_worker_ends_with_the_process(database: Database) -> None:

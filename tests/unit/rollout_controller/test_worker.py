@@ -177,14 +177,14 @@ async def test_a_vehicle_that_falls_silent_completes_the_rollout(house: House) -
     house.clock.utc_ns = 100 * S
     await house.worker.run_once()
     assert house.database.read_now(queries.is_incomplete)
-    assert REGISTRY.get_sample_value("fleetloop_rollout_vehicles_silent") == 0
+    assert REGISTRY.get_sample_value("fleetloop_rollout_silent_vehicles") == 0
     assert REGISTRY.get_sample_value("fleetloop_rollout_vehicles", {"model": FIRST[:12]}) == 1
     assert REGISTRY.get_sample_value("fleetloop_rollout_vehicles", {"model": "none"}) == 1
     count = REGISTRY.get_sample_value("fleetloop_rollout_last_vehicle_seconds_count") or 0
     house.clock.utc_ns = 111 * S
     await house.worker.run_once()
     assert not house.database.read_now(queries.is_incomplete)
-    assert REGISTRY.get_sample_value("fleetloop_rollout_vehicles_silent") == 1
+    assert REGISTRY.get_sample_value("fleetloop_rollout_silent_vehicles") == 1
     assert REGISTRY.get_sample_value("fleetloop_rollout_last_vehicle_seconds_count") == count + 1
 
 
