@@ -1,1 +1,1 @@
-"""The little that several services share and that protos cannot say."""
+"""What several services share and protobuf messages cannot express."""

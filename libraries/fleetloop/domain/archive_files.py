@@ -1,8 +1,8 @@
 """The telemetry archive's files: their names, their footers, and reading them as batches or as a Polars frame.
 
 `<fleet>/telemetry/<partition>/<first offset>.parquet` holds the log of one partition from its first offset to the
-last one that its footer names, each batch once. The footer also counts, and lists which batches are inside, so
-that whoever goes on writing, or asks how much there is, reads footers alone.
+last offset that its footer names, each batch once. The footer also holds totals and the sequence numbers of the
+batches in the file. The archiver that resumes, and the statistics, therefore read only footers.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from fleetloop.domain.frames import FrameBatch
 from fleetloop.kit.storage.objects import Objects
 
 _FOOTER = b"fleetloop.archive"
+# An int64 offset has at most 19 digits; padded to one width, names sort as offsets do.
 _DIGITS = 20
 _ROWS_PER_GROUP = 131_072
 
 
 class ArchiveFileError(Exception):
-    """A file of the archive is not one. The text names it."""
+    """A file in the archive's folder is not an archive file. The message names the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class VehicleTotals:
-    """One vehicle's share of a file."""
+    """What a file holds of one vehicle. The times are the first and last instant of its batches, nanoseconds UTC."""
 
     batches: int
     frames: int
@@ -43,45 +44,53 @@ class VehicleTotals:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file says about itself."""
+    """The summary that a file carries in its Parquet metadata."""
 
     first_offset: int
     last_offset: int
     """Last offset that was read for this file, repeats and unreadable messages included."""
     first_appended_ms: int
+    """When the broker appended the first message, milliseconds UTC."""
     last_appended_ms: int
+    """When the broker appended the last message, milliseconds UTC."""
     repeats: int
     """Batches left out because they had been archived before."""
     unreadable: int
-    """Messages that were none; they are in the dead letters."""
+    """Messages that are not batches; they are in the dead-letter queue."""
     vehicles: Mapping[str, VehicleTotals] = field(default_factory=dict)
     sequences: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]] = field(default_factory=dict)
-    """vehicle -> boot in hex -> ranges of sequences in this file, ends included."""
+    """Vehicle -> boot in hex -> ranges of sequence numbers in this file, both ends included."""
 
 
 def folder_of(fleet_id: str, partition: int) -> str:
-    """Where a partition's files lie in the object store."""
+    """Return the prefix of a partition's files in the object store."""
     return f"{fleet_id}/telemetry/{partition}/"
 
 
 def address_of(fleet_id: str, partition: int, first_offset: int) -> str:
-    """A file's address: its first offset alone decides, padded so that names sort as offsets do."""
+    """Return the address of the file that begins at `first_offset`, padded so that names sort as offsets do."""
     return f"{folder_of(fleet_id, partition)}{first_offset:0{_DIGITS}d}.parquet"
 
 
 def list_files(objects: Objects, fleet_id: str, partition: int | None = None) -> list[str]:
-    """Addresses of a partition's files, or of all, in the order of partitions and offsets."""
+    """List the addresses of one partition's files, or of all, in the order of partitions and offsets."""
     prefix = f"{fleet_id}/telemetry/" if partition is None else folder_of(fleet_id, partition)
     found = [address for address in objects.list(prefix) if address.endswith(".parquet")]
-    return sorted(found, key=_place)
+    return sorted(found, key=_partition_and_offset)
 
 
 def write_file(
     batches: Sequence[tuple[int, FrameBatch]], footer: Footer, appended_ms: Mapping[int, int] | None = None
 ) -> bytes:
-    """A file's bytes from (offset, batch) and the broker's time of each by offset.
+    """Return the bytes of an archive file.
 
-    Raises ValueError when a signal comes in two kinds.
+    Args:
+        batches: Pairs of (offset, batch), in the order of offsets.
+        footer: The summary to store in the file.
+        appended_ms: By offset, when the broker appended the batch, milliseconds UTC.
+
+    Raises:
+        ValueError: A signal has different kinds in two batches (`archive_rows.kind_of`).
     """
     table = to_table(batches, appended_ms)
     metadata = {_FOOTER: json.dumps(asdict(footer), separators=(",", ":")).encode()}
@@ -91,7 +100,7 @@ def write_file(
 
 
 def read_footer(objects: Objects, address: str) -> Footer:
-    """The footer of a file. Raises ArchiveFileError."""
+    """Read a file's footer without its rows. Raises ArchiveFileError when the file has none."""
     try:
         raw = json.loads((pq.read_schema(_source(objects, address)).metadata or {})[_FOOTER])
     except (KeyError, ValueError, pa.ArrowException) as error:
@@ -107,7 +116,7 @@ def read_footer(objects: Objects, address: str) -> Footer:
 def read_file(
     objects: Objects, address: str, signals: Collection[str] | None = None
 ) -> Iterator[tuple[int, FrameBatch]]:
-    """(offset, batch) of a file, in order; with `signals`, only those columns are read."""
+    """Yield a file's (offset, batch) pairs in order. With `signals`, only those columns are read."""
     source = _source(objects, address)
     columns = None
     if signals is not None:
@@ -118,7 +127,10 @@ def read_file(
 
 
 def read_appended(objects: Objects, address: str, footer: Footer) -> Mapping[int, int]:
-    """Offset -> when the broker appended that batch, ms. Between the footer's times where the file does not say."""
+    """Map each offset of a file to the time when the broker appended it, milliseconds UTC.
+
+    A file without the column (written by an earlier version) gets times interpolated between the footer's two.
+    """
     source = _source(objects, address)
     if APPENDED not in pq.read_schema(source).names:
         span = max(1, footer.last_offset - footer.first_offset)
@@ -140,10 +152,10 @@ def read_archive(
     from_utc_ns: int | None = None,
     until_utc_ns: int | None = None,
 ) -> Iterator[FrameBatch]:
-    """All batches, one partition after the other, each partition in the order of its log.
+    """Yield all batches, one partition after the other, each partition in the order of its log.
 
-    That is the order in which a detector saw them. Batches that lie wholly outside [from, until) or belong to
-    other vehicles are left out; files without any wanted batch are not read beyond their footer.
+    That is the order in which a detector read them. Batches that lie wholly outside [from, until) or belong to
+    other vehicles are left out; of a file without any requested batch only the footer is read.
     """
     for address in list_files(objects, fleet_id):
         footer = read_footer(objects, address)
@@ -166,14 +178,17 @@ def read_archive(
 
 
 def scan_archive(folder: Path) -> pl.LazyFrame:
-    """Every file below a folder as one frame for people; a signal that a file lacks is null there."""
+    """Return every archive file below a folder as one lazy Polars frame, for notebooks.
+
+    A signal that a file lacks is null in that file's rows. Raises ArchiveFileError when there is no file.
+    """
     files = sorted(folder.rglob("*.parquet"))
     if not files:
         raise ArchiveFileError(f"no file of the archive lies below {folder}")
     return pl.concat([pl.scan_parquet(path) for path in files], how="diagonal_relaxed")
 
 
-def _place(address: str) -> tuple[int, int]:
+def _partition_and_offset(address: str) -> tuple[int, int]:
     parts = address.split("/")
     return int(parts[-2]), int(parts[-1].removesuffix(".parquet"))
 

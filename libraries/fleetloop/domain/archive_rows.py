@@ -1,9 +1,9 @@
-"""Telemetry as rows of a table, and back without loss.
+"""Converts telemetry batches to rows of a table, and back without loss.
 
-A row is one instant of one of a batch's clocks: clock 0 are the batch's own frames, and every further set of
-instants that a column brought along is a clock of its own. Every signal is a column of its own type, null in the
-rows of other clocks; a ragged signal is a list. So people read it as a plain table, a reader who wants three
-signals touches three columns, and a batch is a slice of consecutive rows that becomes arrays again without a copy.
+A row is one instant of one of a batch's clocks. Clock 0 is the batch's own frames; each further set of instants
+that a column carries (`Column.offsets_ns`) is another clock. Each signal is a column of its own type, null in the
+rows of other clocks; a ragged signal is a list. The table can therefore be read with any Parquet tool, reading
+three signals reads three columns, and a batch is a slice of consecutive rows that becomes arrays without a copy.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import pyarrow as pa
 from fleetloop.domain.frames import Column, FrameBatch
 
 _WORDS = b"fleetloop.words"
-"""Key in an enum field's metadata: the JSON list that its codes stood for."""
+"""Key in an enum field's metadata: the JSON list of the words that its codes stand for."""
 FRAMES_CLOCK = 0
+"""Number of the clock that holds the batch's own frames."""
 BATCH_COLUMNS = (
     pa.field("offset", pa.int64(), nullable=False),
     pa.field("clock", pa.uint16(), nullable=False),
@@ -40,11 +41,15 @@ BATCH_COLUMNS = (
 _WORD_COLUMNS = ("vehicle", "fleet", "boot", "utc_source", "model", "shadow_model")
 BATCH_COLUMN_NAMES = tuple(field.name for field in BATCH_COLUMNS)
 APPENDED = "appended_ms"
-"""When the broker appended the batch. Files from before this column was written lack it."""
+"""Name of the column with the time when the broker appended the batch, milliseconds UTC. Files from before this
+column was introduced lack it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
+    """One batch's values of a signal, and the rows of the table that they fill."""
+
     start: int
     """First row."""
     rows: int
@@ -52,16 +57,20 @@ class _Segment:
 
 
 def kind_of(column: Column) -> str:
-    """What decides a table column's type: two batches whose signals differ in it cannot share a file."""
+    """Return what decides a table column's type. Two batches that differ in a signal's kind cannot share a file."""
     ragged = "[]" if column.splits is not None else ""
     return ("words" if column.dictionary else column.values.dtype.str) + ragged
 
 
 def to_table(batches: Sequence[tuple[int, FrameBatch]], appended_ms: Mapping[int, int] | None = None) -> pa.Table:
-    """One table of (offset in the log, batch), in that order. A column without a single instant leaves no trace.
+    """Return one table of all batches, in their order. Columns without any instant are left out.
 
-    `appended_ms` says by offset when the broker appended each. Raises ValueError when a signal has two kinds
-    (`kind_of`).
+    Args:
+        batches: Pairs of (offset in the log, batch).
+        appended_ms: By offset, when the broker appended the batch, milliseconds UTC. None: without that column.
+
+    Raises:
+        ValueError: A signal has two kinds (`kind_of`).
     """
     clocks: list[tuple[int, FrameBatch, int, npt.NDArray[np.int64]]] = []
     segments: dict[str, list[_Segment]] = {}
@@ -99,10 +108,10 @@ def to_table(batches: Sequence[tuple[int, FrameBatch]], appended_ms: Mapping[int
 
 
 def from_table(table: pa.Table) -> Iterator[tuple[int, FrameBatch]]:
-    """The batches of a table that holds all of BATCH_COLUMNS and any signals, in the table's order.
+    """Yield the (offset, batch) pairs of a table that holds all of BATCH_COLUMNS and any signals, in its order.
 
-    A batch's rows must be together. The arrays share memory with the table. An enum's dictionary is the one of the
-    whole file, which for signals of one catalogue is the one that was sent.
+    A batch's rows must be consecutive. The arrays share memory with the table. An enum's dictionary is that of the
+    whole file, which for signals of one catalogue is the dictionary that was sent.
     """
     table = table.combine_chunks()
     if table.num_rows == 0:
@@ -113,6 +122,7 @@ def from_table(table: pa.Table) -> Iterator[tuple[int, FrameBatch]]:
     words = {name: _words_of(table[name]) for name in _WORD_COLUMNS}
     own = {*BATCH_COLUMN_NAMES, APPENDED}
     signals = [_Reader(field, table[field.name]) for field in table.schema if field.name not in own]
+    # A new offset starts a batch, a new clock a set of instants within it.
     changes = np.flatnonzero((np.diff(offsets) != 0) | (np.diff(clocks) != 0)) + 1
     bounds = [0, *changes.tolist(), table.num_rows]
     at = 0
@@ -153,6 +163,7 @@ def from_table(table: pa.Table) -> Iterator[tuple[int, FrameBatch]]:
 
 
 def _batch_columns(clocks: Sequence[tuple[int, FrameBatch, int, npt.NDArray[np.int64]]]) -> list[pa.Array]:
+    """Build the columns of BATCH_COLUMNS from (offset, batch, clock, instants); one row per instant."""
     lengths = np.array([len(instants) for _, _, _, instants in clocks], np.int64)
 
     def repeated(values: Sequence[int], dtype: Any) -> pa.Array:
@@ -215,6 +226,7 @@ def _signal_column(path: str, segments: Sequence[_Segment], rows: int) -> tuple[
         ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         order = sorted(range(len(segments)), key=lambda number: segments[number].start)
         child = _typed(np.concatenate([values[number] for number in order]), words, None)
+        # Arrow marks a null list at its start offset; the last offset ends the last list and is never null.
         offsets = pa.array(ends, mask=np.append(missing, False))
         array = pa.ListArray.from_arrays(offsets, child)
     return pa.field(path, array.type, metadata=metadata), array
@@ -241,7 +253,7 @@ def _single(column: pa.ChunkedArray) -> Any:
 
 
 class _Reader:
-    """One signal's column of a table, ready to be cut into batches."""
+    """Reads one signal's column of a table, slice by slice."""
 
     def __init__(self, field: pa.Field, column: pa.ChunkedArray) -> None:
         self.path = field.name
@@ -255,6 +267,7 @@ class _Reader:
         if pa.types.is_dictionary(array.type):
             sent = json.loads((field.metadata or {}).get(_WORDS, b"[]")) or array.dictionary.to_pylist()
             code_of = {word: code for code, word in enumerate(sent)}
+            # Arrow's codes to the codes that were sent. `or [0]`: a column of nulls has no dictionary but is indexed.
             lookup = np.array([code_of[word] for word in array.dictionary.to_pylist()] or [0], np.uint16)
             self._words = tuple(sent)
             self._values = lookup[_filled(array.indices)]
@@ -262,7 +275,8 @@ class _Reader:
             self._values = _filled(array)
 
     def read(self, low: int, high: int, instants: npt.NDArray[np.int64] | None) -> Column | None:
-        """The signal in these rows of one clock; None when it is not there."""
+        """Return the signal in the rows from `low` to before `high`, all of one clock; None when it is absent."""
+        # A signal has a value in every row of its clock or in none, so that the first row decides.
         if not self._present[low]:
             return None
         if self._splits is None:
@@ -273,7 +287,7 @@ class _Reader:
 
 
 def _filled(array: Any) -> npt.NDArray[Any]:
-    """Values as numpy, whatever stands where there is none."""
+    """Return the values as a numpy array; nulls become an arbitrary value, which `_present` hides."""
     if array.null_count:
         array = array.fill_null(False if pa.types.is_boolean(array.type) else 0)
     values: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""A model's identity: one digest over the files that make it, the same on every machine that holds them."""
+"""A model's identity: one digest over its files, the same on every machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ HEAD = "head.onnx"
 CARD = "card.json"
 WEIGHTS = "model.safetensors"
 VEHICLE_FILES = (ENCODER, HEAD, CARD)
-"""What a vehicle loads. The weights stay in the object store, for the next training run."""
+"""The files that a vehicle loads. The weights stay in the object store, for the next training run."""
 
 
 def artifact_digest(file_sha256: Mapping[str, str]) -> str:
-    """Digest of a model from the SHA-256 of each of its vehicle files, by name.
+    """Compute a model's digest from the SHA-256 of each of its vehicle files, by name.
 
-    Raises KeyError when a vehicle file is missing; further files do not count.
+    Other files do not change the digest. Raises KeyError when a vehicle file is missing.
     """
     digest = hashlib.sha256()
     for name in VEHICLE_FILES:
@@ -25,5 +25,5 @@ def artifact_digest(file_sha256: Mapping[str, str]) -> str:
 
 
 def sha256_hex(content: bytes) -> str:
-    """Lower-case SHA-256 of some bytes."""
+    """Return the SHA-256 of some bytes as lower-case hex."""
     return hashlib.sha256(content).hexdigest()

@@ -1,8 +1,8 @@
-"""Telemetry in memory: one vehicle's run of frames, column by column.
+"""Telemetry in memory: consecutive frames of one vehicle, column by column.
 
-Every service that looks inside telemetry (gateway, detector, archiver, vehicle agent) works on this one
-shape, so that a column travels from the wire to an array operation without being copied or turned into rows.
-Protobuf stays outside: ``telemetry_codec`` translates.
+Every service that reads telemetry (gateway, detector, archiver, vehicle agent) works on this shape, so that a
+column gets from the wire into an array operation without being copied or turned into rows. ``telemetry_codec``
+translates from and to protobuf.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Column:
     """One signal's values within a batch.
 
     A column has ``rows`` instants: the batch's frames, or its own where ``offsets_ns`` is given. A plain
-    column has one value per instant; a ragged one has a list per instant, all lists laid end to end in
-    ``values``.
+    column has one value per instant. A ragged column has a list per instant; ``values`` is the concatenation of
+    all lists.
     """
 
     values: npt.NDArray[np.generic]
@@ -30,13 +30,13 @@ class Column:
     """(rows,) nanoseconds from the batch's start, never decreasing. None: the batch's own frame offsets."""
 
     splits: npt.NDArray[np.uint32] | None = None
-    """(rows + 1,) where each instant's list begins in ``values``; the last is the total. None: not ragged."""
+    """(rows + 1,) index in ``values`` at which each instant's list begins; the last is the total. None: no lists."""
 
     dictionary: tuple[str, ...] = ()
     """The strings that an enum's or string's codes stand for."""
 
     def rows(self) -> int:
-        """Number of instants."""
+        """Return the number of instants."""
         return len(self.values) if self.splits is None else len(self.splits) - 1
 
 
@@ -50,34 +50,34 @@ class FrameBatch:
     """8 to 16 random bytes, new at every start of the vehicle's agent: the monotonic clock's origin."""
 
     sequence: int
-    """Counts the batches of a boot from 0; a repeat carries the same number."""
+    """Number of the batch within its boot, from 0; a batch that is sent again has the same number."""
 
     start_monotonic_ns: int
-    """The clock of windows and ids."""
+    """The start on the vehicle's monotonic clock, on which windows and ids are computed."""
 
     start_utc_ns: int
-    """The same instant as estimated UTC: for maps, joins and partitions, never for windows."""
+    """The same instant in estimated UTC: for maps, joins and file names, never for windows."""
 
     utc_source: str
-    """Where UTC came from, such as ``gnss``, ``ntp`` or ``none``."""
+    """The source of the UTC estimate, such as ``gnss``, ``ntp`` or ``none``."""
 
     frame_offsets_ns: npt.NDArray[np.int64]
     """(frames,) nanoseconds from the start, never decreasing."""
 
     columns: Mapping[str, Column]
-    """Signal path to values."""
+    """Signal path -> values."""
 
     model_digest: str = ""
-    """The model that drove the perception columns; empty when none ran."""
+    """The model that computed the perception columns; empty when none ran."""
 
     shadow_digest: str = ""
-    """The silent second model; empty when none ran."""
+    """The model that ran in shadow; empty when none ran."""
 
     def frames(self) -> int:
-        """Number of the batch's own instants."""
+        """Return the number of the batch's own frames."""
         return len(self.frame_offsets_ns)
 
     def end_monotonic_ns(self) -> int:
-        """Monotonic time of the last frame."""
+        """Return the monotonic time of the last frame, nanoseconds."""
         last = int(self.frame_offsets_ns[-1]) if len(self.frame_offsets_ns) else 0
         return self.start_monotonic_ns + last

@@ -1,9 +1,7 @@
-"""An already labelled set: a folder, or a prefix in the object store, with one file that anybody can write.
+"""An already labelled set: a folder, or a prefix in the object store, with the one file `samples.parquet`.
 
-The file is called samples.parquet.
-
-Why it exists: a loop starts from labels that were there before it, and is judged by a set that never changes. Both
-come in by the same simple form, whoever made them.
+Why it exists: a loop starts from labels that existed before it, and models are evaluated on a test set that never
+changes. Both are imported in this simple format, which any tool can write.
 
 | column | type | meaning |
 |---|---|---|
@@ -11,10 +9,10 @@ come in by the same simple form, whoever made them.
 | frames | binary | uint8 pixels, C order |
 | frames_shape | list of int | [frames, cameras, height, width, 3], the oldest frame first |
 | answers | string | JSON: task -> head -> value of the task schema |
-| choice | string | the main task's choice; empty when the answers say more than one choice can |
+| choice | string | the main task's choice; empty when no single choice expresses the answers |
 | slice | string | kind of situation, for evaluation |
-| place | string | where; test places are never driven by the fleet |
-| moment_utc_ns | int64 | when |
+| place | string | name of the location; the fleet never drives at those of the test set |
+| moment_utc_ns | int64 | time of the newest frame, nanoseconds UTC |
 """
 
 from __future__ import annotations
@@ -48,11 +46,15 @@ _SCHEMA = pa.schema(
         pa.field("moment_utc_ns", pa.int64()),
     ]
 )
+# Bounds the memory for pictures: a row of the shipped task schema has 63 KiB of them.
 _ROWS_AT_ONCE = 64
 
 
 class LabelledSetError(ValueError):
-    """The set cannot be read; `file`, `row` (None: the file as a whole) and `field` say where."""
+    """A labelled set cannot be read.
+
+    `file`, `row` (None: the file as a whole) and `field` locate the problem, `remedy` says what it is.
+    """
 
     def __init__(self, file: Path, row: int | None, field: str, remedy: str) -> None:
         super().__init__(f"{file}{'' if row is None else f', row {row}'}: {field}: {remedy}")
@@ -61,7 +63,7 @@ class LabelledSetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LabelledRow:
-    """One labelled scene."""
+    """One labelled scene. The module's table explains the fields."""
 
     sample_id: str
     frames: NDArray[np.uint8]
@@ -74,7 +76,7 @@ class LabelledRow:
 
 
 def write_labelled_set(folder: Path, rows: Iterable[LabelledRow]) -> int:
-    """Writes the set, whole or not at all; returns how many rows."""
+    """Write the set into `folder`, completely or not at all, and return the number of rows."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     with replacing(folder / FILE) as draft, pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
@@ -91,7 +93,7 @@ def write_labelled_set(folder: Path, rows: Iterable[LabelledRow]) -> int:
 
 
 def read_labelled_set(folder: Path) -> Iterator[LabelledRow]:
-    """Rows one by one; the set need not fit into memory. Raises LabelledSetError at the first that is wrong."""
+    """Yield the rows one by one; the set need not fit into memory. Raises LabelledSetError at the first bad row."""
     path = folder / FILE
     try:
         file = pq.ParquetFile(path)
@@ -115,7 +117,10 @@ def read_labelled_set(folder: Path) -> Iterator[LabelledRow]:
 
 
 def read_set_at(address: str, objects: Objects) -> Iterator[LabelledRow]:
-    """Like `read_labelled_set`, of a folder (an absolute path) or of a prefix in the object store (any other)."""
+    """Yield the rows of the set at `address`: an absolute path of a folder, or a prefix in the object store.
+
+    Raises LabelledSetError, also when the object does not exist.
+    """
     if Path(address).is_absolute():
         yield from read_labelled_set(Path(address))
         return

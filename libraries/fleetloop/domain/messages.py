@@ -1,4 +1,4 @@
-"""Protobuf messages as events and back, the same way in every service's codec."""
+"""Converts protobuf messages to events, and Kafka records to messages, for every service's codec."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ M = TypeVar("M", bound=Message)
 
 
 def event_of(topic: str, key: str, event_id: str, message: Message, time_utc_ns: int) -> Event:
-    """`message` as an event on its way to `topic`; its type is the message's full name."""
+    """Wrap `message` in an event for `topic`. The event's type is the message's full name."""
     return Event(
         topic=topic,
         key=key,
@@ -25,7 +25,7 @@ def event_of(topic: str, key: str, event_id: str, message: Message, time_utc_ns:
 
 
 def parse(kind: type[M], record: Record) -> M:
-    """The message in a record. Raises UnreadableMessageError when the bytes are not one of `kind`."""
+    """Parse a record's value. Raises UnreadableMessageError when the bytes are not a message of `kind`."""
     message = kind()
     try:
         message.ParseFromString(record.value)

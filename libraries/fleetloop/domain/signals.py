@@ -1,9 +1,7 @@
-"""The signal catalogue: what a fleet may send, and the check that every batch passes before anybody trusts
-it.
+"""The signal catalogue: type, unit and range of every signal that a fleet may send, and the limits on a batch.
 
-Bad telemetry must be refused where its producer can still read why, which is at the gateway; downstream
-everybody relies on it. The check runs on every batch of the fleet, so it joins columns of one type into a
-single array and reduces that, instead of visiting each column with several small array operations.
+`config/signals.yaml` is the shipped catalogue. The gateway checks every batch against it
+(`fleetloop.domain.validation`), because there the producer still learns why a batch is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ NUMERIC_KINDS = ("int32", "int64", "float32", "float64")
 
 
 class CatalogueError(ValueError):
-    """The catalogue file is wrong; the message names the signal, the field and the remedy."""
+    """The catalogue file is wrong. The message names the signal, the field and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,39 +32,45 @@ class Signal:
     unit: str = ""
     """Empty for a pure number, and for bool, enum and string."""
     minimum: float = -np.inf
+    """Smallest value that is accepted, in `unit`."""
     maximum: float = np.inf
+    """Largest value that is accepted, in `unit`."""
     nan_allowed: bool = False
-    """NaN then says "no value at this instant", e.g. the distance of a lead vehicle that is not there."""
+    """Whether NaN is accepted. It means "no value at this instant", for example no lead vehicle to measure."""
     ragged: bool = False
-    """A list per instant. The lists of one track group (same path up to the last dot) are parallel."""
+    """Whether an instant has a list of values. The lists of one track group (same path up to the last dot) are
+    parallel: equal instants, equal lengths.
+    """
     max_age_s: float = 1.0
-    """How long the last value stays known."""
+    """Seconds for which the last value counts as known; afterwards it is unknown."""
     values: tuple[str, ...] = ()
     """An enum's values; their order gives the codes."""
     description: str = ""
 
     def group(self) -> str:
-        """The track group of a ragged signal: its path without the last part."""
+        """Return the track group of a ragged signal: its path without the last part."""
         return self.path.rpartition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """Bounds on one batch, whatever its signals."""
+    """Limits on one batch, independent of its signals."""
 
     max_frames: int = 4096
+    """Most instants of the batch, and of each column with instants of its own."""
     max_values: int = 65536
-    """Per column, all lists together."""
+    """Most values of a column, all lists together."""
     max_columns: int = 512
+    """Most columns of the batch."""
     max_span_s: float = 120.0
-    """From a batch's start to its last instant."""
+    """Most seconds from the batch's start to its last instant."""
     max_future_s: float = 10.0
-    """How far a batch's UTC may lie ahead of the receiver's clock."""
+    """Most seconds by which the batch's UTC may be ahead of the receiver's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignalCatalogue:
-    """All signals by path, and the limits on a batch."""
+    """All signals by path, and the limits on a batch. Indexing by a path returns its signal."""
 
     signals: Mapping[str, Signal]
     limits: BatchLimits = BatchLimits()
@@ -79,14 +83,12 @@ class SignalCatalogue:
         return self.signals[path]
 
     def group(self, group: str) -> tuple[Signal, ...]:
-        """The ragged signals of one track group, in catalogue order; empty when there is no such group."""
+        """Return the ragged signals of one track group, in catalogue order; empty when there is no such group."""
         return tuple(s for s in self.signals.values() if s.ragged and s.group() == group)
 
 
 def load_catalogue(path: Path) -> SignalCatalogue:
-    """Reads ``config/signals.yaml``. Raises ``CatalogueError`` naming what is wrong, ``OSError`` when
-    unreadable.
-    """
+    """Read a catalogue file. Raises CatalogueError that names the file and the mistake, OSError when unreadable."""
     try:
         return parse_catalogue(path.read_text(encoding="utf-8"))
     except CatalogueError as error:
@@ -94,7 +96,7 @@ def load_catalogue(path: Path) -> SignalCatalogue:
 
 
 def parse_catalogue(text: str) -> SignalCatalogue:
-    """The catalogue from its YAML text. Raises ``CatalogueError``."""
+    """Parse the YAML text of a catalogue. Raises CatalogueError."""
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,8 +1,8 @@
-"""The task schema: which cameras and frames the net sees and which questions it answers.
+"""The task schema: which cameras and frames are the net's input, and which questions it answers.
 
-Why it exists: cameras, frames and tasks are configuration. The model builds its heads from this, the label
-page its choices, the evaluation its tables and the vehicle its `Perception.*` signals, so none of them knows
-a task by name. Every mistake in the file is a `TaskSchemaError` that names the field and the remedy.
+Why it exists: cameras, frames and tasks are configuration. The model derives its heads from the schema, the label
+page its choices, the evaluation its tables and the vehicle its `Perception.*` signals, so that no code names a
+task. Every mistake in the file raises TaskSchemaError, which names the field and the remedy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 HeadValue = int | float | str | list[str]
 Answers = Mapping[str, Mapping[str, HeadValue]]
-"""task name -> head name -> value; what is left out is unknown and trains nothing."""
+"""Task name -> head name -> value. A head that is left out is unknown and adds nothing to the loss."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 
 
 class TaskSchemaError(ValueError):
-    """The task schema, or an answer to it, is wrong; `field` says where."""
+    """The task schema, or an answer to it, is wrong. `field` locates the mistake, `remedy` says what to do."""
 
     def __init__(self, field: str, remedy: str) -> None:
         super().__init__(f"{field}: {remedy}")
@@ -35,40 +35,44 @@ class _Frozen(BaseModel):
 
 
 class Camera(_Frozen):
-    """One camera: how it is mounted and how large its picture is."""
+    """One camera: its mounting and the size of its picture in pixels."""
 
     name: Name
     kind: Name
-    """Chooses the stem in a recipe."""
+    """Kind of camera; a recipe has one stem per kind."""
     width: int = Field(ge=8, le=4096)
     height: int = Field(ge=8, le=4096)
     yaw_deg: float = Field(default=0.0, ge=-180, le=180)
     """Degrees to the left of straight ahead."""
     pitch_deg: float = Field(default=0.0, ge=-45, le=45)
-    """Degrees upwards."""
+    """Degrees above the horizon."""
     hfov_deg: float = Field(default=60.0, gt=1, lt=170)
+    """Horizontal field of view in degrees."""
 
 
 class Frames(_Frozen):
-    """The net sees the present frame and `past` earlier ones, `stride` camera ticks apart."""
+    """The net's input in time: the present frame and `past` earlier ones, `stride` camera periods apart."""
 
     past: int = Field(ge=0, le=64)
     stride: int = Field(default=1, ge=1, le=64)
 
     @property
     def count(self) -> int:
-        """Frames in one input, the present one among them."""
+        """Number of frames in one input, the present one included."""
         return self.past + 1
 
 
 class Head(_Frozen):
-    """One answer of a task. `given` names a binary head: this one is asked only where that is true."""
+    """One output of a task."""
 
     name: Name
     kind: Literal["binary", "multilabel", "categorical", "scalar"]
     classes: tuple[Name, ...] = ()
+    """Names of the classes of a multilabel or categorical head."""
     given: Name | None = None
+    """Name of a binary head of the same task. This head is trained only where that head's label is true."""
     unit: str = ""
+    """Unit of a scalar head's value."""
     scale: float = Field(default=1.0, gt=0)
     """A scalar's net output times this is its value in `unit`."""
 
@@ -85,17 +89,17 @@ class Head(_Frozen):
 
     @property
     def width(self) -> int:
-        """Numbers that the net puts out for this head."""
+        """Number of the net's outputs for this head."""
         return len(self.classes) if self.classes else 1
 
     @property
     def target_width(self) -> int:
-        """Numbers that a label of this head has (a category is one number: its index)."""
+        """Number of values in a label of this head. A category is one value: its index."""
         return len(self.classes) if self.kind == "multilabel" else 1
 
 
 class AnswerChoice(_Frozen):
-    """One choice on the label page and what it says about each head."""
+    """One choice on the label page, and the value that it gives each head."""
 
     name: Name
     text: str
@@ -103,24 +107,24 @@ class AnswerChoice(_Frozen):
 
 
 class Task(_Frozen):
-    """A question with its heads and the choices that a labeller has."""
+    """A question, the heads that answer it, and the choices that a labeller has."""
 
     name: Name
     question: str
     heads: tuple[Head, ...] = Field(min_length=1)
     decision: tuple[str, ...] = ()
-    """Binary heads that must all be more likely than not for the car to act."""
+    """Binary heads that must all have a probability above 0.5 for the vehicle to act."""
     answers: tuple[AnswerChoice, ...] = ()
 
     def head(self, name: str) -> Head:
-        """Raises `TaskSchemaError` when the task has no such head."""
+        """Return a head by name. Raises TaskSchemaError when the task has no such head."""
         for head in self.heads:
             if head.name == name:
                 return head
         raise TaskSchemaError(f"tasks.{self.name}.heads.{name}", f"no such head; there are {_names(self.heads)}")
 
     def answer(self, name: str) -> AnswerChoice:
-        """Raises `TaskSchemaError` when the task has no such choice."""
+        """Return a choice by name. Raises TaskSchemaError when the task has no such choice."""
         for choice in self.answers:
             if choice.name == name:
                 return choice
@@ -130,7 +134,7 @@ class Task(_Frozen):
 
 
 class TaskSchema(_Frozen):
-    """All of config/tasks.yaml."""
+    """The content of config/tasks.yaml."""
 
     version: int = Field(ge=1)
     name: Name
@@ -139,18 +143,21 @@ class TaskSchema(_Frozen):
     tasks: tuple[Task, ...] = Field(min_length=1)
 
     def task(self, name: str) -> Task:
-        """Raises `TaskSchemaError` when there is no such task."""
+        """Return a task by name. Raises TaskSchemaError when there is no such task."""
         for task in self.tasks:
             if task.name == name:
                 return task
         raise TaskSchemaError(f"tasks.{name}", f"no such task; there are {_names(self.tasks)}")
 
     def columns(self) -> dict[str, tuple[Task, Head]]:
-        """`task.head` -> its task and head, in order: label columns and the net's outputs."""
+        """Map `task.head` to its task and head, in order: the label columns and the net's outputs."""
         return {f"{task.name}.{head.name}": (task, head) for task in self.tasks for head in task.heads}
 
     def encode(self, answers: Answers) -> dict[str, NDArray[np.float32]]:
-        """Label columns `task.head` -> float32 [target_width]; NaN is unknown. Raises `TaskSchemaError`."""
+        """Encode answers as label columns: `task.head` -> float32 [target_width], NaN where unknown.
+
+        Raises TaskSchemaError when an answer does not fit its head.
+        """
         for task_name in answers:
             for head_name in answers[task_name]:
                 self.task(task_name).head(head_name)
@@ -161,14 +168,14 @@ class TaskSchema(_Frozen):
         return encoded
 
     def encode_choice(self, task_name: str, choice_name: str) -> dict[str, NDArray[np.float32]]:
-        """The label columns of one choice of one task; the other tasks stay unknown."""
+        """Encode one choice of one task as label columns; the other tasks are unknown."""
         choice = self.task(task_name).answer(choice_name)
         return self.encode({task_name: choice.heads})
 
     def signal_names(self, prefix: str) -> dict[str, tuple[str, ...]]:
-        """`task.head` -> telemetry paths, e.g. `Perception.StopSign.IsSign`.
+        """Map `task.head` to its telemetry paths below `prefix`, for example `Perception.StopSign.IsSign`.
 
-        A multilabel head has one path per class; a categorical one has the code and `<Head>Score`.
+        A multilabel head has one path per class; a categorical head has one for the class and `<Head>Score`.
         """
         paths: dict[str, tuple[str, ...]] = {}
         for column, (task, head) in self.columns().items():
@@ -183,7 +190,7 @@ class TaskSchema(_Frozen):
 
 
 def load_task_schema(path: Path) -> TaskSchema:
-    """Read a task schema file; `TaskSchemaError` names the field that is wrong."""
+    """Read a task schema file. Raises TaskSchemaError that names the field at fault."""
     try:
         return parse_task_schema(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -191,7 +198,7 @@ def load_task_schema(path: Path) -> TaskSchema:
 
 
 def parse_task_schema(text: str) -> TaskSchema:
-    """Parse the YAML text of a task schema; raises `TaskSchemaError`."""
+    """Parse the YAML text of a task schema. Raises TaskSchemaError."""
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -209,6 +216,7 @@ def parse_task_schema(text: str) -> TaskSchema:
 
 
 def _check_references(schema: TaskSchema) -> None:
+    """Raise TaskSchemaError for a repeated name, or for a name that refers to nothing."""
     _unique("cameras", schema.cameras)
     _unique("tasks", schema.tasks)
     for task in schema.tasks:
@@ -222,10 +230,11 @@ def _check_references(schema: TaskSchema) -> None:
             if task.head(name).kind != "binary":
                 raise TaskSchemaError(f"{where}.decision", f"{name!r} is not a binary head")
         for choice in task.answers:
-            schema.encode({task.name: choice.heads})
+            schema.encode({task.name: choice.heads})  # raises when a value does not fit its head
 
 
 def _encode(field: str, head: Head, value: HeadValue | None) -> NDArray[np.float32]:
+    """Encode one head's value as float32 [target_width]; None becomes NaN. Raises TaskSchemaError about `field`."""
     target = np.full(head.target_width, np.nan, np.float32)
     if value is None:
         return target

@@ -1,8 +1,7 @@
-"""Telemetry between the wire and memory: columns of little-endian bytes become numpy arrays without a copy.
+"""Translates telemetry between protobuf messages and arrays; columns of little-endian bytes are not copied.
 
-Every service that looks inside telemetry decodes it here, so that all of them agree on what the bytes mean.
-Only what would make the bytes unreadable is checked; `fleetloop.domain.validation` checks the rest against the
-catalogue.
+Every service that reads telemetry decodes it here, so that all of them agree on what the bytes mean. Only what
+would make the bytes unreadable is checked; `fleetloop.domain.validation` checks the rest against the catalogue.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ _UTC_CODES = {name: code for code, name in _UTC_SOURCES.items()} | {"none": tele
 
 
 def decode_batch(message: telemetry_pb2.TelemetryBatch, only: Container[str] | None = None) -> FrameBatch:
-    """The batch in a message; its arrays read the message's bytes and cannot be written to.
+    """Decode the batch in a message. Its arrays share the message's bytes and are read-only.
 
-    With `only`, other columns are not even looked at.
+    With `only`, columns of other signals are skipped without being checked.
     Raises BatchError (code `length`, `type` or `identity`) that names the field whose bytes cannot be read.
     """
     columns: dict[str, Column] = {}
@@ -48,7 +47,7 @@ def decode_batch(message: telemetry_pb2.TelemetryBatch, only: Container[str] | N
         if only is not None and signal not in only:
             continue
         if signal in columns:
-            raise BatchError("length", f"columns[{signal}]", "is given twice; send each signal once a batch")
+            raise BatchError("length", f"columns[{signal}]", "is given twice; send each signal once per batch")
         dtype = _DTYPES.get(column.type)
         if dtype is None:
             raise BatchError("type", f"columns[{signal}].type", "is not given or not known; see ValueType")
@@ -81,7 +80,7 @@ def decode_batch(message: telemetry_pb2.TelemetryBatch, only: Container[str] | N
 
 
 def encode_batch(batch: FrameBatch) -> telemetry_pb2.TelemetryBatch:
-    """The message of a batch. Raises BatchError for what the wire cannot carry."""
+    """Encode a batch as a message. Raises BatchError when the message has no type for one of its values."""
     columns = [_encode_column(signal, column) for signal, column in batch.columns.items()]
     if batch.utc_source not in _UTC_CODES:
         raise BatchError("identity", "utc_source", f"{batch.utc_source!r} is none of {', '.join(_UTC_CODES)}")

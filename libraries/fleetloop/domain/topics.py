@@ -1,4 +1,4 @@
-"""Names of the topics. protos/topics.yaml is the catalogue; a contract test holds the two together."""
+"""Names of the topics. protos/topics.yaml is the catalogue; a contract test compares the two."""
 
 from __future__ import annotations
 

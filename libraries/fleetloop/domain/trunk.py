@@ -1,8 +1,8 @@
-"""The frozen trunk: pictures to a direction, so that near duplicates are found before any model was trained.
+"""The frozen trunk: an embedding of pictures with which near duplicates are found before any model was trained.
 
-Why it exists: what tells duplicates must never change, or yesterday's embeddings mean nothing today. So it is no
-trained net but a fixed recipe: the pictures of the present frame at two scales, each normalised in contrast, and a
-projection by random signs from a fixed seed. It is named after what it does; another recipe gets another name.
+Why it exists: the embedding must never change, because stored embeddings are compared with new ones. It is
+therefore not a trained net but a fixed computation: the pictures of the present frame at two scales, each
+normalised in contrast, projected by random signs from a fixed seed. A different computation gets a different name.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAME = "pixels-2026-1"
+"""Name under which embeddings are stored."""
 WIDTH = 128
+"""Length of an embedding."""
 NEAR_DUPLICATE = 0.96
-"""Cosine from which two frames are the same scene, as measured in docs/results/learning.md."""
+"""Cosine similarity from which two frames count as the same scene, as measured in docs/results/learning.md."""
 _SEED = 20_260_101
+# Side of the shrunk pictures in pixels: the layout of the scene, and its details.
 _COARSE, _FINE = 4, 16
 
 
@@ -29,9 +32,9 @@ class Trunk:
     width: int
 
     def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[T, C, H, W, 3] to a unit vector [width]; only the present, the last frame, counts.
+        """Embed frames, uint8 [T, C, H, W, 3], as a unit vector [width]. Only the last frame, the present, counts.
 
-        Raises ValueError for another shape, or pictures smaller than 16 pixels.
+        Raises ValueError for another shape, or for pictures with a side below 16 pixels.
         """
         if frames.ndim != 5 or frames.shape[-1] != 3 or min(frames.shape[2:4]) < _FINE:
             raise ValueError(f"frames: {frames.shape} is not [frames, cameras, height, width, 3] of >= 16 pixels")
@@ -43,12 +46,12 @@ class Trunk:
 
 
 def load_trunk() -> Trunk:
-    """The one trunk there is."""
+    """Return the only trunk that exists so far."""
     return Trunk(NAME, WIDTH)
 
 
 def _shrunk(pictures: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """[C, H, W, 3] to [C, side, side, 3] by means over blocks; what does not divide is cut off at the edges."""
+    """Shrink [C, H, W, 3] to [C, side, side, 3] by block means; the remainder at the right and bottom is cut off."""
     cameras, height, width, _ = pictures.shape
     high, wide = height // side, width // side
     cut = pictures[:, : high * side, : wide * side]
@@ -57,17 +60,21 @@ def _shrunk(pictures: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 
 def _normalised(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each camera's picture without its mean colour and with contrast 1: light changes, a scene does not."""
+    """Subtract each camera's mean colour and scale its contrast to 1, so that a change of light changes little.
+
+    Takes [C, side, side, 3] and returns a vector [C * side * side * 3].
+    """
     flat = pictures.reshape(len(pictures), -1, 3)
     flat = flat - flat.mean(1, keepdims=True)
+    # 0.02 of full brightness: keeps the noise of a uniform picture from being amplified to contrast 1.
     scaled = flat / (flat.std((1, 2), keepdims=True) + 0.02)
-    # Both scales weigh the same, however many numbers they have.
+    # Divided by the root of their length, the coarse and the fine vector weigh the same.
     weighted: NDArray[np.float32] = (scaled / np.float32(np.sqrt(scaled.size))).reshape(-1)
     return weighted
 
 
 @lru_cache(maxsize=4)
 def _signs(rows: int, columns: int) -> NDArray[np.float32]:
-    """Random signs by a generator that is specified bit by bit, so that every machine has the same."""
+    """Return random signs [rows, columns]. PCG64 is specified bit by bit, so that every machine has the same."""
     bits = np.random.Generator(np.random.PCG64(_SEED)).integers(0, 2, (rows, columns), np.int8)
     return (bits * 2 - 1).astype(np.float32)

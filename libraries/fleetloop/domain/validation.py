@@ -1,7 +1,7 @@
-"""Checks one batch against the catalogue: what passes may be computed with, unseen, by everybody downstream.
+"""Checks a batch against the catalogue. Consumers of the telemetry topic need not validate it again.
 
-The price matters: the gateway runs this for every batch. Columns of one type are joined and reduced together,
-so that twenty signals cost about as many array operations as one.
+The gateway runs this for every batch of the fleet, so that its speed matters: the columns of one type are
+concatenated and reduced together, and twenty signals cost about as many array operations as one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _MAX_MONOTONIC_NS = 2**62
 class BatchError(ValueError):
     """A batch that must not reach Kafka.
 
-    ``code`` is one of ``identity, length, type, nan, range, time, future, size``; ``field`` names the place,
-    such as ``columns[Vehicle.Speed].values``; the message says what is wrong and what to do.
+    ``code`` is one of ``identity, length, type, nan, range, time, future, size``; ``field`` is the path of the
+    field at fault, such as ``columns[Vehicle.Speed].values``; the message says what is wrong and what to do.
     """
 
     def __init__(self, code: str, field: str, message: str) -> None:
@@ -37,18 +37,28 @@ class BatchError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CheckedBatch:
-    """A batch without the columns that the catalogue does not know, and their names."""
+    """A batch that passed the check."""
 
     batch: FrameBatch
+    """The batch without the dropped columns."""
     dropped: tuple[str, ...]
+    """Names of the dropped columns."""
 
 
 def validate(batch: FrameBatch, catalogue: SignalCatalogue, now_utc_ns: int) -> CheckedBatch:
-    """Returns the batch with catalogue types and codes, and the names of dropped columns.
+    """Check a batch and convert its columns to the catalogue's types and codes.
 
-    Dropped are unknown signals and enum columns with a value that the catalogue does not list: new firmware
-    must not silence a fleet. Everything else that is wrong raises ``BatchError``. Float NaN is refused unless
-    the catalogue allows it; infinity always is.
+    Unknown signals, and enum columns with a value that the catalogue does not list, are dropped: a vehicle with
+    newer firmware must still be able to send. NaN is refused unless the catalogue allows it; infinity is always
+    refused.
+
+    Args:
+        batch: The batch as decoded.
+        catalogue: The signals and limits to check against.
+        now_utc_ns: The receiver's clock, nanoseconds UTC.
+
+    Raises:
+        BatchError: Anything else is wrong.
     """
     limits = catalogue.limits
     _check_identity(batch)
@@ -117,7 +127,7 @@ def _check_clock(batch: FrameBatch, limits: BatchLimits, now_utc_ns: int) -> Non
 
 
 def _with_catalogue_values(signal: Signal, column: Column) -> Column | None:
-    """The column in the catalogue's own type or codes; None when an enum value is unknown."""
+    """Return the column in the catalogue's type or codes; None when an enum value is unknown."""
     values = column.values
     if signal.kind in ("enum", "string"):
         field = f"columns[{signal.path}]"
@@ -170,7 +180,10 @@ def _check_shape(signal: Signal, column: Column, frames: int, limits: BatchLimit
 
 
 def _check_group(groups: dict[str, tuple[str, Column]], signal: Signal, column: Column) -> None:
-    """The lists of one track group belong together: same instants, same lengths."""
+    """Check that the lists of one track group are parallel: same instants, same lengths.
+
+    `groups` holds the first column of each group; this column is added when it is the first.
+    """
     path, first = groups.setdefault(signal.group(), (signal.path, column))
     if first is column:
         return
@@ -182,7 +195,7 @@ def _check_group(groups: dict[str, tuple[str, Column]], signal: Signal, column: 
 
 
 def _check_times(timed: Sequence[tuple[str, npt.NDArray[np.int64]]], limits: BatchLimits) -> None:
-    """Every list of offsets never decreases and stays between 0 and the longest span."""
+    """Check that each array of offsets never decreases and stays between 0 and the longest span."""
     timed = [(field, offsets) for field, offsets in timed if len(offsets)]
     flat = timed[0][1] if len(timed) == 1 else np.concatenate([offsets for _, offsets in timed])
     lengths = [len(offsets) for _, offsets in timed]
@@ -190,17 +203,20 @@ def _check_times(timed: Sequence[tuple[str, npt.NDArray[np.int64]]], limits: Bat
     firsts, lasts = flat[ends - lengths], flat[ends - 1]
     longest_ns = seconds_to_ns(limits.max_span_s)
     if bool((firsts < 0).any()) or bool((lasts > longest_ns).any()):
-        place = int(np.argmax((firsts < 0) | (lasts > longest_ns)))
-        raise BatchError("time", timed[place][0], f"must lie between 0 and {limits.max_span_s:g} s from the start")
+        index = int(np.argmax((firsts < 0) | (lasts > longest_ns)))
+        raise BatchError("time", timed[index][0], f"must lie between 0 and {limits.max_span_s:g} s from the start")
     back = flat[1:] < flat[:-1]
-    back[ends[:-1] - 1] = False
+    back[ends[:-1] - 1] = False  # from the end of one array to the start of the next, time may go backwards
     if bool(back.any()):
-        place = int(np.searchsorted(ends, int(np.argmax(back)), side="right"))
-        raise BatchError("time", timed[place][0], "time runs backwards; send instants in their order")
+        index = int(np.searchsorted(ends, int(np.argmax(back)), side="right"))
+        raise BatchError("time", timed[index][0], "time runs backwards; send instants in their order")
 
 
 def _check_ranges(kind: str, nan_allowed: bool, entries: Sequence[tuple[Signal, npt.NDArray[Any]]]) -> None:
-    """Minimum and maximum of every column of one type, in one reduction. NaN fails both comparisons."""
+    """Check minimum and maximum of all columns of one type, in one reduction.
+
+    Without `nan_allowed`, a NaN makes its column's minimum and maximum NaN, which fails both comparisons.
+    """
     arrays = (
         [values.view(np.uint8) for _, values in entries] if kind == "uint8" else [values for _, values in entries]
     )
@@ -220,9 +236,9 @@ def _check_ranges(kind: str, nan_allowed: bool, entries: Sequence[tuple[Signal, 
         if signal.minimum <= least and most <= signal.maximum and -np.inf < least and most < np.inf:
             continue
         field = f"columns[{signal.path}].values"
-        if least != least:
+        if least != least:  # true only for NaN
             if nan_allowed:
-                continue  # nothing but NaN
+                continue  # every value is NaN
             raise BatchError(
                 "nan", field, "has NaN, which the catalogue does not allow: leave the column out instead"
             )

@@ -1,8 +1,8 @@
-"""Turns a segment of comma2k19 into a drive, with the real, irregular timestamps that its sensors gave.
+"""Converts a segment of the comma2k19 data set to a drive, with the irregular timestamps of its sensors.
 
-The layout is comma2k19's own: `<dongle>|<start>/<segment>/processed_log/{CAN,IMU,GNSS}/<signal>/{t,value}`, numpy
-arrays without an extension, times in seconds since the device's start. Speeds there are m/s, angular velocities
-rad/s about forward, right and down; the catalogue wants km/h, deg/s, and left and up positive.
+The layout is that of comma2k19: `<dongle>|<start>/<segment>/processed_log/{CAN,IMU,GNSS}/<signal>/{t,value}`, numpy
+arrays without an extension, times in seconds since the device's start. Its speeds are in m/s and its angular
+velocities in rad/s about forward, right and down. The signal catalogue has km/h and deg/s, left and up positive.
 
 Usage: python -m fleetloop.worlds.comma2k19 SEGMENT_FOLDER OUT.mcap
 """
@@ -22,13 +22,16 @@ from fleetloop.kit.process.clock import NANOSECONDS_PER_MILLISECOND, NANOSECONDS
 
 SOURCE = "comma2k19, https://github.com/commaai/comma2k19, MIT"
 _GAP_S = 0.02
-"""Radar objects come in bursts of a few milliseconds, some 50 ms apart."""
+"""A longer pause between radar rows begins a new scan: rows of one scan are a few milliseconds apart, scans 50 ms."""
 _WHEELS = ("Row1.Wheel.Left", "Row1.Wheel.Right", "Row2.Wheel.Left", "Row2.Wheel.Right")
 Floats = npt.NDArray[np.float64]
 
 
 def find_comma2k19(environ: Mapping[str, str] | None = None) -> Path | None:
-    """A segment's folder: in FLEETLOOP_COMMA2K19, else in ../shared/data/comma2k19 beside the checkout."""
+    """Find a segment's folder in FLEETLOOP_COMMA2K19, or else in ../shared/data/comma2k19 beside the checkout.
+
+    Returns None when there is none.
+    """
     named = (os.environ if environ is None else environ).get("FLEETLOOP_COMMA2K19")
     root = Path(named) if named else Path(__file__).parents[3].parent / "shared" / "data" / "comma2k19"
     if not root.is_dir():
@@ -39,7 +42,7 @@ def find_comma2k19(environ: Mapping[str, str] | None = None) -> Path | None:
 
 
 def convert(segment: Path, target: Path) -> DriveInfo:
-    """Writes the segment as a drive file. Raises ClipError that names the array which is missing or damaged."""
+    """Write a segment as a drive file. Raises ClipError that names the missing or damaged array."""
     signals = read_segment(segment)
     info = _info(segment, signals)
     with DriveWriter(target, info) as drive:
@@ -49,12 +52,12 @@ def convert(segment: Path, target: Path) -> DriveInfo:
 
 
 def read_segment(segment: Path) -> dict[str, DriveSignal]:
-    """All signals that the catalogue has names for, by path. Raises ClipError."""
+    """Read all signals that the catalogue has, by path. Raises ClipError that names the missing or damaged array."""
     log = segment / "processed_log"
     speed, wheels = _load(log, "CAN/speed", 1), _load(log, "CAN/wheel_speed", 4)
     steering = _load(log, "CAN/steering_angle", 1)
     acceleration, rotation = _load(log, "IMU/accelerometer", 3), _load(log, "IMU/gyro", 3)
-    place = _load(log, "GNSS/live_gnss_ublox", 6)
+    location = _load(log, "GNSS/live_gnss_ublox", 6)
     signals = {
         "Vehicle.Speed": _plain(speed, 0, 3.6),
         "Vehicle.Chassis.SteeringWheel.Angle": _plain(steering, 0),
@@ -65,11 +68,11 @@ def read_segment(segment: Path) -> dict[str, DriveSignal]:
         "Vehicle.AngularVelocity.Roll": _plain(rotation, 0, np.degrees(1)),
         "Vehicle.AngularVelocity.Pitch": _plain(rotation, 1, -np.degrees(1)),
         "Vehicle.AngularVelocity.Yaw": _plain(rotation, 2, -np.degrees(1)),
-        "Vehicle.CurrentLocation.Latitude": _plain(place, 0, precise=True),
-        "Vehicle.CurrentLocation.Longitude": _plain(place, 1, precise=True),
-        "Vehicle.CurrentLocation.GNSSSpeed": _plain(place, 2),
-        "Vehicle.CurrentLocation.Altitude": _plain(place, 4, precise=True),
-        "Vehicle.CurrentLocation.Heading": _plain(place, 5),
+        "Vehicle.CurrentLocation.Latitude": _plain(location, 0, precise=True),
+        "Vehicle.CurrentLocation.Longitude": _plain(location, 1, precise=True),
+        "Vehicle.CurrentLocation.GNSSSpeed": _plain(location, 2),
+        "Vehicle.CurrentLocation.Altitude": _plain(location, 4, precise=True),
+        "Vehicle.CurrentLocation.Heading": _plain(location, 5),
     }
     return {**signals, **_radar(*_load(log, "CAN/radar", 7))}
 
@@ -77,7 +80,7 @@ def read_segment(segment: Path) -> dict[str, DriveSignal]:
 def _info(segment: Path, signals: Mapping[str, DriveSignal]) -> DriveInfo:
     times, fixes = _load(segment / "processed_log", "GNSS/live_gnss_ublox", 6)
     begin_ns = min(int(signal.times_ns[0]) for signal in signals.values())
-    # Each fix carries UTC; the median over the drive leaves out what single fixes were late by.
+    # Each fix carries UTC and arrives with a delay that varies; the median ignores fixes that arrived late.
     utc_ns, monotonic_ns = fixes[:, 3] * NANOSECONDS_PER_MILLISECOND, times * NANOSECONDS_PER_SECOND
     utc_minus_monotonic_ns = round(float(np.median(utc_ns - monotonic_ns)))
     drive = segment.resolve().parent.name
@@ -92,18 +95,19 @@ def _info(segment: Path, signals: Mapping[str, DriveSignal]) -> DriveInfo:
 
 
 def _load(log: Path, name: str, width: int) -> tuple[Floats, Floats]:
-    """(times in seconds [rows], values [rows, width]). Raises ClipError."""
+    """Load an array's times in seconds [rows] and values [rows, width]. Raises ClipError."""
     try:
         times: Floats = np.load(log / name / "t", allow_pickle=False).astype(np.float64)
         values: Floats = np.load(log / name / "value", allow_pickle=False).astype(np.float64).reshape(len(times), -1)
     except (OSError, ValueError, EOFError) as error:
         raise ClipError(str(log / name), f"cannot be read; is {log.parent} a comma2k19 segment? {error}") from error
     if times.ndim != 1 or len(times) == 0 or values.shape[1] != width:
-        raise ClipError(str(log / name), f"has the shape {values.shape}; rows of {width} are wanted")
+        raise ClipError(str(log / name), f"has the shape {values.shape}; expected rows of {width}")
     return times, values
 
 
 def _plain(array: tuple[Floats, Floats], column: int, factor: float = 1.0, precise: bool = False) -> DriveSignal:
+    """Return one column times `factor` as a signal: float64 with `precise`, otherwise float32."""
     times, rows = array
     values = rows[:, column] * factor
     times_ns = np.round(times * NANOSECONDS_PER_SECOND).astype(np.int64)
@@ -111,8 +115,11 @@ def _plain(array: tuple[Floats, Floats], column: int, factor: float = 1.0, preci
 
 
 def _radar(times: Floats, values: Floats) -> dict[str, DriveSignal]:
-    """Rows are single objects; a burst of them is one instant, when the last has come."""
-    begins = _bursts(times, values[:, 5])
+    """Return the radar signals. Each row is one object; the rows of a scan become the list of one instant.
+
+    The instant is the time of the scan's last row.
+    """
+    begins = _scan_starts(times, values[:, 5])
     splits = np.append(begins, len(times)).astype(np.uint32)
     instants = np.round(times[splits[1:].astype(np.int64) - 1] * NANOSECONDS_PER_SECOND).astype(np.int64)
     columns: dict[str, npt.NDArray[np.generic]] = {
@@ -124,8 +131,8 @@ def _radar(times: Floats, values: Floats) -> dict[str, DriveSignal]:
     return {f"Radar.Object.{name}": DriveSignal(instants, column, splits) for name, column in columns.items()}
 
 
-def _bursts(times: Floats, tracks: Floats) -> npt.NDArray[np.int64]:
-    """Row numbers at which a burst begins: after a pause, or where a track comes again."""
+def _scan_starts(times: Floats, tracks: Floats) -> npt.NDArray[np.int64]:
+    """Return the row numbers at which a scan begins: after a pause, or where a track repeats."""
     begins = [0]
     seen: set[float] = set()
     for row, track in enumerate(tracks.tolist()):
@@ -137,7 +144,7 @@ def _bursts(times: Floats, tracks: Floats) -> npt.NDArray[np.int64]:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; the exit code."""
+    """Run the command line and return the exit code."""
     if len(arguments) != 2:
         sys.stderr.write(f"{__doc__.rpartition('Usage: ')[2].strip()}\n" if __doc__ else "")
         return 2

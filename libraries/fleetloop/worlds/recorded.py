@@ -1,4 +1,4 @@
-"""A recorded drive as a world: it says again what it recorded, at the instants at which it was recorded."""
+"""Replays a recorded drive as telemetry batches, each value at the instant at which it was recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fleetloop.domain.frames import Column, FrameBatch
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A batch, and the pictures that were taken meanwhile."""
+    """A batch, and the pictures that were taken during it."""
 
     batch: FrameBatch
     images: Sequence[tuple[str, Image]]
@@ -22,10 +22,13 @@ class Stretch:
 
 
 class RecordedDrive:
-    """Cuts a drive into batches. Nothing is resampled: a signal that has its own times keeps them."""
+    """Splits a drive into batches without resampling: a signal with times of its own keeps them."""
 
     def __init__(self, drive: Drive, frames_per_batch: int = 100) -> None:
-        """A drive's frames are the instants of its finest signal. Raises ClipError when it has no signal."""
+        """Prepare the batches. The frames are the instants of the signal with the most instants.
+
+        Raises ClipError when the drive has no signal.
+        """
         signals = {name: signal for name, signal in drive.signals.items() if signal.rows()}
         if not signals:
             raise ClipError("drive", "has no signal to send")
@@ -33,25 +36,25 @@ class RecordedDrive:
         self._signals = signals
         self._frames = max(signals.values(), key=DriveSignal.rows).times_ns
         first, last = drive.span_ns()
-        # A batch begins at one of the frames; the first and the last take in what lies before and after all frames.
+        # A batch begins at a frame. The first batch also gets what precedes all frames, the last what follows them.
         cuts = self._frames[frames_per_batch::frames_per_batch]
         self._edges = np.unique(np.concatenate([[first], cuts[cuts > first], [last + 1]]))
 
     @property
     def frames(self) -> int:
-        """Frames of the whole drive."""
+        """Number of frames of the whole drive."""
         return len(self._frames)
 
     def __len__(self) -> int:
-        """Batches of the whole drive."""
+        """Return the number of batches of the whole drive."""
         return len(self._edges) - 1
 
     def stretches(
         self, fleet_id: str, vehicle_id: str, boot_id: bytes, *, first: int = 0, start_utc_ns: int | None = None
     ) -> Iterator[Stretch]:
-        """The drive from batch `first` on, under another vehicle's name; the same call gives the same batches.
+        """Yield the drive's batches from number `first` on, under the given names. Deterministic.
 
-        `start_utc_ns` lets it begin at another time than it was recorded at.
+        `start_utc_ns` shifts UTC so that the drive begins at that time; None keeps the recorded time.
         """
         info = self.drive.info
         shift_ns = 0 if start_utc_ns is None else start_utc_ns - info.utc_ns(int(self._edges[0]))

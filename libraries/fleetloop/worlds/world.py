@@ -1,8 +1,9 @@
-"""What a world offers to a vehicle's agent: signals and pictures in, what the model perceived out.
+"""The interface between a vehicle's agent and a world: the world provides signals and pictures, the agent returns the
+model's outputs.
 
-Why it exists: the agent must not know whether its vehicle drives through the simulated town or through a recorded
-drive. What is really there travels beside the signals, never among them: only simulated labellers and evaluations
-may ask for it.
+Why it exists: the agent must not depend on whether its vehicle drives through the simulated town or replays a
+recorded drive. The truth about a scene is kept apart from the signals and is never sent; only simulated labellers
+and evaluations may read it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,54 +17,57 @@ from fleetloop.domain.tasks import HeadValue
 
 SignalValue = float | bool | int | str | np.ndarray[tuple[int], np.dtype[np.generic]]
 TICK_NS = 100_000_000
-"""Signals come at 10 Hz, pictures at every fifth tick."""
+"""Time from one tick to the next, nanoseconds; each tick has signals (10 Hz)."""
 TICKS_PER_PICTURE = 5
+"""Every fifth tick also has pictures (2 Hz)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sensed:
-    """One tick of a vehicle's sensors."""
+    """The measurements of one tick of one vehicle."""
 
     monotonic_ns: int
-    """Since the vehicle's start."""
+    """Nanoseconds since the vehicle's start."""
     utc_ns: int
     signals: Mapping[str, SignalValue]
-    """By path of config/signals.yaml; ragged signals are 1-d arrays, enums words."""
+    """Path of config/signals.yaml -> value. A ragged signal is a 1-d array, an enum its word."""
     cameras: NDArray[np.uint8] | None
-    """[cameras, height, width, 3] on camera ticks (2 Hz), otherwise None."""
+    """[cameras, height, width, 3] on ticks with pictures, otherwise None."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameTruth:
-    """What really is there at one moment."""
+    """The truth about one vehicle's scene at one moment."""
 
     place: str
+    """Name of the street."""
     slice: str
-    """Kind of situation when its thing is in sight, otherwise `none`; `night_` before it at night."""
+    """Kind of situation while its subject is in sight, otherwise `none`; prefixed with `night_` at night."""
     night: bool
     answers: Mapping[str, str]
-    """task -> choice of config/tasks.yaml; a task that nobody could answer from the pictures is left out."""
+    """Task -> choice of config/tasks.yaml. A task that cannot be answered from the pictures is left out."""
     heads: Mapping[str, Mapping[str, HeadValue]]
-    """task -> head -> value: the same answers in full, with what a choice cannot say (a distance)."""
+    """Task -> head -> value: the same answers in full, with values that no choice expresses, such as a distance."""
     must_stop: bool
+    """Whether a stop sign in sight applies to this vehicle."""
     sign_ahead_m: float | None
-    """Distance to the sign or what looks like one; None when there is none ahead."""
+    """Metres to the sign or its look-alike; None when there is none ahead."""
 
 
 class WorldVehicle(Protocol):
-    """One vehicle of a world. `sense` looks, `act` lets a tenth of a second pass."""
+    """One vehicle of a world. `sense` measures, `act` advances the vehicle by one tick."""
 
     @property
     def vehicle_id(self) -> str:
-        """Stable name, the same for the same seeds."""
+        """Name of the vehicle, the same for the same seeds."""
         ...
 
     def sense(self) -> Sensed:
-        """What the sensors say now; asking twice gives the same."""
+        """Return the measurements of the current tick. Idempotent."""
         ...
 
     def act(self, perceived: Mapping[str, float] | None) -> None:
-        """Drive on for one tick with the newest model outputs.
+        """Advance by one tick with the newest model outputs.
 
         Keys are signal paths without their prefix (`StopSign.IsSign`); None: no model runs in this vehicle.
         """
@@ -71,26 +75,26 @@ class WorldVehicle(Protocol):
 
     @property
     def truth(self) -> FrameTruth:
-        """What is really there now, for labellers and evaluation alone."""
+        """The truth at the current tick, only for simulated labellers and evaluations."""
         ...
 
     def counters(self) -> Mapping[str, float]:
-        """Since the start: distance_km, autopilot_km, interventions, overrides."""
+        """Return the totals since the start: distance_km, autopilot_km, interventions, overrides."""
         ...
 
 
 class Fleet(Protocol):
-    """Several vehicles of one process, so that their pictures are made together."""
+    """The vehicles of one process, which are simulated together so that their pictures are rendered together."""
 
     @property
     def vehicles(self) -> Sequence[WorldVehicle]:
-        """In a fixed order."""
+        """The vehicles, in a fixed order."""
         ...
 
     def sense_all(self) -> list[Sensed]:
-        """As each vehicle's `sense`, in order."""
+        """Return the result of each vehicle's `sense`, in order."""
         ...
 
     def act_all(self, perceived: Sequence[Mapping[str, float] | None]) -> None:
-        """As each vehicle's `act`, in order."""
+        """Call each vehicle's `act` with its outputs, in order."""
         ...

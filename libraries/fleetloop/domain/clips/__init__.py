@@ -1,7 +1,7 @@
 """Drives and clips as files: signals at their own rates and any number of cameras in one MCAP file.
 
-Vehicles write clips, people convert their own logs, and the curator, the label desk and the recorded world read both;
-they all meet in this one format, which docs/drives.md describes.
+Vehicles write clips, users convert their own logs to drives, and the curator, the label desk and the recorded world
+read both. docs/drives.md describes the format.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How signals and pictures lie in the file: names, schemas and the packing of a run of values."""
+"""The layout of signals and pictures in the file: names, schemas, and the encoding of messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ SIGNAL_ENCODING = "fleetloop.columns"
 IMAGE_SCHEMA = "foxglove.CompressedImage"
 IMAGE_TOPIC = "/camera/"
 _HEADER = struct.Struct("<II")
+"""Number of rows, number of values."""
 _MAX_SIDE = 8192
+"""Largest width and height of a picture in pixels, which bounds the memory to decode it."""
 
 IMAGE_JSON_SCHEMA = json.dumps(
     {
@@ -43,7 +45,9 @@ IMAGE_JSON_SCHEMA = json.dumps(
 
 
 def pack_signal(signal: DriveSignal) -> bytes:
-    """rows and values as uint32; times as int64; values; for lists uint32 splits. All little-endian."""
+    """Encode a signal: the numbers of rows and values as uint32, times as int64, the values, and for lists the splits
+    as uint32. All are little-endian.
+    """
     values = signal.values
     parts = [
         _HEADER.pack(signal.rows(), len(values)),
@@ -56,7 +60,10 @@ def pack_signal(signal: DriveSignal) -> bytes:
 
 
 def unpack_signal(name: str, data: bytes, kind: str, ragged: bool, dictionary: tuple[str, ...]) -> DriveSignal:
-    """The inverse of `pack_signal`. Raises ClipError."""
+    """Decode what `pack_signal` encoded; the arrays share the memory of `data`.
+
+    Raises ClipError when `kind` is unknown or the bytes do not fit the header.
+    """
     if kind not in DTYPES:
         raise ClipError(f"signal {name}.dtype", f"{kind!r} is none of {', '.join(DTYPES)}")
     if len(data) < _HEADER.size:
@@ -65,11 +72,12 @@ def unpack_signal(name: str, data: bytes, kind: str, ragged: bool, dictionary: t
     dtype = np.dtype(kind).newbyteorder("<")
     wanted = _HEADER.size + 8 * rows + dtype.itemsize * total + (4 * (rows + 1) if ragged else 0)
     if len(data) != wanted:
-        raise ClipError(f"signal {name}", f"a message has {len(data)} bytes, its header speaks of {wanted}")
+        raise ClipError(f"signal {name}", f"a message has {len(data)} bytes, its header says {wanted}")
     times = np.frombuffer(data, "<i8", rows, _HEADER.size)
     begin = _HEADER.size + 8 * rows
     values = np.frombuffer(data, np.uint8 if kind == "bool" else dtype, total, begin)
     if kind == "bool":
+        # Any byte but 0 and 1 is undefined as a numpy bool, so the bytes are checked before the type is changed.
         if len(values) and int(values.max()) > 1:
             raise ClipError(f"signal {name}.values", "a bool is the byte 0 or 1")
         values = values.view(np.bool_)
@@ -78,7 +86,7 @@ def unpack_signal(name: str, data: bytes, kind: str, ragged: bool, dictionary: t
 
 
 def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """A PNG of [H, W, 3] uint8, the same bytes every time. Raises ClipError."""
+    """Encode uint8 [H, W, 3] as a PNG, with the same bytes every time. Raises ClipError for another shape or type."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise ClipError("pixels", f"want uint8 [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
     buffer = io.BytesIO()
@@ -87,7 +95,7 @@ def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def decode_png(where: str, png: bytes) -> npt.NDArray[np.uint8]:
-    """uint8 [H, W, 3]. Raises ClipError for what is no picture, or too large a one."""
+    """Decode a PNG or JPEG to uint8 [H, W, 3]. Raises ClipError when it is damaged or larger than `_MAX_SIDE`."""
     try:
         with Pictures.open(io.BytesIO(png), formats=("PNG", "JPEG")) as picture:
             if max(picture.size) > _MAX_SIDE:
@@ -95,12 +103,12 @@ def decode_png(where: str, png: bytes) -> npt.NDArray[np.uint8]:
             return np.asarray(picture.convert("RGB"), np.uint8)
     except ClipError:
         raise
-    except Exception as error:  # Pillow raises what it likes for damaged pictures
+    except Exception as error:  # for damaged pictures Pillow raises exceptions of many types
         raise ClipError(where, f"is not a readable PNG: {error}") from error
 
 
 def pack_image(png: bytes, camera: str, utc_ns: int) -> bytes:
-    """A foxglove.CompressedImage as JSON."""
+    """Encode a picture as a foxglove.CompressedImage in JSON."""
     seconds, nanoseconds = divmod(utc_ns, NANOSECONDS_PER_SECOND)
     return json.dumps(
         {
@@ -113,7 +121,7 @@ def pack_image(png: bytes, camera: str, utc_ns: int) -> bytes:
 
 
 def unpack_image(where: str, data: bytes) -> bytes:
-    """The picture's own bytes. Raises ClipError."""
+    """Return the bytes of the picture in a foxglove.CompressedImage. Raises ClipError when it is not one."""
     try:
         message = json.loads(data)
         return base64.b64decode(message["data"], validate=True)

@@ -1,4 +1,4 @@
-"""What a drive or clip holds, without the file around it."""
+"""The content of a drive or clip, independent of the file format."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 DTYPES = ("bool", "int32", "int64", "float32", "float64", "uint8", "uint16", "uint32")
-"""Types that a signal's values may have; unsigned ones are codes into a dictionary, or plain small numbers."""
+"""Types that a signal's values may have. Unsigned values are codes into a dictionary, or plain small numbers."""
 
 
 class ClipError(ValueError):
-    """A file, or what should go into one, is not a drive; `where` names the place."""
+    """A file, or data to be written to one, is not a drive. `where` names the part at fault."""
 
     def __init__(self, where: str, message: str) -> None:
         super().__init__(f"{where}: {message}")
@@ -23,38 +23,40 @@ class ClipError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DriveInfo:
-    """What is known of the whole drive or clip. Only the vehicle and the drive must be named."""
+    """Metadata of a drive or clip. Only `vehicle_id` and `drive_id` are required."""
 
     vehicle_id: str
     drive_id: str
-    """Name of the drive that this is, or was cut from; on a vehicle the boot in hex."""
+    """Name of the drive, or of the drive that the clip was cut from; on a vehicle the boot in hex."""
     start_monotonic_ns: int = 0
-    """The drive's own clock at its beginning. Signals and images carry this clock."""
+    """The drive's monotonic clock at its start, nanoseconds. Signals and images carry this clock."""
     start_utc_ns: int = 0
-    """The same instant in UTC, as well as it is known."""
+    """The same instant in estimated UTC, nanoseconds."""
     utc_source: str = "local"
     """gnss, ntp, local or simulated."""
     fleet_id: str = ""
     boot_id: bytes = b""
     model_digest: str = ""
-    """Model that drove while it was recorded."""
+    """The model that drove during the recording."""
     shadow_digest: str = ""
+    """The model that ran in shadow during the recording."""
     map_version: int = 0
     firing_id: str = ""
-    """Firing that a clip belongs to; empty for a whole drive."""
+    """The firing that a clip belongs to; empty for a whole drive."""
     command_id: str = ""
+    """The command that requested the clip."""
     trigger: str = ""
     onset_monotonic_ns: int = -1
-    """The trigger's moment; -1: none."""
+    """The firing's onset on the drive's clock; -1: none."""
     source: str = ""
-    """Where the recording comes from, with its licence where it has one."""
+    """Origin of the recording and its licence, for data from elsewhere."""
 
     def utc_ns(self, monotonic_ns: int) -> int:
-        """UTC of an instant of the drive's clock."""
+        """Convert an instant of the drive's clock to UTC nanoseconds."""
         return self.start_utc_ns + monotonic_ns - self.start_monotonic_ns
 
     def to_text(self) -> dict[str, str]:
-        """As an MCAP metadata record carries it; what is at its default is left out."""
+        """Convert to the strings of an MCAP metadata record, without fields that have their default."""
         text = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -64,7 +66,7 @@ class DriveInfo:
 
     @classmethod
     def from_text(cls, text: dict[str, str]) -> DriveInfo:
-        """The inverse of `to_text`; entries that it does not know are passed over. Raises ClipError."""
+        """Parse what `to_text` returned; unknown entries are ignored. Raises ClipError that names the entry."""
         values: dict[str, Any] = {}
         for field in fields(cls):
             if field.name not in text:
@@ -83,23 +85,23 @@ class DriveInfo:
 
 @dataclass(frozen=True, slots=True)
 class DriveSignal:
-    """One signal over the whole drive."""
+    """The values of one signal over the whole drive."""
 
     times_ns: npt.NDArray[np.int64]
     """(rows,) the drive's monotonic clock, never decreasing."""
     values: npt.NDArray[np.generic]
     """(rows,), or (total,) with `splits`."""
     splits: npt.NDArray[np.uint32] | None = None
-    """(rows + 1,) where each instant's list begins in `values`. None: one value per instant."""
+    """(rows + 1,) index in `values` at which each instant's list begins. None: one value per instant."""
     dictionary: tuple[str, ...] = ()
-    """The words that codes stand for."""
+    """The words that the values are codes for; empty when they are not codes."""
 
     def rows(self) -> int:
-        """Number of instants."""
+        """Return the number of instants."""
         return len(self.times_ns)
 
     def between(self, first_ns: int, last_ns: int) -> DriveSignal:
-        """The rows from `first_ns` to `last_ns`, both included."""
+        """Return the rows from `first_ns` to `last_ns`, both included; the arrays share memory with these."""
         low = int(np.searchsorted(self.times_ns, first_ns, "left"))
         high = int(np.searchsorted(self.times_ns, last_ns, "right"))
         high = max(low, high)
@@ -112,14 +114,14 @@ class DriveSignal:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One picture of one camera, still packed."""
+    """One picture of one camera, still encoded."""
 
     time_ns: int
     png: bytes
 
 
 def check_signal(name: str, signal: DriveSignal) -> None:
-    """Raises ClipError that names the part which does not fit."""
+    """Check that a signal can be stored. Raises ClipError that names the array at fault."""
     where = f"signal {name}"
     if not name or not name.isprintable() or name.startswith("/"):
         raise ClipError(where, "use a path such as Vehicle.Speed as its name")

@@ -1,4 +1,4 @@
-"""Reads drives and clips. They come from vehicles and from strangers, so nothing in them is believed unchecked."""
+"""Reads drives and clips. The files come from vehicles and from users, so that all their content is validated."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from fleetloop.domain.clips.layout import (
 from fleetloop.domain.clips.model import ClipError, DriveInfo, DriveSignal, Image, check_signal
 from fleetloop.kit.process.clock import seconds_to_ns
 
+# Limits against decompression bombs: a small file must not fill the memory.
 _MAX_UNPACKED_BYTES = 2 * 1024**3
 _MAX_CHUNK_BYTES = 256 * 1024**2
 _FILE = "file"
@@ -34,12 +35,12 @@ _FILE = "file"
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """A drive or clip in memory. Pictures stay packed until they are asked for."""
+    """A drive or clip in memory. Pictures stay encoded until `pixels` or `frames_at` decodes them."""
 
     info: DriveInfo
     signals: Mapping[str, DriveSignal]
     pictures: Mapping[str, tuple[Image, ...]]
-    """By camera, in the order of time."""
+    """Camera -> pictures, in the order of time."""
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -47,7 +48,10 @@ class Drive:
         return tuple(sorted(self.pictures))
 
     def span_ns(self) -> tuple[int, int]:
-        """First and last instant of anything in it, the drive's clock. Raises ClipError for an empty drive."""
+        """Return the first and last instant of all signals and pictures, on the drive's clock.
+
+        Raises ClipError when the drive is empty.
+        """
         times = [(int(s.times_ns[0]), int(s.times_ns[-1])) for s in self.signals.values() if s.rows()]
         times += [(p[0].time_ns, p[-1].time_ns) for p in self.pictures.values() if p]
         if not times:
@@ -55,7 +59,7 @@ class Drive:
         return min(first for first, _ in times), max(last for _, last in times)
 
     def images(self, camera: str) -> list[Image]:
-        """A camera's pictures as PNG, oldest first. Raises ClipError when it has no such camera."""
+        """Return a camera's pictures, oldest first. Raises ClipError when the drive has no such camera."""
         try:
             return list(self.pictures[camera])
         except KeyError:
@@ -64,16 +68,24 @@ class Drive:
             ) from None
 
     def pixels(self, camera: str, image: Image) -> npt.NDArray[np.uint8]:
-        """uint8 [H, W, 3]. Raises ClipError when the picture is damaged."""
+        """Decode a picture to uint8 [H, W, 3]. Raises ClipError when it is damaged."""
         return decode_png(f"camera {camera} at {image.time_ns}", image.png)
 
     def frames_at(
         self, schema_cameras: Sequence[str], moment_ns: int, count: int, period_s: float
     ) -> npt.NDArray[np.uint8]:
-        """uint8 [count, cameras, H, W, 3]: what the net sees at a moment, oldest frame first.
+        """Return the net's input at a moment: uint8 [count, cameras, H, W, 3], oldest frame first.
 
-        The last frame is the newest at or before `moment_ns`, the others lie `period_s` apart before it.
-        Raises ClipError when a camera or a frame is missing (none within half a period), or sizes differ.
+        The last frame is the newest at or before `moment_ns`; the others precede it, `period_s` apart.
+
+        Args:
+            schema_cameras: Names of the cameras, in the order of the task schema.
+            moment_ns: The moment, on the drive's clock.
+            count: Number of frames.
+            period_s: Seconds between frames.
+
+        Raises:
+            ClipError: A camera or a frame is missing (none within half a period), or pictures differ in size.
         """
         period_ns = seconds_to_ns(period_s)
         stacks = []
@@ -98,6 +110,7 @@ class Drive:
 
 
 def _nearest(times: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """Return for each wanted time the index of the nearest in `times`, which is sorted; the earlier one of two."""
     right = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
     left = right - 1
     right = np.minimum(right, len(times) - 1)
@@ -105,9 +118,11 @@ def _nearest(times: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt
 
 
 def read_drive(source: Path | bytes) -> Drive:
-    """The drive in a file or in its bytes.
+    """Read a drive from a file, or from the bytes of one.
 
-    Raises ClipError naming what is wrong with a foreign, damaged or truncated file; OSError when unreadable.
+    Raises:
+        ClipError: The file is foreign, damaged or truncated; the message says what is wrong.
+        OSError: The file cannot be read.
     """
     content = source.read_bytes() if isinstance(source, Path) else source
     assembly = _Assembly()
@@ -115,7 +130,7 @@ def read_drive(source: Path | bytes) -> Drive:
         for record in StreamReader(
             io.BytesIO(content), emit_chunks=True, validate_crcs=True, record_size_limit=max(1, len(content))
         ).records:
-            assembly.take(record)
+            assembly.add(record)
     except ClipError:
         raise
     except Exception as error:  # mcap raises its own errors, struct's, zstandard's, unicode's and ValueError
@@ -124,7 +139,7 @@ def read_drive(source: Path | bytes) -> Drive:
 
 
 class _Assembly:
-    """Puts a drive together from the records of a file, in their order."""
+    """Builds a drive from the records of a file, in their order."""
 
     def __init__(self) -> None:
         self._schemas: dict[int, str] = {}
@@ -133,9 +148,10 @@ class _Assembly:
         self._pieces: dict[str, list[DriveSignal]] = {}
         self._images: dict[str, list[Image]] = {}
         self._unpacked_bytes = 0
-        self._whole = False
+        self._has_footer = False
 
-    def take(self, record: McapRecord) -> None:
+    def add(self, record: McapRecord) -> None:
+        """Add a record. Raises ClipError when it does not belong in a drive or is too large."""
         if isinstance(record, Header):
             if record.profile != PROFILE:
                 raise ClipError(_FILE, f"has the MCAP profile {record.profile!r}, not {PROFILE}: see docs/drives.md")
@@ -151,7 +167,7 @@ class _Assembly:
             if record.compression == "zstd" and _declared_size(record.data) > record.uncompressed_size:
                 raise ClipError(_FILE, "has a chunk that unpacks to more than it says")
             for inner in breakup_chunk(record, validate_crc=True):
-                self.take(inner)
+                self.add(inner)
         elif isinstance(record, Schema):
             self._schemas[record.id] = record.name
         elif isinstance(record, Channel):
@@ -159,7 +175,7 @@ class _Assembly:
         elif isinstance(record, Message):
             self._message(record)
         elif isinstance(record, Footer):
-            self._whole = True
+            self._has_footer = True
 
     def _message(self, message: Message) -> None:
         channel = self._channels.get(message.channel_id)
@@ -177,7 +193,8 @@ class _Assembly:
             self._images.setdefault(camera, []).append(Image(message.publish_time, png))
 
     def finish(self) -> Drive:
-        if not self._whole:
+        """Return the drive. Raises ClipError when the file was truncated or its signals are inconsistent."""
+        if not self._has_footer:
             raise ClipError(_FILE, "is cut short: its footer is missing")
         if self._info is None:
             raise ClipError(f"metadata {METADATA}", "is missing")
@@ -189,6 +206,7 @@ class _Assembly:
 
 
 def _declared_size(data: bytes) -> int:
+    """Return the unpacked size that a zstd frame declares; 0 when it declares none."""
     size: int = zstandard.frame_content_size(data)
     return max(0, size)
 
@@ -204,6 +222,7 @@ def _words(name: str, text: str) -> tuple[str, ...]:
 
 
 def _joined(name: str, pieces: list[DriveSignal]) -> DriveSignal:
+    """Concatenate the pieces of a signal. Raises ClipError when they differ in type."""
     first = pieces[0]
     if len(pieces) == 1:
         return first
@@ -211,6 +230,7 @@ def _joined(name: str, pieces: list[DriveSignal]) -> DriveSignal:
         raise ClipError(f"signal {name}", "changes its type within the file")
     splits = None
     if first.splits is not None:
+        # Each piece's splits begin at 0; in the concatenation they begin where the previous pieces' values end.
         ends = np.cumsum([0, *(len(piece.values) for piece in pieces)])
         parts = [piece.splits[1:] + end for piece, end in zip(pieces, ends, strict=False) if piece.splits is not None]
         splits = np.concatenate([np.zeros(1, np.int64), *parts]).astype(np.uint32)

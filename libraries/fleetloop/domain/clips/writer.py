@@ -1,4 +1,4 @@
-"""Writes drives and clips. The same input gives the same bytes, so a clip can be named by its digest."""
+"""Writes drives and clips. Equal input gives equal bytes, so that a clip can be identified by its digest."""
 
 from __future__ import annotations
 
@@ -30,17 +30,20 @@ from fleetloop.kit.process.atomic_file import replacing
 from fleetloop.kit.process.clock import seconds_to_ns
 
 _CHUNK_NS = seconds_to_ns(10)
-"""A message holds at most so much of a signal, so that a reader can look into a long drive."""
+"""Longest span of a signal in one message, so that a reader can open part of a long drive."""
 
 
 class DriveWriter:
-    """A context manager. Given a path, the file appears whole when the block is left, or not at all."""
+    """Writes one drive, as a context manager.
+
+    With a path as target, the file appears when the block ends without an exception, complete; otherwise not at all.
+    """
 
     def __init__(self, target: Path | BinaryIO, info: DriveInfo) -> None:
-        """Raises ClipError when `info` lacks a name, OSError when the file cannot be written."""
+        """Start the file. Raises ClipError when `info` lacks a required field, OSError when it cannot be written."""
         DriveInfo.from_text(info.to_text())
         self._closing = ExitStack()
-        """Closes the draft and puts it in place, where the target is a path."""
+        """Closes the draft and renames it to the target, when the target is a path."""
         if isinstance(target, Path):
             draft = self._closing.enter_context(replacing(target, sync=True))
             self._file: BinaryIO = self._closing.enter_context(draft.open("wb"))
@@ -75,9 +78,17 @@ class DriveWriter:
         splits: npt.NDArray[np.uint32] | None = None,
         dictionary: Sequence[str] = (),
     ) -> None:
-        """Adds instants of a signal; further calls for the same name go on in time.
+        """Add instants of a signal. Later calls for the same name continue in time.
 
-        `times_ns` is the drive's monotonic clock. Raises ClipError that names the part at fault.
+        Args:
+            name: Path of the signal, for example `Vehicle.Speed`.
+            times_ns: (rows,) the drive's monotonic clock, never decreasing.
+            values: (rows,), or (total,) with `splits`.
+            splits: (rows + 1,) index in `values` at which each instant's list begins; None: one value per instant.
+            dictionary: The words that the values are codes for.
+
+        Raises:
+            ClipError: An array does not fit, or the signal differs in type from an earlier call.
         """
         signal = DriveSignal(times_ns, values, splits, tuple(dictionary))
         check_signal(name, signal)
@@ -102,11 +113,14 @@ class DriveWriter:
         self._signals[name] = (*known[:4], last)
 
     def image(self, camera: str, time_ns: int, pixels: npt.NDArray[np.uint8]) -> None:
-        """Adds a picture, uint8 [H, W, 3]; a camera's pictures come in the order of time. Raises ClipError."""
+        """Add a picture, uint8 [H, W, 3]. A camera's pictures must be added in the order of time.
+
+        Raises ClipError.
+        """
         self.png(camera, time_ns, encode_png(pixels))
 
     def png(self, camera: str, time_ns: int, png: bytes) -> None:
-        """Adds a picture that is a PNG already."""
+        """Add an encoded picture; otherwise like `image`. Raises ClipError."""
         where = f"camera {camera}"
         if not camera or "/" in camera or not camera.isprintable():
             raise ClipError(where, "use a name such as front_main")

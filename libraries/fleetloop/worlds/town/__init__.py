@@ -1,1 +1,1 @@
-"""A small town with stop signs, their long tail, drivers with habits and a map that is out of date."""
+"""A simulated town with stop signs and their rare forms, drivers with habits, and a map that is out of date."""

@@ -1,11 +1,11 @@
-"""One block of a street up to its junction: what stands there and what it means for who drives along it.
+"""One block of a street up to its junction: its shapes, and the correct answer about its sign.
 
-Why it exists: the long tail lives here. Every kind of approach is one small builder that puts shapes into the street
-and says what a person would answer, so that a new tail class is a new builder and a line in `BUILDERS`.
+Why it exists: the rare situations are defined here. Each kind of approach is one small builder that returns shapes
+and the answer that a person would give, so that a new kind is a new builder and a line in `BUILDERS`.
 
-Leaves hide a sign from afar only: the branch hangs five metres before the sign and nearer to the lane, so the line
-of sight leaves it at about ten metres. Later frames of the same drive therefore show what earlier ones hid, and a
-hindsight source may label the earlier frames from them.
+Leaves hide a sign only from a distance: the branch hangs five metres before the sign and nearer to the lane, so that
+it leaves the line of sight at about ten metres. Later frames of the same drive therefore show what earlier frames
+hid, and a hindsight source can label the earlier frames from them.
 """
 
 import math
@@ -20,10 +20,13 @@ from fleetloop.worlds.town import shapes as s
 from fleetloop.worlds.town.shapes import Colour, FloatArray, Shape
 
 SIGN_SEEN_M: Final = 22.0
-"""A sign farther away than this is too small for an answer; up to UNSURE_M nobody is asked."""
+"""Largest distance at which a sign is large enough in the pictures to be answered."""
 UNSURE_M: Final = 32.0
+"""Between SIGN_SEEN_M and this distance a person could not tell, so that the truth has no answer. Beyond, the correct
+answer is that there is no sign.
+"""
 SIGN_LOST_M: Final = 6.0
-"""Nearer than this the sign leaves the pictures."""
+"""At a shorter distance the sign is outside the pictures."""
 
 SIGN_RED: Final[Colour] = (0.80, 0.05, 0.08)
 WHITE: Final[Colour] = (0.95, 0.95, 0.93)
@@ -32,31 +35,35 @@ Rng = np.random.Generator
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a stop sign (or what looks like one) on this approach is."""
+class SignTruth:
+    """The truth about an approach's stop sign or look-alike."""
 
     is_sign: bool = False
     applies: bool = False
     attribute: str | None = None
-    """Of config/tasks.yaml's stop_sign attributes."""
+    """One of the stop_sign attributes in config/tasks.yaml; None: none of them."""
     choice: str = "none"
-    """The answer that a careful labeller gives."""
+    """The choice of a careful labeller."""
 
     @property
     def must_stop(self) -> bool:
+        """Whether the vehicle must stop."""
         return self.is_sign and self.applies
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A vehicle ahead: it keeps `gap_m` and drives off before the junction. `shapes` stand at X = 0."""
+    """A vehicle ahead. It keeps a distance of about `gap_m` and accelerates away before the junction.
+
+    `shapes` are at X = 0.
+    """
 
     gap_m: float
     shapes: FloatArray
     carries_picture: bool = False
 
     def distance_m(self, along_m: float, length_m: float) -> float:
-        """How far ahead of a car at `along_m` it is."""
+        """Return its distance in metres from a car at `along_m`."""
         leaving = max(0.0, along_m - (length_m - 34.0))
         return self.gap_m + 2.5 * math.sin(along_m / 9.0) * (self.gap_m > 11) + 1.6 * leaving
 
@@ -68,27 +75,27 @@ class Approach:
     kind: str
     length_m: float
     shapes: FloatArray
-    meaning: Meaning
+    sign: SignTruth
     sign_m: float
-    """Where the sign stands, along the street."""
+    """Position of the sign, metres along the street."""
     ground: tuple[Colour, Colour]
     traffic: Traffic | None = None
     light_phase_s: float | None = None
-    """Not None: a traffic light stands here; where in its cycle it starts."""
+    """Seconds into its cycle at which the traffic light starts; None: there is no traffic light."""
     turn: str = "straight"
-    """What this lane does at the junction: straight, left or right."""
+    """Direction of this lane at the junction: straight, left or right."""
     extra: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
-Built = tuple[list[Shape], Meaning, Traffic | None]
+Built = tuple[list[Shape], SignTruth, Traffic | None]
 Builder = Callable[[Rng, float], Built]
 
 
 def build(kind: str, rng: Rng) -> Approach:
-    """An approach of one kind. Raises KeyError for a kind that BUILDERS does not know."""
+    """Build an approach of one kind. Raises KeyError for a kind that is not in BUILDERS."""
     length_m = float(rng.uniform(58, 76))
     sign_m = length_m - float(rng.uniform(1.5, 4.0))
-    things, meaning, traffic = BUILDERS[kind](rng, sign_m)
+    things, sign, traffic = BUILDERS[kind](rng, sign_m)
     scenery = _scenery(rng, length_m)
     if traffic is None and rng.random() < 0.3:
         traffic = _car(rng)
@@ -101,7 +108,7 @@ def build(kind: str, rng: Rng) -> Approach:
         kind=kind,
         length_m=length_m,
         shapes=s.rows([*scenery, *things]),
-        meaning=meaning,
+        sign=sign,
         sign_m=sign_m,
         ground=(verge, sky),
         traffic=traffic,
@@ -111,7 +118,7 @@ def build(kind: str, rng: Rng) -> Approach:
 
 
 def _open(rng: Rng, sign_m: float) -> Built:
-    """No stop sign; but there may be other things that are red, or on a post, or behind leaves."""
+    """Build an approach without a stop sign, perhaps with other objects that are red, on a post, or behind leaves."""
     things: list[Shape] = []
     if rng.random() < 0.55:
         things += _other_sign(rng, sign_m - float(rng.uniform(0, 25)))
@@ -121,7 +128,7 @@ def _open(rng: Rng, sign_m: float) -> Built:
         x, y = sign_m - float(rng.uniform(0, 20)), float(rng.uniform(-4.0, -2.3))
         things += _person(rng, x, y)
     traffic = _truck(rng, picture=False) if rng.random() < 0.2 else None
-    return things, Meaning(), traffic
+    return things, SignTruth(), traffic
 
 
 def _plain(rng: Rng, sign_m: float) -> Built:
@@ -130,12 +137,12 @@ def _plain(rng: Rng, sign_m: float) -> Built:
         things += _leaves(rng, sign_m - float(rng.uniform(14, 30)), float(rng.uniform(0.9, 1.3)))
     if rng.random() < 0.2:
         things += _person(rng, sign_m - float(rng.uniform(2, 10)), float(rng.uniform(-5.2, -4.2)))
-    return things, Meaning(True, True, None, "plain"), None
+    return things, SignTruth(True, True, None, "plain"), None
 
 
 def _leaves_before_sign(rng: Rng, sign_m: float) -> Built:
     things = _stop_sign(rng, sign_m, lateral_m=-3.2) + _leaves(rng, sign_m, 0.70, sparse=False)
-    return things, Meaning(True, True, "occluded", "occluded"), None
+    return things, SignTruth(True, True, "occluded", "occluded"), None
 
 
 def _placard(rng: Rng, sign_m: float) -> Built:
@@ -147,7 +154,7 @@ def _placard(rng: Rng, sign_m: float) -> Built:
         Shape(sign_m, y + 0.08, plate + 0.08, 0.36, 0.06, (0.05, 0.05, 0.05), nearer_m=0.08),
         Shape(sign_m, y - 0.25, plate - 0.08, 0.13, 0.13, (0.05, 0.05, 0.05), s.DIAMOND, nearer_m=0.08),
     ]
-    return things, Meaning(True, False, "placard", "placard"), None
+    return things, SignTruth(True, False, "placard", "placard"), None
 
 
 def _held(rng: Rng, sign_m: float) -> Built:
@@ -158,12 +165,12 @@ def _held(rng: Rng, sign_m: float) -> Built:
     things = _person(rng, x, y, coat=vest)
     things += _octagon(x, y + side, float(rng.uniform(1.75, 2.0)), float(rng.uniform(0.34, 0.40)), 1.0)
     things.append(Shape(x, y + side, 1.35, 0.04, 0.35, STEEL, nearer_m=0.02))
-    return things, Meaning(True, True, "held", "held"), None
+    return things, SignTruth(True, True, "held", "held"), None
 
 
 def _truck_with_picture(rng: Rng, sign_m: float) -> Built:
     del sign_m
-    return [], Meaning(False, False, "on_vehicle", "on_vehicle"), _truck(rng, picture=True)
+    return [], SignTruth(False, False, "on_vehicle", "on_vehicle"), _truck(rng, picture=True)
 
 
 def _light(rng: Rng, sign_m: float) -> Built:
@@ -174,7 +181,7 @@ def _light(rng: Rng, sign_m: float) -> Built:
             Shape(sign_m, y, 1.4, 0.06, 1.4, STEEL),
             Shape(sign_m, y, 3.3, 0.36, 0.95, (0.08, 0.08, 0.09), nearer_m=0.02),
         ],
-        Meaning(),
+        SignTruth(),
         None,
     )
 
@@ -194,7 +201,7 @@ LAMPS: Final = (("red", 0.60, (1.0, 0.1, 0.05)), ("yellow", 0.0, (1.0, 0.8, 0.1)
 
 
 def lamps(approach: Approach, state: str) -> FloatArray:
-    """The three lamps of the approach's traffic light, one of them lit."""
+    """Return the three lamps of the approach's traffic light, the one of `state` lit: [3, COLUMNS]."""
     return s.rows(
         Shape(
             approach.sign_m, -3.1, 3.3 + rise, 0.27, 0.27,
@@ -222,7 +229,7 @@ def _stop_sign(rng: Rng, x: float, lateral_m: float | None = None, top_m: float 
 
 
 def _leaves(rng: Rng, sign_m: float, reach: float, sparse: bool = True) -> list[Shape]:
-    """A branch five metres before `sign_m`, across `reach` of the way to a sign at the kerb."""
+    """Build a branch five metres before `sign_m`, over the share `reach` of the way to a sign at the kerb."""
     x, centre_y, centre_z = sign_m - 5.0, -3.2 * reach, float(rng.uniform(1.9, 2.05))
     trunk_y = min(-4.6, centre_y - 1.0)
     things = [
@@ -333,7 +340,7 @@ def _truck(rng: Rng, picture: bool) -> Traffic:
 
 
 def _scenery(rng: Rng, length_m: float) -> list[Shape]:
-    """Houses and trees on both sides, parked cars on the far kerb."""
+    """Build houses and trees on both sides, and parked cars at the far kerb."""
     things: list[Shape] = []
     for side, nearest, farthest in ((-1, 7.5, 11.0), (1, 11.0, 15.0)):
         x = float(rng.uniform(6, 12))

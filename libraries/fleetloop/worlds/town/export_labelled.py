@@ -1,9 +1,9 @@
-"""Write labelled sets.
+"""Writes labelled sets of the simulated town.
 
     python -m fleetloop.worlds.town.export_labelled --out DIR --kind plain|test --count N --seed S
 
-`plain` is what a loop starts from: everyday scenes by day. `test` has as many scenes of every slice and is what every
-model is examined on. Both come from towns that no fleet drives in, and never from the same ones.
+A loop starts from `plain`: common scenes by day. Models are evaluated on `test`, which has the same number of scenes
+of every slice. The two come from different towns, and no fleet drives in any of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _TOWNS_PER_SEED = 100
 
 
 def labelled_rows(schema: TaskSchema, kind: str, count: int, seed: int) -> Iterator[LabelledRow]:
-    """`count` scenes in all, the same for the same seed. Raises ValueError for an unknown kind."""
+    """Yield `count` scenes, the same for the same seed. Raises ValueError for an unknown kind.
+
+    With kind `test`, the number is rounded up so that all slices have equally many scenes.
+    """
     if kind not in ("plain", "test"):
         raise ValueError(f"kind: {kind!r} is neither plain nor test")
     counts = plain_counts(count) if kind == "plain" else test_counts(-(-count // len(TEST_SLICES)))
@@ -50,11 +53,11 @@ def labelled_rows(schema: TaskSchema, kind: str, count: int, seed: int) -> Itera
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the set; 0 when done."""
+    """Write the set and return the exit code."""
     parser = argparse.ArgumentParser(description="Write an already labelled set of the simulated town.")
-    parser.add_argument("--out", type=Path, required=True, help="folder; made if it is not there")
+    parser.add_argument("--out", type=Path, required=True, help="folder; created if it does not exist")
     parser.add_argument("--kind", choices=["plain", "test"], required=True)
-    parser.add_argument("--count", type=int, required=True, help="scenes in all; test rounds up to whole slices")
+    parser.add_argument("--count", type=int, required=True, help="scenes in total; test rounds up to full slices")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--schema", type=Path, default=Path("config/tasks.yaml"))
     given = parser.parse_args(arguments)

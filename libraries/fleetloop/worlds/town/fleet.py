@@ -1,7 +1,7 @@
-"""Vehicles in the town, sensed and moved together so that all their pictures are painted in one pass.
+"""The vehicles in the town, simulated together so that all their pictures are rendered in one pass.
 
-Why it exists: a route is decided by the seeds alone, never by what a model does, so that the same drives can be made
-again with a better model and the difference is the model's.
+Why it exists: a route depends only on the seeds, never on a model's outputs. The same drives can therefore be
+repeated with another model, and any difference is due to the model.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from fleetloop.worlds.town.streets import MAP_NONE, MAP_STOP_SIGN, Street, Town
 from fleetloop.worlds.world import TICK_NS, TICKS_PER_PICTURE, FrameTruth, Sensed, SignalValue
 
 START_UTC_NS = 1_577_836_800_000_000_000
-"""Where a fleet's clocks start unless told otherwise: 2020-01-01, so far back that they never overtake now."""
+"""Default start of a fleet's clocks: 2020-01-01, early enough that simulated time never gets ahead of real time."""
 TICK_S = ns_to_seconds(TICK_NS)
 NIGHT_SHARE = 0.25
+"""Share of a route that is driven at night."""
 _BLOCKS_OF_ONE_LIGHT = 12
+"""Number of consecutive blocks with the same daylight."""
 _MAP_WORDS = {MAP_NONE: "none", MAP_STOP_SIGN: "stop_sign"}
 _RADAR_REACH_M = 60.0
 
 
 class TownVehicle:
-    """One vehicle: a route, the driver in it, and the autopilot that drives by what the model says."""
+    """One vehicle with its route and its driver."""
 
     def __init__(self, fleet: TownFleet, number: int, town: Town, fleet_seed: int) -> None:
         self.vehicle_id = f"town-{fleet_seed}-{number:03d}"
@@ -55,11 +57,11 @@ class TownVehicle:
     # --- WorldVehicle
 
     def sense(self) -> Sensed:
-        """What the sensors say now; pictures only at every fifth tick."""
+        """Return the measurements of the current tick, with pictures at every fifth tick."""
         return self._fleet.sense_one(self)
 
     def act(self, perceived: Mapping[str, float] | None) -> None:
-        """A tenth of a second passes."""
+        """Advance by one tick, a tenth of a second."""
         lead = lead_distance_m(self.street.approach, self.along_m)
         state = light_state(self.street.approach, self.time_s)
         moved_m = self.driver.tick(self.street, self.along_m, perceived, lead, state, TICK_S)
@@ -75,11 +77,11 @@ class TownVehicle:
 
     @property
     def truth(self) -> FrameTruth:
-        """What a careful person would answer now."""
+        """The answers of a careful person at the current tick."""
         return truth(self.street, along_m=self.along_m, time_s=self.time_s, night=self.night)
 
     def counters(self) -> Mapping[str, float]:
-        """Distances in kilometres and events since the start."""
+        """Return distances in kilometres and numbers of events since the start."""
         return {
             "distance_km": self.driver.distance_m / 1000,
             "autopilot_km": self.driver.autopilot_m / 1000,
@@ -91,12 +93,12 @@ class TownVehicle:
 
     @property
     def time_s(self) -> float:
-        """Seconds since the start, from which lights and daylight follow."""
+        """Seconds since the start, on which the traffic lights depend."""
         return self.ticks * TICK_S
 
     @property
     def night(self) -> bool:
-        """A quarter of the route is driven at night. By blocks, not by clock: a model's halts must not move it."""
+        """Whether it is night. Depends on blocks, not on time: a model's stops must not change the daylight."""
         return bool(np.random.default_rng((*self._seed, 2, self._span)).random() < NIGHT_SHARE)
 
     @property
@@ -104,7 +106,7 @@ class TownVehicle:
         return (self._blocks + self._phase) // _BLOCKS_OF_ONE_LIGHT
 
     def view(self) -> View:
-        """What the cameras are turned at."""
+        """Return everything that the cameras can see at the current tick."""
         rng = np.random.default_rng((*self._seed, 3, self._span))
         return view(
             self.street,
@@ -118,10 +120,10 @@ class TownVehicle:
         )
 
     def signals(self) -> dict[str, SignalValue]:
-        """Everything of the catalogue that this vehicle has, at this tick."""
+        """Return the signals of the catalogue that this vehicle has, at the current tick."""
         latitude, longitude, heading = self.street.position(min(self.along_m, self.street.approach.length_m))
         ahead_m = self.street.approach.sign_m - self.along_m
-        promised = self.street.map_feature != MAP_NONE and ahead_m > 0
+        mapped = self.street.map_feature != MAP_NONE and ahead_m > 0
         lead = lead_distance_m(self.street.approach, self.along_m)
         turn = self.street.approach.turn if self.street.approach.length_m - self.along_m < 25 else ""
         driver = self.driver
@@ -139,8 +141,8 @@ class TownVehicle:
             "Vehicle.Body.Lights.DirectionIndicator.Right.IsSignaling": turn == "right",
             "Vehicle.Body.Lights.Beam.Low.IsOn": self.night,
             "Autopilot.Engaged": driver.engaged,
-            "Map.Feature": _MAP_WORDS.get(self.street.map_feature, "traffic_light") if promised else "none",
-            "Map.FeatureDistance": float(ahead_m) if promised else 1000.0,
+            "Map.Feature": _MAP_WORDS.get(self.street.map_feature, "traffic_light") if mapped else "none",
+            "Map.FeatureDistance": float(ahead_m) if mapped else 1000.0,
             "Map.Version": self._town.map_version,
             **self._radar(lead),
         }
@@ -156,7 +158,10 @@ class TownVehicle:
         }
 
     def _next_street(self) -> Street:
-        """Mostly where the street's lane leads; the route's own dice break loops."""
+        """Return the next street: mostly the one to which the lane leads.
+
+        Some turns are random, because following only the lanes would end in a loop.
+        """
         turn = self.street.approach.turn
         if self._rng.random() < 0.35:
             turn = str(self._rng.choice(["straight", "left", "right"]))
@@ -164,7 +169,7 @@ class TownVehicle:
 
 
 class TownFleet:
-    """Vehicles of one process. `fleet_seed` decides routes and drivers, `town_seed` the town."""
+    """The vehicles of one process. `fleet_seed` determines routes and drivers, `town_seed` the town."""
 
     def __init__(
         self,
@@ -177,7 +182,7 @@ class TownFleet:
         start_utc_ns: int = START_UTC_NS,
         mix: Mapping[str, float] | None = None,
     ) -> None:
-        """`first` is the number of the first vehicle, so that processes can share a fleet."""
+        """Create the vehicles from number `first` on, so that several processes can share a fleet."""
         town = Town.generate(town_seed, mix=mix)
         self._renderer = Renderer(schema.cameras)
         self._start_utc_ns = start_utc_ns
@@ -186,28 +191,28 @@ class TownFleet:
         ]
 
     def sense_all(self) -> list[Sensed]:
-        """All vehicles' sensors; the pictures of those that have a camera tick are painted together."""
+        """Return all vehicles' measurements; the pictures of the current tick are rendered together."""
         return self._sense(self.vehicles)
 
     def act_all(self, perceived: Sequence[Mapping[str, float] | None]) -> None:
-        """Every vehicle drives on for a tick."""
+        """Advance each vehicle by one tick."""
         for vehicle, outputs in zip(self.vehicles, perceived, strict=True):
             vehicle.act(outputs)
 
     def sense_one(self, vehicle: TownVehicle) -> Sensed:
-        """As `sense_all` for one vehicle."""
+        """Return the measurements of one vehicle."""
         return self._sense([vehicle])[0]
 
     def _sense(self, vehicles: Sequence[TownVehicle]) -> list[Sensed]:
-        looking = [vehicle for vehicle in vehicles if vehicle.ticks % TICKS_PER_PICTURE == 0]
-        pictures = self._renderer.render([vehicle.view() for vehicle in looking]) if looking else ()
-        seen = {vehicle.vehicle_id: picture for vehicle, picture in zip(looking, pictures, strict=True)}
+        due = [vehicle for vehicle in vehicles if vehicle.ticks % TICKS_PER_PICTURE == 0]
+        rendered = self._renderer.render([vehicle.view() for vehicle in due]) if due else ()
+        pictures = {vehicle.vehicle_id: picture for vehicle, picture in zip(due, rendered, strict=True)}
         return [
             Sensed(
                 monotonic_ns=vehicle.ticks * TICK_NS,
                 utc_ns=self._start_utc_ns + vehicle.ticks * TICK_NS,
                 signals=vehicle.signals(),
-                cameras=seen.get(vehicle.vehicle_id),
+                cameras=pictures.get(vehicle.vehicle_id),
             )
             for vehicle in vehicles
         ]

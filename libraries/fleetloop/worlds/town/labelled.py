@@ -1,8 +1,8 @@
 """Scenes with their answers: the plain cases of the first dataset, and the frozen test set of every slice.
 
-Why it exists: the loop starts from a labelled set of plain cases and is judged by a set that never changes. Both
-come from towns whose seeds the fleet never drives, and both are written as an already labelled set (a folder that
-`fleetloop datasets import` takes and that is described in `fleetloop.domain.labelled_set`).
+Why it exists: the loop starts from a labelled set of plain cases, and models are evaluated on a set that never
+changes. Both come from towns in which no fleet drives, and both are written as an already labelled set, which
+`fleetloop datasets import` reads (`fleetloop.domain.labelled_set` describes the format).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,34 +19,42 @@ from fleetloop.worlds.world import FrameTruth
 
 PLAIN_TOWN_SEED = 700_000
 TEST_TOWN_SEED = 900_000
-"""Towns from these numbers on are kept for data; fleets drive in towns below 700,000."""
+"""First seeds of the towns that are reserved for labelled sets and test sets; fleets drive in towns below 700,000."""
 CAMERA_PERIOD_S = 0.5
 _NEIGHBOURS = 50
+"""Added to the town's seed for the town from which the streets behind and ahead are drawn."""
 RARE_SLICES = ("night_plain", "leaves", "placard", "held", "truck")
 TEST_SLICES = ("none", "plain", "light", *RARE_SLICES, "night_leaves", "night_placard", "night_held", "night_truck")
 
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """Labelled inputs of the net, in parallel lists."""
+    """Labelled inputs of the net, as parallel lists."""
 
     frames: Pictures
     """[n, frames, cameras, height, width, 3], oldest frame first."""
     answers: list[Mapping[str, Mapping[str, HeadValue]]]
     choices: list[str]
-    """Of the task stop_sign."""
+    """Choice of the task stop_sign."""
     slices: list[str]
     places: list[str]
+    """Names of the streets, each of which occurs once."""
     times_ns: list[int]
+    """Time of the newest frame since the start of the simulation, nanoseconds."""
 
 
 def sample(schema: TaskSchema, town_seed: int, counts: Mapping[str, int], rng: np.random.Generator) -> Scenes:
-    """`counts` scenes of each slice, every one at a place of its own in the towns from `town_seed` on.
+    """Generate scenes, each on a different street in the towns from `town_seed` on.
 
-    A slice is a kind of approach (`none` for nothing in sight), with `night_` before it at night.
+    Args:
+        schema: The cameras and frames of a scene.
+        town_seed: Seed of the first town.
+        counts: Number of scenes by slice. A slice is a kind of approach (`none` for nothing in sight), with the
+            prefix `night_` at night.
+        rng: Source of all random values except the towns.
     """
     renderer = Renderer(schema.cameras)
-    # What stands behind and beyond belongs to a scene too: a net that never saw it takes it for something else.
+    # The streets behind and ahead belong to a scene too: a net that was trained without them mistakes them for signs.
     around = Town.generate(town_seed + _NEIGHBOURS)
     views: list[View] = []
     answers: list[Mapping[str, Mapping[str, HeadValue]]] = []
@@ -87,7 +95,7 @@ def _approach(
     nothing: bool,
     night: bool,
 ) -> tuple[list[View], FrameTruth]:
-    """The frames up to a moment on this street at which its thing is in sight (or nothing is), and the answers."""
+    """Return the frames up to a moment at which the street's subject (or nothing) is in sight, and the answers."""
     approach = street.approach
     speed_mps = float(rng.uniform(2.0, 8.6))
     light = night_light(rng) if night else day_light(rng)
@@ -123,26 +131,26 @@ def _approach(
 
 
 def _neighbours(town: Town, rng: np.random.Generator) -> tuple[Street, Street]:
-    """The streets behind and ahead, as a route would have them."""
+    """Draw a street behind and a street ahead."""
     behind, ahead = (town.street(*rng.integers((town.size, town.size, 4)).tolist()) for _ in range(2))
     return behind, ahead
 
 
 def day_light(rng: np.random.Generator) -> float:
-    """Brightness of a daytime drive."""
+    """Draw the brightness of a drive by day."""
     return float(rng.uniform(0.75, 1.05))
 
 
 def night_light(rng: np.random.Generator) -> float:
-    """Brightness of a drive at night, between street lamps."""
+    """Draw the brightness of a drive at night, between street lamps."""
     return float(rng.uniform(0.10, 0.17))
 
 
 def plain_counts(total: int) -> dict[str, int]:
-    """The first dataset: plain cases by day only."""
+    """Return the scenes per slice of the first dataset: plain cases by day."""
     return {"none": total // 2, "plain": total // 3, "light": total - total // 2 - total // 3}
 
 
 def test_counts(each: int, slices: Sequence[str] = TEST_SLICES) -> dict[str, int]:
-    """The frozen test set: as many of every slice."""
+    """Return the scenes per slice of the frozen test set: the same number for each."""
     return dict.fromkeys(slices, each)

@@ -1,8 +1,8 @@
-"""Paints what the cameras of many vehicles see, in one pass of arrays.
+"""Renders the pictures of all cameras of many vehicles in one pass of array operations.
 
-Why it exists: twenty-four vehicles with eight cameras each must cost about a millisecond a frame, so nothing here
-loops over vehicles, cameras or shapes. Shapes are projected into all cameras at once, sorted from far to near within
-each picture, and painted rank by rank: the farthest shape of every picture, then the second, and so on.
+Why it exists: twenty-four vehicles with eight cameras each must cost about a millisecond per frame, so that nothing
+here loops over vehicles, cameras or shapes. Shapes are projected into all cameras at once, sorted from far to near
+within each picture, and painted rank by rank: the farthest shape of every picture, then the second, and so on.
 """
 
 from collections.abc import Sequence
@@ -18,35 +18,44 @@ from fleetloop.worlds.town.shapes import FloatArray
 Pictures = NDArray[np.uint8]
 CAMERA_HEIGHT_M = 1.4
 SEEN_M = 48.0
-"""Nothing farther than this is painted."""
+"""Shapes that are farther away along the street are not painted."""
 _NEAREST_M = 0.7
+"""Shapes at a smaller depth are not painted; it also bounds the scale of the projection."""
+# Positions to the left of the middle of the lane, and the width of the pavement beyond.
 _KERB_RIGHT_M, _KERB_LEFT_M, _PAVEMENT_M = -2.1, 5.4, 1.6
 _CROSSING_HALF_M = 4.0
 _NOISE_PERIOD = 1 << 16
+"""Number of offsets at which a picture's noise may begin in the fixed noise array."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One vehicle's place and everything around it at one moment."""
+    """One vehicle's position and surroundings at one moment."""
 
     shapes: FloatArray
     """[n, COLUMNS] in the street's frame."""
     along_m: float
+    """Position along the street."""
     left_m: float
-    """Offset from the lane's middle."""
+    """Offset to the left from the middle of the lane."""
     crossings_m: tuple[float, float]
-    """Where the streets behind and ahead cross, along this street."""
+    """Positions along this street at which the streets behind and ahead cross it."""
     light: float
-    """1 a bright day, about 0.15 a night; weather will come in here too."""
+    """Brightness: 1 on a bright day, about 0.15 at night."""
     ground: tuple[s.Colour, s.Colour]
     """Colours of the verge and the sky."""
     noise_seed: int
+    """Selects the picture noise; equal views with equal seeds have equal pictures."""
 
 
 class Renderer:
-    """Holds what depends on the cameras alone. All cameras have one resolution (the town's own limit)."""
+    """Renders views for a set of cameras, and holds the arrays that depend only on the cameras.
+
+    All cameras must have the same resolution; other worlds have no such limit.
+    """
 
     def __init__(self, cameras: Sequence[Camera]) -> None:
+        """Prepare the arrays. Raises TaskSchemaError when the cameras differ in resolution."""
         sizes = {(camera.width, camera.height) for camera in cameras}
         if len(sizes) != 1:
             raise TaskSchemaError("cameras", "the simulated town needs one width and height for all cameras")
@@ -64,7 +73,7 @@ class Renderer:
         self._noise = (np.random.default_rng(0).standard_normal(_NOISE_PERIOD * 2) * 0.02).astype(np.float32)
 
     def _trace_ground(self) -> None:
-        """Where each pixel's ray meets the ground, in the vehicle's frame: [cameras * pixels]."""
+        """Compute where each pixel's ray meets the ground, in the vehicle's frame: [cameras * pixels]."""
         left = (self.width / 2 - self._columns)[None, None, :] / self._focal_px[:, :, None]
         up = (self.height / 2 - self._rows)[None, :, None] / self._focal_px[:, :, None]
         left, up = np.broadcast_arrays(left, up)
@@ -82,7 +91,7 @@ class Renderer:
         self._headlight = lit.astype(np.float32)
 
     def render(self, views: Sequence[View]) -> Pictures:
-        """uint8 [len(views), cameras, height, width, 3]."""
+        """Render views as uint8 [len(views), cameras, height, width, 3]."""
         canvas = self._background(views).reshape(len(views) * self.count, self.height, self.width, 3)
         self._paint(canvas, views)
         flat = canvas.reshape(len(views), -1)
@@ -94,6 +103,7 @@ class Renderer:
         return flat.astype(np.uint8).reshape(len(views), self.count, self.height, self.width, 3)
 
     def _background(self, views: Sequence[View]) -> FloatArray:
+        """Return road, verge and sky, float32 [views, cameras * pixels, 3]."""
         along = np.array([view.along_m for view in views], np.float32)[:, None]
         left = np.array([view.left_m for view in views], np.float32)[:, None]
         crossings = np.array([view.crossings_m for view in views], np.float32)
@@ -143,7 +153,7 @@ class Renderer:
         camera, index, picture = camera[order], index[order], picture[order]
         light = np.array([view.light for view in views], np.float32)[owner[index]]
         glow = shapes[index, s.GLOW]
-        # Headlights reach what is ahead and close; what glows keeps its own colour.
+        # Headlights light shapes that are ahead and close; shapes that glow keep their colour.
         reach = np.where(x[index] > 0, np.exp(-depth[camera, index] / 14.0), 0.0)
         factor = light + (1 - light) * np.maximum(glow, 0.4 * reach)
         colour = (shapes[index, s.RED : s.BLUE + 1] * factor[:, None]).astype(np.float32)
@@ -165,8 +175,20 @@ class Renderer:
         bevel: FloatArray,
         colour: FloatArray,
     ) -> None:
+        """Paint shapes that are sorted by picture and, within each picture, from far to near.
+
+        Args:
+            canvas: float32 [pictures, height, width, 3], painted in place.
+            picture: [n] index of the picture of each shape.
+            centre: [n, 2] column and row of its centre, pixels.
+            half: [n, 2] half of its width and height, pixels.
+            bevel: [n] column BEVEL of `shapes`.
+            colour: [n, 3] its colour, light included.
+        """
         if len(picture) == 0:
             return
+        # The rank of a shape is its number within its picture. Shapes of one rank are in different pictures, so that
+        # they can be painted together.
         first = np.r_[True, picture[1:] != picture[:-1]]
         start = np.maximum.accumulate(np.where(first, np.arange(len(picture)), 0))
         rank = np.arange(len(picture)) - start
@@ -179,10 +201,11 @@ class Renderer:
             canvas[target] = below
 
     def _coverage(self, centre: FloatArray, half: FloatArray, bevel: FloatArray) -> FloatArray:
-        """The share of each pixel that each shape covers: [n, height, width]."""
+        """Return the share of each pixel that each shape covers: [n, height, width]."""
         across, down = self._columns - centre[:, :1], self._rows - centre[:, 1:]
         cover_x, cover_y = _interval(across, half[:, :1]), _interval(down, half[:, 1:])
         cover = cover_y[:, :, None] * cover_x[:, None, :]
+        # Corners are cut only where the shape is large enough to show it.
         cut = np.flatnonzero((bevel < s.BOX) & (half.min(axis=1) > 1.0))
         if cut.size:
             reach = (np.abs(across[cut]) / half[cut, :1])[:, None, :]
@@ -193,7 +216,7 @@ class Renderer:
 
 
 def _interval(offset: FloatArray, half: FloatArray) -> FloatArray:
-    """How much of the unit pixel at `offset` lies within +-half."""
+    """Return the share of the unit pixel centred at `offset` that lies between -half and +half."""
     inner = np.minimum(offset + np.float32(0.5), half) - np.maximum(offset - np.float32(0.5), -half)
     covered: FloatArray = np.clip(inner, 0.0, 1.0)
     return covered

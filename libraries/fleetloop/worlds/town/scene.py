@@ -1,7 +1,7 @@
-"""What is around a vehicle at one moment, and what a person looking at the pictures would answer.
+"""The surroundings of a vehicle at one moment, and the answers of a careful person who sees the pictures.
 
-Why it exists: the drive and the labelled scenes of a dataset must show and mean the same thing, so both ask here.
-The truth never travels with the signals: it is for simulated labellers and for evaluation only.
+Why it exists: drives and the labelled scenes of a dataset must have the same pictures and the same answers, so that
+both are computed here. The truth is never sent with the signals; it is for simulated labellers and evaluations.
 """
 
 import numpy as np
@@ -14,13 +14,14 @@ from fleetloop.worlds.town.streets import Street
 from fleetloop.worlds.world import FrameTruth
 
 LEAD_SEEN_M = 28.0
+"""Largest distance at which a vehicle ahead is answered as present."""
 _NEIGHBOUR_SEEN_M = 40.0
-"""How near to a junction the street beyond it comes into sight."""
+"""Distance from a junction at which the street beyond it comes into view."""
 _LIGHT_CYCLE_S = (("green", 12.0), ("yellow", 2.5), ("red", 9.0))
 
 
 def light_state(approach: Approach, time_s: float) -> str | None:
-    """red, yellow or green, or None where no traffic light stands."""
+    """Return red, yellow or green; None where there is no traffic light."""
     if approach.light_phase_s is None:
         return None
     within = (time_s + approach.light_phase_s) % sum(length for _, length in _LIGHT_CYCLE_S)
@@ -32,7 +33,7 @@ def light_state(approach: Approach, time_s: float) -> str | None:
 
 
 def lead_distance_m(approach: Approach, along_m: float) -> float | None:
-    """Distance to the vehicle ahead; None when there is none within a radar's reach."""
+    """Return the distance to the vehicle ahead; None when there is none within the radar's range of 60 m."""
     if approach.traffic is None:
         return None
     distance = approach.traffic.distance_m(along_m, approach.length_m)
@@ -50,7 +51,7 @@ def view(
     light: float,
     noise_seed: int,
 ) -> View:
-    """Everything that the cameras can see from a point along the street."""
+    """Return everything that the cameras can see from a position along the street."""
     approach = street.approach
     parts = [approach.shapes]
     state = light_state(approach, time_s)
@@ -75,26 +76,26 @@ def view(
 
 
 def truth(street: Street, *, along_m: float, time_s: float, night: bool) -> FrameTruth:
-    """What a careful person would answer, looking at the frames up to this moment."""
+    """Return the answers of a careful person who sees the frames up to this moment."""
     approach = street.approach
     heads: dict[str, dict[str, HeadValue]] = {}
     choices: dict[str, str] = {}
-    meaning = approach.meaning
+    sign = approach.sign
     lead = lead_distance_m(approach, along_m)
     ahead: float | None = None
     if approach.traffic is not None and approach.traffic.carries_picture:
         ahead = lead
-    elif meaning.choice != "none":
+    elif sign.choice != "none":
         ahead = approach.sign_m - along_m
         ahead = ahead if ahead > 0 else None
     in_sight = ahead is not None and SIGN_LOST_M <= ahead <= SIGN_SEEN_M
     unsure = ahead is not None and not in_sight and ahead <= UNSURE_M
     if in_sight:
-        attributes: list[str] = [meaning.attribute] if meaning.attribute else []
-        heads["stop_sign"] = {"is_sign": int(meaning.is_sign), "attributes": attributes}
-        if meaning.is_sign:
-            heads["stop_sign"]["applies"] = int(meaning.applies)
-        choices["stop_sign"] = meaning.choice
+        attributes: list[str] = [sign.attribute] if sign.attribute else []
+        heads["stop_sign"] = {"is_sign": int(sign.is_sign), "attributes": attributes}
+        if sign.is_sign:
+            heads["stop_sign"]["applies"] = int(sign.applies)
+        choices["stop_sign"] = sign.choice
     elif not unsure:
         heads["stop_sign"] = {"is_sign": 0, "attributes": []}
         choices["stop_sign"] = "none"
@@ -119,6 +120,6 @@ def truth(street: Street, *, along_m: float, time_s: float, night: bool) -> Fram
         night=night,
         answers=choices,
         heads=heads,
-        must_stop=in_sight and meaning.must_stop,
+        must_stop=in_sight and sign.must_stop,
         sign_ahead_m=ahead,
     )

@@ -1,8 +1,8 @@
-"""The town itself: a grid of streets, what stands at its junctions, and a map of it that is out of date.
+"""The town: a grid of streets, the approaches to its junctions, and a map that is out of date.
 
 Why it exists: vehicles need routes that can be driven again with the same seeds (before and after a new model), a
-map that is sometimes wrong (a trigger lives off that), and places with names, so that a test set can come from
-places that the fleet never drives. Towns from real street maps would be another way to make a `Town`.
+map that is sometimes wrong (a trigger detects that), and named streets, so that a test set can come from streets
+that the fleet never drives. A `Town` could also be generated from real street maps.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _HEADINGS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 def zipf_mix(exponent: float = 1.0, common: float = 0.42) -> Mapping[str, float]:
-    """How often each kind of approach occurs: `common` for streets without a stop sign, the rest by Zipf's law."""
+    """Return the share of each kind of approach: `common` for streets without a stop sign, the rest by Zipf's law."""
     tail = ("plain", "leaves", "placard", "held", "truck")
     weights = np.array([1.0 / rank**exponent for rank in range(1, len(tail) + 1)])
     weights *= (1 - common) / weights.sum()
@@ -33,18 +33,20 @@ def zipf_mix(exponent: float = 1.0, common: float = 0.42) -> Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Street:
-    """One direction of one block: a place with a name."""
+    """One direction of one block."""
 
     place: str
+    """Name of the street, unique among all towns."""
     approach: Approach
     corner: tuple[int, int]
+    """Column and row of the junction where it begins."""
     heading: int
     """Index into east, north, west, south."""
     map_feature: int
-    """What the low-definition map promises at the end; it may be wrong."""
+    """What the map says is at the end of the block; it may be wrong."""
 
     def position(self, along_m: float) -> tuple[float, float, float]:
-        """Latitude, longitude in degrees and compass heading in degrees at a point along the block."""
+        """Return latitude, longitude and compass heading in degrees, `along_m` metres into the block."""
         east, north = _HEADINGS[self.heading]
         share = along_m / self.approach.length_m
         x, y = (self.corner[0] + east * share) * _BLOCK_M, (self.corner[1] + north * share) * _BLOCK_M
@@ -53,7 +55,7 @@ class Street:
 
 
 class Town:
-    """Streets on a ring-shaped grid of `size` x `size` junctions, made when they are first looked at."""
+    """Streets on a grid of `size` x `size` junctions that wraps around. Each is built when it is first requested."""
 
     def __init__(self, seed: int, size: int, mix: Mapping[str, float], map_version: int) -> None:
         self.seed = seed
@@ -66,7 +68,7 @@ class Town:
     def generate(
         cls, seed: int, *, size: int = 12, mix: Mapping[str, float] | None = None, map_version: int = 1
     ) -> "Town":
-        """A town that is the same for the same arguments. `mix` gives the share of each kind of approach."""
+        """Generate a town, the same for the same arguments. `mix` is the share of each kind of approach."""
         return cls(seed, size, mix or zipf_mix(), map_version)
 
     @cached_property
@@ -76,14 +78,14 @@ class Town:
         return kinds, shares / shares.sum()
 
     def street(self, column: int, row: int, heading: int) -> Street:
-        """The block that leaves junction (column, row) in a direction; the grid wraps round."""
+        """Return the block that leaves junction (column, row) in a direction; the grid wraps around."""
         key = (column % self.size, row % self.size, heading % 4)
         if key not in self._streets:
             self._streets[key] = self._make(*key)
         return self._streets[key]
 
     def following(self, street: Street, turn: str) -> Street:
-        """The block after a junction, going straight, left or right."""
+        """Return the block after the junction, going straight, left or right."""
         east, north = _HEADINGS[street.heading]
         change: Final = {"straight": 0, "left": 1, "right": -1}[turn]
         return self.street(street.corner[0] + east, street.corner[1] + north, street.heading + change)
@@ -92,14 +94,14 @@ class Town:
         rng = np.random.default_rng((self.seed, column, row, heading))
         kinds, shares = self._kinds
         approach = build(str(rng.choice(kinds, p=shares)), rng)
-        truly = MAP_NONE
+        correct = MAP_NONE
         if approach.light_phase_s is not None:
-            truly = MAP_TRAFFIC_LIGHT
-        elif (approach.meaning.must_stop and approach.kind != "held") or approach.kind == "placard":
-            truly = MAP_STOP_SIGN
-        promised, luck = truly, rng.random()
-        if truly == MAP_STOP_SIGN and luck < 0.12:
-            promised = MAP_NONE  # put up after the map was made
-        elif truly == MAP_NONE and luck < 0.08:
-            promised = MAP_STOP_SIGN  # taken away since
-        return Street(f"town{self.seed}/{column}-{row}-{heading}", approach, (column, row), heading, promised)
+            correct = MAP_TRAFFIC_LIGHT
+        elif (approach.sign.must_stop and approach.kind != "held") or approach.kind == "placard":
+            correct = MAP_STOP_SIGN
+        mapped, draw = correct, rng.random()
+        if correct == MAP_STOP_SIGN and draw < 0.12:
+            mapped = MAP_NONE  # the sign was put up after the map was made
+        elif correct == MAP_NONE and draw < 0.08:
+            mapped = MAP_STOP_SIGN  # the sign was removed since
+        return Street(f"town{self.seed}/{column}-{row}-{heading}", approach, (column, row), heading, mapped)
