@@ -23,7 +23,8 @@ import yaml
 
 from fleetloop.embedded.ceremony import hold_ceremony
 from fleetloop.embedded.service_table import SERVICES
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind, PkiError
+from fleetloop.kit.security.identity import IdentityKind, PkiError
+from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.layout import RunLayout
 
 _SPEAK_TO_VEHICLES = ("telemetry-gateway", "rollout-controller")

@@ -1,7 +1,8 @@
-"""The front door: the `fleetloop` command, the supervisor and broker of the embedded run, and clients for outsiders.
+"""fleetloop, a fleet data engine: the client API, the `fleetloop` command, and the libraries that services are built
+from.
 
-`from fleetloop import RunningFleet, connect_producer, watch_models` is what a producer or subscriber needs; they are
-imported when asked for, so that the command starts quickly.
+A producer or subscriber needs `from fleetloop import RunningFleet, connect_producer, watch_models`. Names are
+imported on first use, so that the command starts quickly.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = [
     "read_drive",
     "watch_models",
 ]
-_HOMES = {
+_MODULES = {
     **dict.fromkeys(("ClipError", "Drive", "DriveInfo", "DriveWriter", "read_drive"), "fleetloop.domain.clips"),
     "Acknowledgement": "fleetloop.api.producer",
     "Enrolment": "fleetloop.api.enrolment",
@@ -43,6 +44,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

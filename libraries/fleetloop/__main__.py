@@ -1,4 +1,4 @@
-"""`python -m fleetloop` is the same as `fleetloop`: a detached run starts itself this way."""
+"""`python -m fleetloop` does the same as `fleetloop`; a detached run starts itself this way."""
 
 from fleetloop.cli import main
 

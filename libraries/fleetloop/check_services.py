@@ -1,9 +1,9 @@
-"""Asks every service whether it serves, as its callers would: gRPC health over mTLS. `helm test` runs it.
+"""Check the health of services as their callers would: gRPC health over mutual TLS. `helm test` runs it.
 
-python -m fleetloop.check_services NAME=HOST:PORT ...
+    python -m fleetloop.check_services NAME=HOST:PORT ...
 
-FLEETLOOP_TLS_CA, _CERT and _KEY name the certificate of any service or user of the fleet. Prints a line for each and
-ends with 1 when one does not serve within FLEETLOOP_CHECK_WITHIN_S (60).
+FLEETLOOP_TLS_CA, _CERT and _KEY name the certificate of any service or user of the fleet. Prints one line per service
+and exits 1 if any does not serve within FLEETLOOP_CHECK_WITHIN_S seconds (60).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PAUSE_S = 1.0
 
 
 async def check(address: str, tls: tuple[Path | None, Path | None, Path | None], within_s: float) -> str | None:
-    """None once the service at host:port serves, else why it did not within `within_s`."""
+    """Return None once the service at host:port serves, or the reason why it did not within `within_s` seconds."""
     problem = f"no answer within {within_s:g} s"
     try:
         async with asyncio.timeout(within_s), open_channel(address, *tls) as channel:
@@ -44,15 +44,16 @@ async def check(address: str, tls: tuple[Path | None, Path | None, Path | None],
 async def check_all(
     services: Mapping[str, str], tls: tuple[Path | None, Path | None, Path | None], within_s: float
 ) -> dict[str, str | None]:
-    """What is wrong with each service, by name, all asked at once."""
+    """Check all services concurrently. Returns the problem of each by name, None if it serves."""
     found = await asyncio.gather(*(check(address, tls, within_s) for address in services.values()))
     return dict(zip(services, found, strict=True))
 
 
 def main() -> None:
+    """Run the command."""
     pairs = [argument.partition("=") for argument in sys.argv[1:]]
     if not pairs or not all(name and address for name, _, address in pairs):
-        sys.exit("say which: python -m fleetloop.check_services label-desk=host:9000 ...")
+        sys.exit("name the services: python -m fleetloop.check_services label-desk=host:9000 ...")
     ca, cert, key = (
         Path(value) if (value := os.environ.get(f"FLEETLOOP_TLS_{part}")) else None for part in ("CA", "CERT", "KEY")
     )

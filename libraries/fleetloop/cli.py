@@ -1,7 +1,7 @@
-"""The `fleetloop` command. Groups live in fleetloop/commands; this only gathers them and speaks of errors.
+"""The `fleetloop` command. Its groups are in fleetloop/commands; this module combines them and reports errors.
 
-What the user can put right is said in a sentence with what to do, and ends with 2. Everything else is a fault of
-ours: it ends with 1 and one line; FLEETLOOP_TRACEBACK=1 shows where.
+An error that the user can fix is printed as one sentence with a remedy, and exits 2. Any other exception is a bug: it
+is printed as one line, exits 1, and FLEETLOOP_TRACEBACK=1 shows the traceback.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ app.add_typer(models.app, name="models")
 
 
 def main() -> None:
-    """The entry point of the `fleetloop` command."""
+    """Run the `fleetloop` command."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
@@ -44,8 +44,8 @@ def main() -> None:
         if os.environ.get("FLEETLOOP_TRACEBACK"):
             raise
         errors.print(
-            f"[bold red]fault in fleetloop:[/] {type(error).__name__}: {_plain(str(error))}\n"
-            "Please report it with what you did; FLEETLOOP_TRACEBACK=1 shows where it happened."
+            f"[bold red]bug in fleetloop:[/] {type(error).__name__}: {_plain(str(error))}\n"
+            "Please report it with the command that you ran; FLEETLOOP_TRACEBACK=1 shows the traceback."
         )
         sys.exit(1)
 

@@ -1,9 +1,9 @@
-"""A step of `fleetloop up` and of the chart: create what the topic catalogue lists, once the broker answers.
+"""Create the topics of the catalogue once the broker answers. A step of `fleetloop up` and of the chart.
 
-python -m fleetloop.create_topics BOOTSTRAP_SERVERS [CATALOGUE]
+    python -m fleetloop.create_topics BOOTSTRAP_SERVERS [CATALOGUE]
 
-FLEETLOOP_REPLICATION_FACTOR says how many brokers hold each message; 1 unless set. FLEETLOOP_KAFKA_USERNAME,
-FLEETLOOP_KAFKA_PASSWORD and FLEETLOOP_KAFKA_CA are as for services.
+FLEETLOOP_REPLICATION_FACTOR is the number of brokers that store each message (1). FLEETLOOP_KAFKA_USERNAME,
+FLEETLOOP_KAFKA_PASSWORD and FLEETLOOP_KAFKA_CA have the same meaning as for services.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fleetloop.shipped import topic_catalogue
 
 
 def main() -> None:
+    """Run the command."""
     bootstrap_servers = sys.argv[1]
     catalogue = Path(sys.argv[2]) if len(sys.argv) > 2 else topic_catalogue()
     try:
@@ -28,7 +29,7 @@ def main() -> None:
         made = asyncio.run(create_topics(bootstrap_servers, load_topics(catalogue), replication, options))
     except (TopicCatalogueError, ValueError) as error:
         sys.exit(str(error))
-    print(f"created {len(made)} topics: {', '.join(sorted(made))}" if made else "all topics are there")
+    print(f"created {len(made)} topics: {', '.join(sorted(made))}" if made else "all topics exist already")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Errors meant for the person at the terminal: one sentence that says what is wrong, one that says what to do."""
+"""Errors for the person at the terminal: one sentence that says what is wrong, and one that says what to do."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something that the user can put right. The command prints it without a traceback and exits with 2."""
+    """An error that the user can fix. The command prints it without a traceback and exits 2."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)

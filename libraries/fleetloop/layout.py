@@ -1,4 +1,4 @@
-"""Where an embedded run keeps its things: everything lies below one folder, so that removing it removes all."""
+"""The folder of an embedded run. All files of the run are below it, so removing the folder removes everything."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ DEFAULT_FOLDER = Path(".fleetloop")
 
 @dataclass(frozen=True, slots=True)
 class RunLayout:
-    """The paths below one run's folder. It only names them; whoever writes makes the folder."""
+    """The paths below a run's folder. This only names them; the code that writes creates the folders."""
 
     root: Path
-    """Absolute; `.fleetloop` in the working directory unless told otherwise."""
+    """Absolute path; `.fleetloop` in the working directory by default."""
 
     @classmethod
     def at(cls, folder: Path | str) -> RunLayout:
+        """Return the layout of a folder, which may be relative or start with `~`."""
         return cls(Path(folder).expanduser().resolve())
 
     @property
     def state_file(self) -> Path:
-        """What runs here: written by the supervisor, read by `status`, `down` and every client command."""
+        """State of the run: written by the supervisor, read by `status`, `down` and every client command."""
         return self.root / "run.json"
 
     @property
     def cluster_file(self) -> Path:
-        """Where the services of an installation on a cluster are reached, by the names of the state file's info."""
+        """Addresses of an installation on a cluster, with the keys of the state file's `info`."""
         return self.root / "cluster.json"
 
     @property
@@ -47,17 +48,17 @@ class RunLayout:
 
     @property
     def vehicle_register(self) -> Path:
-        """Which vehicles may speak; the gateway reads it again whenever it changes."""
+        """The admission list of vehicles; the gateway reads it again when it changes."""
         return self.identities / "vehicles.json"
 
     @property
     def signing(self) -> Path:
-        """Keys and trust of this run's signing ceremony."""
+        """Keys and trust that this run's signing ceremony created."""
         return self.root / "signing"
 
     @property
     def trust(self) -> Path:
-        """The roots that vehicles are born with: models/1.root.json and director/1.root.json."""
+        """The roots of trust that vehicles are provisioned with: models/1.root.json and director/1.root.json."""
         return self.signing / "trust"
 
     @property

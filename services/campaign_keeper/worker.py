@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from campaign_keeper import queries
 from campaign_keeper.metrics import CAMPAIGN_TRIGGERS, DROPPED, EARNINGS
 from campaign_keeper.model import Campaign, Count, State
 from campaign_keeper.ports import Drops
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database
 
 _GAUGES_EVERY_S = 15.0
@@ -33,8 +33,7 @@ class Worker:
         """Set the gauges until `stopping`."""
         while not stopping.is_set():
             await self.run_once()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), _GAUGES_EVERY_S)
+            await pause(stopping, _GAUGES_EVERY_S)
 
     async def run_once(self) -> None:
         """Set the gauges."""

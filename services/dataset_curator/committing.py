@@ -113,7 +113,7 @@ class Committer:
             now_ns = self._clock.now_utc_ns()
             count, oldest_ns = await self._database.read(lambda tx: queries.waiting_count(tx, dataset))
             WAITING.labels(dataset).set(count)
-            if not self._curation.policy.is_due(count, (now_ns - oldest_ns) / 1e9):
+            if not self._curation.policy.is_due(count, ns_to_seconds(now_ns - oldest_ns)):
                 return None
             await self._resolve_pending(dataset)
             limit = self._curation.commit_most

@@ -10,6 +10,7 @@ from dataset_curator.ports import Trunk
 from fleetloop.domain.clips import ClipError, Drive, read_drive
 from fleetloop.domain.labelled_set import LabelledRow
 from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.clock import ns_to_seconds
 from fleetloop.kit.storage.objects import Objects
 
 
@@ -56,7 +57,7 @@ def _camera_period_s(drive: Drive, camera: str) -> float:
     times = np.array([image.time_ns for image in drive.images(camera)])
     if len(times) < 2:
         raise ClipError(f"camera {camera}", "has fewer than two frames; the net sees several")
-    return float(np.median(np.diff(times))) / 1e9
+    return ns_to_seconds(float(np.median(np.diff(times))))
 
 
 def _shape(schema: TaskSchema) -> tuple[int, ...]:

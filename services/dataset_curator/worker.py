@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from dataset_curator import queries
 from dataset_curator.committing import Committer
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database
 
 
@@ -22,8 +22,7 @@ class Worker:
         await self._committer.recover()
         while not stopping.is_set():
             await self.run_once()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), every_s)
+            await pause(stopping, every_s)
 
     async def run_once(self) -> None:
         """Make the commits that are due."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fleet_console.model import Counts, Facts
-from fleet_console.wording import NS, number
+from fleet_console.wording import number
+from fleetloop.kit.process.clock import ns_to_seconds
 
 
 def counts_of(facts: Facts, at_monotonic_ns: int) -> Counts:
@@ -31,7 +32,7 @@ def rate(earlier: Counts | None, later: Counts, name: str) -> float | None:
     before, after = getattr(earlier, name), getattr(later, name)
     if before is None or after is None or after < before:
         return None
-    return float(after - before) * NS / (later.at_monotonic_ns - earlier.at_monotonic_ns)
+    return float(after - before) / ns_to_seconds(later.at_monotonic_ns - earlier.at_monotonic_ns)
 
 
 def rate_text(per_s: float | None, thing: str) -> str:

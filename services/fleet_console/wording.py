@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-NS = 1_000_000_000
+from fleetloop.kit.process.clock import ns_to_seconds
 
 
 def number(value: float) -> str:
@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
 
 def age(at_utc_ns: int, now_utc_ns: int) -> str:
     """How long ago, or an empty text for time 0, which means never."""
-    return f"{duration((now_utc_ns - at_utc_ns) / NS)} ago" if at_utc_ns else ""
+    return f"{duration(ns_to_seconds(now_utc_ns - at_utc_ns))} ago" if at_utc_ns else ""
 
 
 def size(count: float) -> str:

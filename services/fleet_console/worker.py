@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, Protocol
 
 from fleet_console.core import view
 from fleet_console.model import Counts, Facts, LoopView
 from fleet_console.rates import counts_of
 from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.process.pausing import pause
 
 _RATE_WINDOW_NS = seconds_to_ns(20)
 _WATCHED_NS = seconds_to_ns(6)
@@ -58,8 +58,7 @@ class LoopWatch:
             self._counts.append(counts_of(self._facts, self._clock.monotonic_ns()))
             while self._counts[-1].at_monotonic_ns - self._counts[0].at_monotonic_ns > _RATE_WINDOW_NS:
                 self._counts.popleft()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self._poll_s)
+            await pause(stopping, self._poll_s)
 
 
 async def _first(*events: Coroutine[Any, Any, object]) -> None:

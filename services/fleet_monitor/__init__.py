@@ -1,1 +1,1 @@
-"""Adds up what vehicles report of their models, by model and cohort, so that a rollout can be judged."""
+"""Adds up the reports of vehicles by model and cohort, as the evidence for or against a rollout."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 
 from fleet_monitor import metrics
 from fleet_monitor.core import Selection, compare
@@ -15,6 +14,7 @@ from fleetloop.kit.messaging.faust_app import run_app
 from fleetloop.kit.messaging.producer import KafkaPublisher
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.identity import AllowList
 from fleetloop.protos.health.v1 import health_pb2
@@ -29,7 +29,7 @@ _COHORTS = {
 
 
 async def start(runtime: Runtime, settings: FleetMonitorSettings) -> None:
-    """Wires the monitor together."""
+    """Creates the parts of the monitor and registers them with the runtime."""
     clock = SystemClock()
     publisher = KafkaPublisher(runtime.service, settings)
     await publisher.start()
@@ -47,12 +47,11 @@ async def _measure(stopping: asyncio.Event, records: FleetRecords) -> None:
     while not stopping.is_set():
         if records.is_whole():
             measure(records)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _MEASURE_EVERY_S)
+        await pause(stopping, _MEASURE_EVERY_S)
 
 
 def measure(records: FleetRecords) -> None:
-    """Sets the gauges from the table."""
+    """Sets the gauges from the records of the table."""
     for gauge in (
         metrics.KM,
         metrics.INTERVENTIONS,

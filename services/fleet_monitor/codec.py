@@ -1,4 +1,4 @@
-"""Reports from protobuf, records to packed JSON for the table, sums to protobuf."""
+"""Converts reports from protobuf, records to and from compressed JSON, and sums to protobuf."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import astuple, fields
 from typing import Any
 
 from fleet_monitor.core import window_start
-from fleet_monitor.model import Report, Sums, VehicleRecord, Where
+from fleet_monitor.model import Report, SumKey, Sums, VehicleRecord
 from fleetloop.domain.rates import rate_interval
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.monitor.v1 import monitor_pb2
 
 
 def report_of(message: health_pb2.VehicleReport, window_s: float, seen_at_utc_ns: int) -> Report:
-    """A VehicleReport as a value. It belongs to the window that it began in."""
+    """A VehicleReport as a value. It belongs to the window in which it began."""
     return Report(
         boot=message.boot_id.hex(),
         sequence=message.sequence,
-        where=Where(
+        where=SumKey(
             model_digest=message.model_digest,
             shadow_model_digest=message.shadow_model_digest,
             rollout_id=message.rollout_id,
@@ -47,9 +47,10 @@ def report_of(message: health_pb2.VehicleReport, window_s: float, seen_at_utc_ns
 
 
 def to_bytes(record: VehicleRecord) -> bytes:
-    """A record as packed JSON, for the table's changelog.
+    """A record as compressed JSON, for the changelog of the table.
 
-    A vehicle that drives around the clock has thousands of windows, much alike: unpacked they outgrow a message.
+    The windows of a vehicle that drives around the clock are thousands and similar; uncompressed they exceed the size
+    of a message.
     """
     text = json.dumps(
         {
@@ -65,16 +66,16 @@ def to_bytes(record: VehicleRecord) -> bytes:
     return zlib.compress(text.encode(), 1)
 
 
-_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (Where, Sums)}
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (SumKey, Sums)}
 
 
-def _values(row: Where | Sums) -> list[object]:
-    """A row's values in the order of its fields: dataclasses' own astuple copies each of them deeply."""
+def _values(row: SumKey | Sums) -> list[object]:
+    """The values of a row in the order of its fields. dataclasses.astuple is slower, because it copies deeply."""
     return [getattr(row, name) for name in _FIELDS[type(row)]]
 
 
-def _where(raw: Mapping[str, Any] | Sequence[Any]) -> Where:
-    return Where(**raw) if isinstance(raw, Mapping) else Where(*raw)
+def _where(raw: Mapping[str, Any] | Sequence[Any]) -> SumKey:
+    return SumKey(**raw) if isinstance(raw, Mapping) else SumKey(*raw)
 
 
 def _sums(raw: Mapping[str, Any] | Sequence[Any]) -> Sums:
@@ -82,7 +83,7 @@ def _sums(raw: Mapping[str, Any] | Sequence[Any]) -> Sums:
 
 
 def from_bytes(raw: bytes) -> VehicleRecord:
-    """What to_bytes wrote, also when it still named each value, and before it packed."""
+    """Reads what to_bytes has written, including two older formats: with named values, and uncompressed."""
     content = json.loads(raw if raw.startswith(b"{") else zlib.decompress(raw))
     return VehicleRecord(
         boot=content["boot"],
@@ -95,8 +96,8 @@ def from_bytes(raw: bytes) -> VehicleRecord:
     )
 
 
-def totals_of(where: Where, sums: Sums, vehicles: int) -> monitor_pb2.CohortTotals:
-    """Sums as the RPC gives them, rates with their exact interval."""
+def totals_of(where: SumKey, sums: Sums, vehicles: int) -> monitor_pb2.CohortTotals:
+    """Sums as the RPC returns them; the rate comes with its exact Poisson interval."""
     low, high = rate_interval(sums.interventions, sums.autopilot_km / 100)
     return monitor_pb2.CohortTotals(
         model_digest=where.model_digest,

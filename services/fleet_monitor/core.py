@@ -1,31 +1,32 @@
-"""Pure sums: a report is added once, old windows are let go, cohorts are compared by adding vehicles up."""
+"""Adds each report once, merges and prunes old windows, and compares cohorts by adding vehicles up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from fleet_monitor.model import Report, Sums, VehicleRecord, Where
+from fleet_monitor.model import Report, SumKey, Sums, VehicleRecord
+from fleetloop.kit.process.clock import seconds_to_ns
 
 DAY_S = 86_400.0
 EARLIER_BOOTS = 8
-"""Boots before the present one whose reports may still come late."""
+"""Boots before the current one whose late reports are still recognised as repeats."""
 
 
 def window_start(utc_ns: int, window_s: float) -> int:
-    """Beginning of the window that an instant lies in."""
-    width_ns = round(window_s * 1e9)
+    """The start of the window that contains an instant, in nanoseconds."""
+    width_ns = seconds_to_ns(window_s)
     return utc_ns // width_ns * width_ns
 
 
 def add(record: VehicleRecord, report: Report, keep_s: float, fine_s: float = DAY_S) -> VehicleRecord:
-    """The record with the report in it; the same record when the report was counted before.
+    """Returns the record with the report added, or the same record when the report was counted before.
 
-    Windows older than `fine_s` are added up by days, and let go after `keep_s`: the record is written whole at every
-    report, and a month of narrow windows would be thousands.
+    Windows older than `fine_s` are merged into days and pruned after `keep_s`, because the record is written whole at
+    every report and a month has thousands of narrow windows.
 
-    Reports of a boot come in sequence, since a vehicle's messages share a partition. One with a sequence that
-    was passed is a repeat.
+    The reports of a boot arrive in sequence, because the messages of a vehicle share a partition. So a report is a
+    repeat when its sequence is not above the last one of its boot.
     """
     last = record.sequence if report.boot == record.boot else record.earlier.get(report.boot, -1)
     if report.sequence <= last:
@@ -43,13 +44,13 @@ def add(record: VehicleRecord, report: Report, keep_s: float, fine_s: float = DA
     else:
         earlier[report.boot] = report.sequence
     newest_ns = max(report.end_utc_ns, record.reported_until_utc_ns)
-    horizon_ns, fine_ns = newest_ns - round(keep_s * 1e9), newest_ns - round(fine_s * 1e9)
-    windows: dict[Where, Sums] = {}
+    horizon_ns, fine_ns = newest_ns - seconds_to_ns(keep_s), newest_ns - seconds_to_ns(fine_s)
+    windows: dict[SumKey, Sums] = {}
     for where, sums in (*record.windows.items(), (report.where, report.sums)):
         ends_ns = where.window_start_utc_ns
         if where.window_start_utc_ns < fine_ns:
             where = replace(where, window_start_utc_ns=window_start(where.window_start_utc_ns, DAY_S))
-            ends_ns = where.window_start_utc_ns + round(DAY_S * 1e9)
+            ends_ns = where.window_start_utc_ns + seconds_to_ns(DAY_S)
         if ends_ns >= horizon_ns:
             windows[where] = windows[where] + sums if where in windows else sums
     return replace(
@@ -66,15 +67,15 @@ def add(record: VehicleRecord, report: Report, keep_s: float, fine_s: float = DA
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which sums to compare. Empty or zero: no restriction."""
+    """Which sums to compare. An empty or zero field restricts nothing."""
 
     rollout_id: str = ""
     model_digest: str = ""
     from_utc_ns: int = 0
     until_utc_ns: int = 0
 
-    def takes(self, where: Where) -> bool:
-        """True when sums that belong there are wanted."""
+    def includes(self, where: SumKey) -> bool:
+        """Whether sums with this key are selected."""
         return (
             (not self.rollout_id or where.rollout_id == self.rollout_id)
             and (not self.model_digest or where.model_digest == self.model_digest)
@@ -83,13 +84,16 @@ class Selection:
         )
 
 
-def compare(records: Iterable[tuple[str, VehicleRecord]], selection: Selection) -> Mapping[Where, tuple[Sums, int]]:
-    """Sums and number of vehicles by model, silent model, rollout and cohort; windows are added up (start 0)."""
-    totals: dict[Where, Sums] = {}
-    vehicles: dict[Where, set[str]] = {}
+def compare(records: Iterable[tuple[str, VehicleRecord]], selection: Selection) -> Mapping[SumKey, tuple[Sums, int]]:
+    """Sums and numbers of vehicles by model, shadow model, rollout and cohort.
+
+    Windows are added up, so the keys have the window start 0.
+    """
+    totals: dict[SumKey, Sums] = {}
+    vehicles: dict[SumKey, set[str]] = {}
     for vehicle, record in records:
         for where, sums in record.windows.items():
-            if selection.takes(where):
+            if selection.includes(where):
                 key = replace(where, window_start_utc_ns=0)
                 totals[key] = totals.get(key, Sums()) + sums
                 vehicles.setdefault(key, set()).add(vehicle)

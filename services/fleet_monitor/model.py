@@ -1,4 +1,4 @@
-"""What the monitor keeps of a vehicle: what it drives with, and sums by where and when they were driven."""
+"""What the monitor stores of a vehicle: the models that it runs, and sums by model, cohort and window."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """What a sum belongs to."""
+class SumKey:
+    """The models, the rollout, the cohort and the window that a sum belongs to."""
 
     model_digest: str
     shadow_model_digest: str
     rollout_id: str
     cohort: int
-    """Number of fleet.health.v1.Cohort."""
+    """A value of fleet.health.v1.Cohort."""
     window_start_utc_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Totals of reports."""
+    """Totals over reports."""
 
     autopilot_km: float = 0.0
     interventions: int = 0
@@ -54,12 +54,12 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One vehicle's report of one window of time."""
+    """The report of one vehicle about one window of time."""
 
     boot: str
-    """Hex."""
+    """The boot id in hexadecimal digits."""
     sequence: int
-    where: Where
+    where: SumKey
     sums: Sums
     end_utc_ns: int
     seen_at_utc_ns: int
@@ -67,13 +67,13 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class VehicleRecord:
-    """All that is kept of one vehicle."""
+    """Everything that is stored of one vehicle."""
 
     boot: str = ""
     sequence: int = -1
     earlier: Mapping[str, int] = field(default_factory=dict)
-    """Last sequence of earlier boots, so that a report that comes late is not counted twice."""
-    latest: Where | None = None
+    """The last sequence of each earlier boot, so that a late repeat is not counted twice."""
+    latest: SumKey | None = None
     reported_until_utc_ns: int = 0
     seen_at_utc_ns: int = 0
-    windows: Mapping[Where, Sums] = field(default_factory=dict)
+    windows: Mapping[SumKey, Sums] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""MonitorService: cohorts compared, and what the vehicles drive with."""
+"""MonitorService: compares cohorts, and lists the models of vehicles."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class MonitorService(monitor_pb2_grpc.MonitorServiceServicer):
         self._records = records
 
     def _all(self) -> Iterator[tuple[str, VehicleRecord]]:
-        """Every vehicle. Raises UnavailableError while some are missing: half of the evidence misleads."""
+        """All vehicles. Raises UnavailableError while some are missing, because partial sums would mislead."""
         if not self._records.is_whole():
-            raise UnavailableError("the sums are being restored; ask again in a few seconds")
+            raise UnavailableError("the sums are being restored: try again in a few seconds")
         return self._records.all()
 
     async def CompareCohorts(

@@ -8,12 +8,16 @@ from fleetloop.kit.process.settings import ServiceSettings
 
 
 class FleetMonitorSettings(ServiceSettings):
-    """What the monitor is told beside what every service is."""
+    """The settings of every service and those that only the monitor has."""
 
-    window_s: float = Field(600.0, gt=0, description="Width of the windows that reports are summed in, event time.")
+    window_s: float = Field(
+        600.0, gt=0, description="Width in seconds of the windows of event time in which reports are added up."
+    )
     fine_s: float = Field(
-        86_400.0, gt=0, description="Windows older than this, by a vehicle's time, are added up by days."
+        86_400.0,
+        gt=0,
+        description="Age in seconds, by a vehicle's clock, at which windows are merged into days.",
     )
     keep_s: float = Field(
-        30 * 86_400.0, gt=0, description="Windows older than this, by a vehicle's time, are let go."
+        30 * 86_400.0, gt=0, description="Age in seconds, by the vehicle's clock, after which windows are pruned."
     )

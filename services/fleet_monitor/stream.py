@@ -1,8 +1,8 @@
-"""The Kafka shell: a Faust table keyed by the vehicle, fed one report at a time.
+"""The Kafka shell: a Faust table with one record per vehicle, updated by one report at a time.
 
-The table's write is on its changelog before the report is acknowledged, so a crash between the two brings the
-report again, and the record knows its sequence. Keys are the raw message keys: Faust's own partitioner would put
-changelog records into foreign partitions.
+The write to the table is in its changelog before the report is acknowledged. After a crash between the two the report
+is read again and recognised by its sequence. Keys are the raw keys of messages, because Faust's own partitioner would
+write changelog records to other partitions than those of the reports.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _PARTITIONS = 4
 
 
 class FleetRecords:
-    """The table as the RPCs and the metrics read it. Decoded records are cached until they change."""
+    """The table as RPCs and metrics read it. Decoded records are cached until they change."""
 
     def __init__(self, is_whole: Callable[[], bool]) -> None:
-        """`is_whole` says whether the table holds every vehicle: it does not while it is being restored."""
+        """`is_whole` says whether the table holds every vehicle, which it does not while it is being restored."""
         self.is_whole = is_whole
         self.table: Any = None
         self._decoded: dict[bytes, tuple[bytes, VehicleRecord]] = {}
         self._written: Any = None
 
     def get(self, key: bytes) -> VehicleRecord:
-        """The record of one vehicle; an empty one when it is new."""
+        """The record of one vehicle; an empty one for a new vehicle."""
         raw = self.table.get(key)
         if raw is None:
             return VehicleRecord()
@@ -49,8 +49,11 @@ class FleetRecords:
             self._decoded[key] = cached = (raw, from_bytes(raw))
         return cached[1]
 
-    def follow(self, table: Any) -> None:
-        """Takes a table over. Faust forgets the future of a changelog write and its flush() does not wait for it."""
+    def attach(self, table: Any) -> None:
+        """Uses a table, and keeps the future of its latest changelog write.
+
+        Faust drops that future, and its flush() does not wait for the write.
+        """
         self.table = table
         send = table.send_changelog
 
@@ -61,12 +64,12 @@ class FleetRecords:
         table.send_changelog = remember
 
     async def put(self, key: bytes, record: VehicleRecord) -> None:
-        """Writes a record and waits until its changelog has it; only inside of the agent."""
+        """Writes a record and waits until the changelog has it. Call it only inside the agent."""
         self.table[key] = to_bytes(record)
         await self._written
 
     def all(self) -> Iterator[tuple[str, VehicleRecord]]:
-        """All vehicles of this process's partitions."""
+        """All vehicles of the partitions of this process."""
         for key in list(self.table.keys()):
             yield key.decode(), self.get(key)
 
@@ -77,12 +80,12 @@ def build_monitor(
     """The Faust app with its table and agent."""
     app = build_app(SERVICE, settings)
     records = FleetRecords(lambda: _is_whole(app))
-    records.follow(app.Table("windows", partitions=_PARTITIONS, key_type=bytes, value_type=bytes))
+    records.attach(app.Table("windows", partitions=_PARTITIONS, key_type=bytes, value_type=bytes))
 
-    async def take(record: Record) -> str:
+    async def count(record: Record) -> str:
         message = parse(health_pb2.VehicleReport, record)
         if not record.key or record.key != message.vehicle_id.encode() or not message.boot_id:
-            raise UnreadableMessageError("vehicle_id: must be the message's key, and boot_id must be set")
+            raise UnreadableMessageError("vehicle_id: must equal the key of the message, and boot_id must be set")
         with span(f"{SERVICE} {record.topic}", parent=traceparent_of(record.headers)):
             before = records.get(record.key)
             after = add(
@@ -96,13 +99,13 @@ def build_monitor(
     @app.agent(app.topic(HEALTH, key_type=bytes, value_type=bytes), name="reports")
     async def reports(stream: Any) -> None:
         async for event in stream.noack().events():
-            await handled(event, take, publisher, SERVICE)
+            await handled(event, count, publisher, SERVICE)
 
     return app, records
 
 
 def _is_whole(app: faust.App) -> bool:
-    """True once the table is restored and every partition is this process's."""
+    """True once the table is restored and this process has every partition."""
     recovered = app.tables.recovery.completed.is_set() and not app.in_recovery  # type: ignore[attr-defined]
     if not app.started or not recovered or app.rebalancing:
         return False

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from fleetloop.kit.process.clock import ns_to_seconds
 from fleetloop.kit.refusal import NotFoundError
 from fleetloop.kit.storage.database import Transaction
 from label_desk.codec import task_from
@@ -57,7 +58,7 @@ def progress(tx: Transaction, now_utc_ns: int) -> list[ProjectProgress]:
     )
     for project, count, oldest_ns in tx.session.execute(waiting):
         found = projects.setdefault(project, ProjectProgress(project))
-        found.open, found.oldest_open_s = count, max(0.0, (now_utc_ns - oldest_ns) / 1e9)
+        found.open, found.oldest_open_s = count, max(0.0, ns_to_seconds(now_utc_ns - oldest_ns))
     leased = (
         sa.select(TaskRow.project, sa.func.count())
         .join(LeaseRow, LeaseRow.task_id == TaskRow.task_id)

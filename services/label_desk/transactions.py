@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from fleetloop.kit.ids import causal_id
-from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.metrics import STAGE_SECONDS
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError
@@ -185,7 +185,7 @@ def _end(tx: Transaction, row: TaskRow, decision: Decision, now_utc_ns: int) -> 
     with span("label-desk task ended", parent=row.traceparent, attributes={"outcome": row.outcome}):
         tx.publish(labelled_event(task_from(row.created), decision, votes_of(tx, row.task_id), now_utc_ns))
     ENDED_TASKS.labels(row.project, row.outcome, row.decided_by).inc()
-    STAGE_SECONDS.labels(SERVICE, "label").observe(max(0, now_utc_ns - row.created_at_utc_ns) / 1e9)
+    STAGE_SECONDS.labels(SERVICE, "label").observe(ns_to_seconds(max(0, now_utc_ns - row.created_at_utc_ns)))
 
 
 def _count_ended(tx: Transaction, row: TaskRow) -> None:

@@ -7,11 +7,11 @@ database, so the process may die at any point.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from functools import partial
 
 from fleetloop.domain.tasks import TaskSchema
 from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.objects import Objects
 from label_desk import queries, transactions
@@ -41,7 +41,7 @@ class Worker:
                 await self._database.run(
                     lambda tx: transactions.end_decided(tx, self._clock.now_utc_ns(), self._automatic_bound)
                 )
-            await _pause(stopping, _END_EVERY_S)
+            await pause(stopping, _END_EVERY_S)
 
     def _has_decided(self, tx: Transaction) -> bool:
         now_ns = self._clock.now_utc_ns()
@@ -54,7 +54,7 @@ class Worker:
         """Let hindsight vote on new tasks until `stopping`. People are asked about what it cannot answer."""
         while not stopping.is_set():
             if not await self.vote_once():
-                await _pause(stopping, _HINDSIGHT_EVERY_S)
+                await pause(stopping, _HINDSIGHT_EVERY_S)
 
     async def vote_once(self) -> int:
         """Let hindsight vote on the tasks that wait for it; return how many waited."""
@@ -75,8 +75,3 @@ class Worker:
             if decision is None:
                 HINDSIGHT_UNSURE.labels(task.project).inc()
         return len(waiting)
-
-
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), seconds)

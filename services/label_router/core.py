@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from fleetloop.kit.process.clock import seconds_to_ns
 from label_router.model import Check, Drop, Dropped, Firing, Known, Route, Routing, Wanted
 
 _METRES_PER_DEGREE = 111_320.0
@@ -70,7 +71,7 @@ def cell_of(firing: Firing, cell_m: float) -> str:
 
 def wait_ns(attempts: int, repeat_s: float) -> int:
     """How long to wait for a clip that was requested again `attempts` times: doubling, up to 1,024 times as long."""
-    return round(repeat_s * 1e9) << min(attempts, MOST_DOUBLINGS)  # times two to the power of attempts
+    return seconds_to_ns(repeat_s) << min(attempts, MOST_DOUBLINGS)  # times two to the power of attempts
 
 
 def ask_again(

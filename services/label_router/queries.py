@@ -13,7 +13,7 @@ from label_router.core import MOST_DOUBLINGS, wait_ns
 from label_router.model import Firing, Known, Progress, RoutedFiring, Routing
 from label_router.store import FiringRow, PrunedCountRow
 
-_DAY_NS = 86_400 * 1_000_000_000
+_DAY_NS = seconds_to_ns(86_400)
 _CLIPS_FOR_SIZE = 20
 """How many of a trigger's newest clips the usual size of its clips is the mean of."""
 

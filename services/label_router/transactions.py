@@ -6,7 +6,7 @@ from collections import Counter
 
 import sqlalchemy as sa
 
-from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.metrics import STAGE_SECONDS
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.storage.database import Transaction
@@ -102,7 +102,7 @@ def _route(tx: Transaction, row: FiringRow, wanted: Wanted, clip: Clip, routing:
     with span(f"{SERVICE} routed", parent=row.traceparent, attributes={"project": wanted.route.project}):
         tx.publish(event)
     DECISIONS.labels(row.trigger, row.progress, "").inc()
-    STAGE_SECONDS.labels(SERVICE, "clip").observe(max(0, now_utc_ns - firing.detected_at_utc_ns) / 1e9)
+    STAGE_SECONDS.labels(SERVICE, "clip").observe(ns_to_seconds(max(0, now_utc_ns - firing.detected_at_utc_ns)))
 
 
 def prune_firings(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float, routing: Routing) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from label_router import queries, transactions
 from label_router.metrics import WAITING_CLIPS
@@ -24,8 +24,7 @@ class Worker:
         """Work until `stopping`."""
         while not stopping.is_set():
             await self.run_once()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), every_s)
+            await pause(stopping, every_s)
 
     async def run_once(self) -> None:
         """Set the gauge of clips that are waited for, and follow up on those that are overdue."""

@@ -1,7 +1,7 @@
-"""Samples in memory, and which of them make up a batch.
+"""Samples in memory, and the choice of samples for a batch.
 
-Why it exists: what the fleet mined is rare beside the plain cases; it must weigh enough to be learnt, and the plain
-cases must stay in, or the net forgets them.
+Mined samples are rare beside the plain ones. They must weigh enough to be learnt, and the plain ones must stay in, or
+the net forgets them.
 """
 
 import json
@@ -18,27 +18,36 @@ _COLUMNS = ("sample_id", "frames", "frames_shape", "answers", "choice", "slice",
 
 
 class DatasetError(ValueError):
-    """A dataset version cannot be used; the text names table, row and field."""
+    """A dataset version cannot be used. The message names table, row and field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Rows of a dataset version, in parallel."""
+    """The n rows of a dataset version, as parallel arrays."""
 
     frames: NDArray[np.uint8]
-    """[n, T, C, H, W, 3]"""
+    """[n, T, C, H, W, 3]: frames with the oldest first, cameras, height, width, RGB."""
     targets: Mapping[str, NDArray[np.float32]]
-    """Schema column -> [n, target width]; NaN is unknown."""
+    """[n, target width] by schema column; NaN is unknown."""
     slices: Sequence[str]
+    """Slice of each row; empty if it has none."""
     groups: Sequence[str]
-    """`trigger/choice` of rows that a trigger brought, otherwise empty."""
+    """`trigger/choice` of rows that a trigger collected, otherwise empty."""
 
     def __len__(self) -> int:
         return len(self.frames)
 
 
 def read_version(table: str, tag: str, schema: TaskSchema) -> Samples:
-    """All rows of one version of a Lance table. Raises DatasetError."""
+    """Read all rows of one version of a Lance table.
+
+    Args:
+        table: Address of the table.
+        tag: Tag of the version in Lance.
+        schema: The task schema, which determines the shape of frames and targets.
+
+    Raises DatasetError if the version cannot be read, is empty, or does not match the schema.
+    """
     try:
         rows = lance.dataset(table.removeprefix("file://"), version=tag).to_table(columns=list(_COLUMNS)).to_pylist()
     except (ValueError, OSError) as error:
@@ -46,15 +55,15 @@ def read_version(table: str, tag: str, schema: TaskSchema) -> Samples:
     if not rows:
         raise DatasetError(f"{table}: version {tag!r} has no rows")
     first = schema.cameras[0]
-    wanted = (schema.frames.count, len(schema.cameras), first.height, first.width, 3)
-    frames = np.empty((len(rows), *wanted), np.uint8)
+    shape = (schema.frames.count, len(schema.cameras), first.height, first.width, 3)
+    frames = np.empty((len(rows), *shape), np.uint8)
     encoded: list[Mapping[str, NDArray[np.float32]]] = []
-    for place, row in enumerate(rows):
-        if tuple(row["frames_shape"] or ()) != wanted or len(row["frames"]) != frames[place].size:
+    for number, row in enumerate(rows):
+        if tuple(row["frames_shape"] or ()) != shape or len(row["frames"]) != frames[number].size:
             raise DatasetError(
-                f"{table}: {row['sample_id']}: frames_shape is {row['frames_shape']}, but the schema wants {wanted}"
+                f"{table}: {row['sample_id']}: frames_shape is {row['frames_shape']}, the schema requires {shape}"
             )
-        frames[place] = np.frombuffer(row["frames"], np.uint8).reshape(wanted)
+        frames[number] = np.frombuffer(row["frames"], np.uint8).reshape(shape)
         try:
             encoded.append(schema.encode(json.loads(row["answers"])))
         except (TaskSchemaError, ValueError, TypeError) as error:
@@ -67,20 +76,24 @@ def read_version(table: str, tag: str, schema: TaskSchema) -> Samples:
     )
 
 
-class BatchDraw:
-    """Chooses rows: `hard_fraction` of them from what triggers brought, rarer groups more often, the rest plain."""
+class BatchSampler:
+    """Chooses the rows of a batch: a share from mined samples, rarer groups more often, and the rest from plain
+    ones.
+    """
 
     def __init__(self, groups: Sequence[str], hard_fraction: float) -> None:
+        """Take each row's group, which is empty for plain ones, and the share of mined rows, 0 to 1."""
         hard = np.array([bool(group) for group in groups])
         self._hard, self._plain = np.flatnonzero(hard), np.flatnonzero(~hard)
         self._fraction = hard_fraction if len(self._hard) and len(self._plain) else float(len(self._hard) > 0)
         _, group, counts = np.unique(np.array(groups)[self._hard], return_inverse=True, return_counts=True)
-        # The square root: a group of three samples is not repeated a hundred times more often than one of 300.
+        # Square root, so that a sample of a group of three is not drawn a hundred times as often as one of a group of
+        # 300.
         weights = 1.0 / np.sqrt(counts[group]) if len(self._hard) else np.empty(0)
         self._weights = weights / weights.sum() if len(weights) else weights
 
     def rows(self, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Row numbers of one batch."""
+        """Draw the row numbers of one batch, mined rows first."""
         hard = round(size * self._fraction)
         chosen = [rng.choice(self._hard, hard, p=self._weights)] if hard else []
         if size > hard:

@@ -1,54 +1,40 @@
-"""The examination: shares answered rightly per slice with their intervals, and whether a model may leave the house.
+"""The evaluation of a model: metrics by slice with their intervals, and the verdict whether it may be released.
 
-A candidate and its parent answer the same frozen scenes, so they are compared scene by scene (McNemar's exact test),
-which sees differences that two separate intervals would hide.
+A candidate and its parent answer the same frozen scenes. They are compared scene by scene with McNemar's exact test,
+which detects differences that two separate intervals would hide.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetloop.domain.rates import wilson_interval
+from fleetloop.domain.run_folder import Metric
 from fleetloop.domain.tasks import TaskSchema
 
 RARE, ALL = "rare", "all"
 SIGNIFICANT = 0.05
 Outputs = Mapping[str, NDArray[np.float32]]
-"""Schema column -> activated outputs [n, width]."""
-Right = Mapping[str, NDArray[np.float64]]
-"""Task -> [n]: 1 rightly answered, 0 wrongly, NaN where the answer is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A share with its 95 % interval. `recall` of a slice: its scenes on which the car would do the right thing."""
-
-    task: str
-    slice: str
-    name: str
-    value: float
-    low: float
-    high: float
-    samples: int
-
-    def row(self) -> dict[str, object]:
-        """As result.json has it."""
-        return asdict(self)
+"""Activated outputs [n, width] by schema column."""
+Correct = Mapping[str, NDArray[np.float64]]
+"""[n] by task: 1 for a correct answer, 0 for a wrong one, NaN where the right answer is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the model passed, and why, in sentences."""
+    """Whether the model passed, with the reasons as sentences."""
 
     passed: bool
     reasons: list[str]
 
 
 def decisions(schema: TaskSchema, values: Outputs, threshold: float = 0.5) -> dict[str, NDArray[np.bool_]]:
-    """Task -> [n]: the car would act. Targets work as well as outputs; unknown heads do not act."""
+    """Return [n] by task: True where the car would act. Accepts targets as well as outputs; unknown targets do
+    not act.
+    """
     return {
         task.name: np.all([values[f"{task.name}.{name}"][:, 0] > threshold for name in task.decision], axis=0)
         for task in schema.tasks
@@ -56,46 +42,57 @@ def decisions(schema: TaskSchema, values: Outputs, threshold: float = 0.5) -> di
     }
 
 
-def rightly_answered(schema: TaskSchema, outputs: Outputs, targets: Outputs) -> Right:
-    """Per scene: the decision of a task, or its class, is as it should be."""
-    right: dict[str, NDArray[np.float64]] = {}
-    said, wanted = decisions(schema, outputs), decisions(schema, targets)
+def correct_answers(schema: TaskSchema, outputs: Outputs, targets: Outputs) -> Correct:
+    """Return for each scene whether a task's decision, or its class if it has no decision, is correct."""
+    answers: dict[str, NDArray[np.float64]] = {}
+    predicted, actual = decisions(schema, outputs), decisions(schema, targets)
     for task in schema.tasks:
         first = f"{task.name}.{task.decision[0] if task.decision else task.heads[0].name}"
         known = ~np.isnan(targets[first][:, 0])
         if task.decision:
-            correct = said[task.name] == wanted[task.name]
+            correct = predicted[task.name] == actual[task.name]
         elif task.heads[0].kind == "categorical":
             correct = outputs[first].argmax(1) == targets[first][:, 0]
         else:
             continue
-        right[task.name] = np.where(known, correct.astype(np.float64), np.nan)
-    return right
+        answers[task.name] = np.where(known, correct.astype(np.float64), np.nan)
+    return answers
 
 
 def metrics(
     schema: TaskSchema, outputs: Outputs, targets: Outputs, slices: Sequence[str], plain: Sequence[str]
 ) -> list[Metric]:
-    """`recall` per slice and over all rare ones, `accuracy`, `recall` and `precision` of each decision overall."""
-    right = rightly_answered(schema, outputs, targets)
-    said, wanted = decisions(schema, outputs), decisions(schema, targets)
+    """Compute `recall` by slice and over all rare slices, and `accuracy`, `recall` and `precision` over all scenes.
+
+    Args:
+        schema: The task schema.
+        outputs: Activated outputs by column.
+        targets: The right answers by column; NaN is unknown.
+        slices: Slice of each scene.
+        plain: Slices that are not rare.
+    """
+    predicted, actual = decisions(schema, outputs), decisions(schema, targets)
     names = np.array(slices)
     found: list[Metric] = []
-    for task, correct in right.items():
+    for task, correct in correct_answers(schema, outputs, targets).items():
         known = ~np.isnan(correct)
         found += [_share(task, name, "recall", correct[known & (names == name)]) for name in sorted(set(slices))]
         found.append(_share(task, RARE, "recall", correct[known & ~np.isin(names, list(plain))]))
         found.append(_share(task, ALL, "accuracy", correct[known]))
-        if task in said:
-            found.append(_share(task, ALL, "recall", said[task][known & wanted[task]]))
-            found.append(_share(task, ALL, "precision", wanted[task][known & said[task]]))
+        if task in predicted:
+            found.append(_share(task, ALL, "recall", predicted[task][known & actual[task]]))
+            found.append(_share(task, ALL, "precision", actual[task][known & predicted[task]]))
     return [metric for metric in found if metric.samples]
 
 
-def judge(
-    task: str, right: Right, parent_right: Right | None, slices: Sequence[str], plain: Sequence[str]
+def decide_verdict(
+    task: str, right: Correct, parent_right: Correct | None, slices: Sequence[str], plain: Sequence[str]
 ) -> Verdict:
-    """First model: better than chance on every plain slice. Later ones: no plain slice worse, rare ones better."""
+    """Decide whether a model passed.
+
+    A first model passes if every plain slice is better than chance. A later model passes if no plain slice is
+    significantly worse than the parent's and the rare slices together are significantly better.
+    """
     names = np.array(slices)
     now = right[task]
     reasons, passed = [], True
@@ -104,13 +101,14 @@ def judge(
             metric = _share(task, name, "recall", now[(names == name) & ~np.isnan(now)])
             if metric.low <= 0.5:
                 passed = False
-                few = ", too few scenes to tell" if wilson_interval(metric.samples, metric.samples)[0] <= 0.5 else ""
-                reasons.append(f"{_said(metric)}, no better than chance{few}.")
+                too_few = wilson_interval(metric.samples, metric.samples)[0] <= 0.5
+                few = ", too few scenes to decide" if too_few else ""
+                reasons.append(f"{_describe(metric)}, not better than chance{few}.")
         return Verdict(passed, reasons or [f"First model; every plain slice is better than chance: {_plain(plain)}."])
     before = parent_right[task]
     for name in [name for name in plain if name in set(slices)]:
         chosen = (names == name) & ~np.isnan(now) & ~np.isnan(before)
-        p_worse = _p_more(before[chosen], now[chosen])
+        p_worse = _mcnemar_p(before[chosen], now[chosen])
         if p_worse < SIGNIFICANT:
             passed = False
             reasons.append(
@@ -118,7 +116,7 @@ def judge(
                 f"{int(chosen.sum())} scenes, p {p_worse:.3f}."
             )
     rare = ~np.isin(names, list(plain)) & ~np.isnan(now) & ~np.isnan(before)
-    p_better = _p_more(now[rare], before[rare])
+    p_better = _mcnemar_p(now[rare], before[rare])
     change = f"{_percent(before[rare])} to {_percent(now[rare])} of {int(rare.sum())} rare scenes"
     if p_better < SIGNIFICANT:
         reasons.append(f"Rare slices improved: {change}, p {p_better:.2g}.")
@@ -128,8 +126,9 @@ def judge(
     return Verdict(passed, reasons)
 
 
-def _p_more(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    """McNemar's exact one-sided p-value that `left` is right more often than `right` by chance alone."""
+def _mcnemar_p(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """Return McNemar's exact one-sided p-value that `left` is correct more often than `right` only by chance."""
+    # Only scenes on which the two differ carry information; under the null hypothesis each is a coin toss.
     gained, lost = int(((left == 1) & (right == 0)).sum()), int(((left == 0) & (right == 1)).sum())
     total = gained + lost
     return float(sum(math.comb(total, k) for k in range(gained, total + 1)) / 2**total)
@@ -138,16 +137,17 @@ def _p_more(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
 def _share(task: str, slice_name: str, name: str, correct: NDArray[np.float64] | NDArray[np.bool_]) -> Metric:
     hits, samples = int(correct.sum()), len(correct)
     low, high = wilson_interval(hits, samples)
-    return Metric(task, slice_name, name, hits / samples if samples else 0.0, low, high, samples)
+    value = hits / samples if samples else 0.0
+    return Metric(task=task, slice=slice_name, name=name, value=value, low=low, high=high, samples=samples)
 
 
 def _percent(correct: NDArray[np.float64]) -> str:
     return f"{100 * correct.mean():.1f} %" if len(correct) else "none"
 
 
-def _said(metric: Metric) -> str:
+def _describe(metric: Metric) -> str:
     interval = f"{100 * metric.low:.0f} to {100 * metric.high:.0f} %"
-    return f"Slice {metric.slice}: {100 * metric.value:.1f} % right of {metric.samples} ({interval})"
+    return f"Slice {metric.slice}: {100 * metric.value:.1f} % of {metric.samples} scenes correct ({interval})"
 
 
 def _plain(plain: Sequence[str]) -> str:

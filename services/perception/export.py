@@ -1,7 +1,8 @@
-"""A trained net as the files that a vehicle loads: two ONNX graphs and a card, and the weights for the next run.
+"""Export a trained net as the files that a vehicle loads, two ONNX graphs and a card, and the weights for the next
+run.
 
-The encoder runs once per frame and the vehicle keeps its tokens, so past frames cost nothing. What is exported is
-compared with what was trained before anybody may have it.
+The encoder runs once per frame and the vehicle keeps its tokens, so past frames cost nothing. The exported graphs are
+compared with the trained net before they are published.
 """
 
 import json
@@ -22,15 +23,17 @@ from fleetloop.domain.tasks import TaskSchema
 from perception.model import Net, activate
 
 TOLERANCE = 2e-3
-"""Largest difference allowed between an exported and a trained output: of a probability, or of a scaled number."""
+"""Largest allowed difference between an exported and a trained output, as a probability or in units of the head's
+scale.
+"""
 
 
 class ExportError(RuntimeError):
-    """The exported graphs do not say what the net says."""
+    """The exported graphs do not compute what the net computes."""
 
 
-class _MeaningfulHead(nn.Module):
-    """The head with its outputs activated, as a list in the schema's order."""
+class _ActivatedHead(nn.Module):
+    """The head with activated outputs, as a tuple in the schema's order."""
 
     def __init__(self, net: Net, schema: TaskSchema) -> None:
         super().__init__()
@@ -42,9 +45,17 @@ class _MeaningfulHead(nn.Module):
 
 
 def export(net: Net, schema: TaskSchema, card: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, str]]:
-    """Writes the files into `folder`; returns the model's digest and file name -> relative path.
+    """Export a net into a folder.
 
-    Raises ExportError when the graphs answer otherwise than the net.
+    Args:
+        net: The trained net.
+        schema: The task schema, which determines the inputs and the order of the outputs.
+        card: Description of the model, stored beside it.
+        folder: Where the files are written.
+
+    Returns the model's digest, and the path of each file in `folder` by its name.
+
+    Raises ExportError if the graphs compute something else than the net.
     """
     folder.mkdir(parents=True, exist_ok=True)
     net.eval()
@@ -54,7 +65,7 @@ def export(net: Net, schema: TaskSchema, card: Mapping[str, Any], folder: Path) 
     with torch.no_grad():
         tokens = net.encoder(cameras)[:, None].expand(-1, schema.frames.count, -1, -1).contiguous()
     _write(net.encoder, cameras, folder / ENCODER, "cameras", ["tokens"])
-    _write(_MeaningfulHead(net, schema), tokens, folder / HEAD, "tokens", list(schema.columns()))
+    _write(_ActivatedHead(net, schema), tokens, folder / HEAD, "tokens", list(schema.columns()))
     _compare(net, schema, cameras, folder)
     save_file({name: value.contiguous() for name, value in net.state_dict().items()}, folder / WEIGHTS)
     (folder / CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
@@ -63,7 +74,7 @@ def export(net: Net, schema: TaskSchema, card: Mapping[str, Any], folder: Path) 
 
 
 def _write(module: nn.Module, example: Tensor, path: Path, name: str, outputs: list[str]) -> None:
-    # The exporter reports its own progress and its dependencies' deprecations at length.
+    # The exporter logs its own progress and warns of deprecations in its dependencies.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -81,17 +92,19 @@ def _write(module: nn.Module, example: Tensor, path: Path, name: str, outputs: l
 
 
 def _compare(net: Net, schema: TaskSchema, cameras: Tensor, folder: Path) -> None:
-    """Three scenes, so that a batch size other than the example's is tried as well."""
+    """Compare the exported graphs with the net, on three scenes so that a batch size other than the example's is
+    used.
+    """
     three = torch.cat([cameras, cameras.flip(2)[:1]])
     frames = three[:, None].expand(-1, schema.frames.count, -1, -1, -1, -1)
     with torch.no_grad():
-        wanted = activate(net(frames), schema)
+        expected = activate(net(frames), schema)
     encoder, head = (onnxruntime.InferenceSession(folder / name) for name in (ENCODER, HEAD))
     tokens = encoder.run(None, {"cameras": three.numpy()})[0]
-    again = np.repeat(tokens[:, None], schema.frames.count, 1)
+    repeated = np.repeat(tokens[:, None], schema.frames.count, 1)
     columns = schema.columns()
-    for column, got in zip(columns, head.run(list(columns), {"tokens": again}), strict=True):
+    for column, got in zip(columns, head.run(list(columns), {"tokens": repeated}), strict=True):
         scale = columns[column][1].scale
-        gap = float(np.abs(got - wanted[column].numpy()).max()) / scale
-        if not gap <= TOLERANCE:
-            raise ExportError(f"{column}: the exported graph is off by {gap:.2g}, allowed is {TOLERANCE}")
+        difference = float(np.abs(got - expected[column].numpy()).max()) / scale
+        if not difference <= TOLERANCE:  # also true for NaN
+            raise ExportError(f"{column}: the exported graph differs by {difference:.2g}, allowed is {TOLERANCE}")

@@ -1,8 +1,8 @@
 """One training run as a process of its own: `python -m perception.job --run-dir DIR`, also under torchrun.
 
-Why it exists: a run outlives whoever started it. It holds a lock on its folder for life, beats, notes its progress,
-goes on from its checkpoint after a kill, and renames its result into place as its last act. A mistake in the request
-is a result too: an `error` sentence that names the field.
+It follows the contract of `fleetloop.domain.run_folder`: it holds the folder's lock for as long as it runs, updates
+the heartbeat, reports progress, resumes from its checkpoint after a kill, and renames its result into place last. A
+mistake in the request is a result too: a sentence that names the field.
 """
 
 from __future__ import annotations
@@ -13,51 +13,34 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from fleetloop.domain.run_folder import (
+    CHECKPOINTS,
+    HEARTBEAT,
+    LOCK,
+    PROGRESS,
+    RESULT,
+    RUN_DIR_OPTION,
+    RunFailure,
+    RunFolderError,
+    RunRequest,
+    RunResult,
+    read_request,
+    to_json,
+)
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError, load_task_schema
+from fleetloop.kit.process.atomic_file import remove_drafts, replace_text
 from perception.recipe import Recipe, RecipeError, load_recipe
 
-LOCK, HEARTBEAT, REQUEST, PROGRESS, RESULT, CHECKPOINTS = (
-    "lock", "heartbeat", "request.json", "progress.jsonl", "result.json", "checkpoint",
-)  # fmt: skip
-BEAT_S = 2.0
+HEARTBEAT_PERIOD_S = 2.0
+EXIT_LOCKED = 75
+"""Exit code if another process holds the folder's lock (EX_TEMPFAIL of sysexits.h)."""
 MAIN_TASK = "stop_sign"
-"""The task whose plain and rare slices decide, when the schema has it; otherwise the first."""
-
-
-class RequestError(ValueError):
-    """request.json is wrong; the text names the field."""
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VersionRequest(_Frozen):
-    """A dataset version."""
-
-    table: str
-    tag: str
-    version: str
-
-
-class Request(_Frozen):
-    """What the job is told."""
-
-    run_id: str
-    recipe: Path
-    schema_path: Path
-    seed: int
-    dataset: VersionRequest
-    test_set: VersionRequest
-    parent: Path | None
+"""The task whose plain and rare slices decide the verdict, if the schema has it; otherwise the first task does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,69 +49,55 @@ class Progress:
 
     path: Path
 
-    def say(self, stage: str, step: int = 0, steps: int = 0, loss: float = 0.0, message: str = "") -> None:
-        """One line, whole."""
+    def report(self, stage: str, step: int = 0, steps: int = 0, loss: float = 0.0, message: str = "") -> None:
+        """Append one complete line."""
         line = {"stage": stage, "step": step, "steps": steps, "loss": round(loss, 5), "message": message}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
-def read_request(folder: Path) -> Request:
-    """Raises RequestError."""
-    try:
-        raw = json.loads((folder / REQUEST).read_text())
-        if not isinstance(raw, dict):
-            raise RequestError("request.json: is not an object")
-        raw["schema_path"] = raw.pop("schema", None)
-        return Request.model_validate(raw)
-    except OSError as error:
-        raise RequestError(f"request.json: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])).replace("schema_path", "schema")
-        raise RequestError(f"request.json: {field}: {first['msg']}") from error
-    except json.JSONDecodeError as error:
-        raise RequestError(f"request.json: is not JSON: {error}") from error
+def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, progress: Progress) -> RunResult:
+    """Read the dataset, train, evaluate and export.
 
-
-def run(folder: Path, request: Request, schema: TaskSchema, recipe: Recipe, progress: Progress) -> dict[str, Any]:
-    """Reads, trains, examines, exports; returns result.json's content."""
-    # Importing torch takes seconds, so that the lock, the heartbeat and a damaged request come first.
+    Raises RunFolderError, DatasetError or ExportError.
+    """
+    # Importing torch takes seconds; the lock, the heartbeat and the checks of the request come first.
     import torch
 
     from fleetloop.domain.artifacts import WEIGHTS
     from perception import data, evaluate
-    from perception.examine import answers
     from perception.export import export
+    from perception.inference import predict, predict_exported
     from perception.train import train
 
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    progress.say("read", message=f"{request.dataset.table} {request.dataset.tag}")
+    progress.report("read", message=f"{request.dataset.table} {request.dataset.tag}")
     samples = data.read_version(request.dataset.table, request.dataset.tag, schema)
     test = data.read_version(request.test_set.table, request.test_set.tag, schema)
     parent = request.parent / WEIGHTS if request.parent else None
     if recipe.start == "parent" and parent is not None and not parent.exists():
-        raise RequestError(f"request.json: parent: {parent} does not exist")
-    every = max(1, recipe.steps // 40)
+        raise RunFolderError(f"request.json: parent: {parent} does not exist")
+    period = max(1, recipe.steps // 40)  # about forty lines of progress
 
     def report(step: int, loss: float) -> None:
-        if step % every == 0:
-            progress.say("train", step, recipe.steps, loss)
+        if step % period == 0:
+            progress.report("train", step, recipe.steps, loss)
 
     trained = train(samples, schema, recipe, request.seed, parent=parent, folder=folder / CHECKPOINTS, report=report)
-    progress.say("evaluate", trained.steps, recipe.steps, trained.loss, f"{len(test)} scenes")
+    progress.report("evaluate", trained.steps, recipe.steps, trained.loss, f"{len(test)} scenes")
     task = MAIN_TASK if any(task.name == MAIN_TASK for task in schema.tasks) else schema.tasks[0].name
-    outputs = answers(trained.net, test.frames, schema)
-    found = evaluate.metrics(schema, outputs, test.targets, test.slices, recipe.plain_slices)
-    right = evaluate.rightly_answered(schema, outputs, test.targets)
-    parent_found, parent_right = [], None
+    outputs = predict(trained.net, test.frames, schema)
+    metrics = evaluate.metrics(schema, outputs, test.targets, test.slices, recipe.plain_slices)
+    correct = evaluate.correct_answers(schema, outputs, test.targets)
+    parent_metrics, parent_correct = [], None
     if request.parent is not None:
-        before = _parent_answers(request.parent, test.frames, schema)
-        parent_found = evaluate.metrics(schema, before, test.targets, test.slices, recipe.plain_slices)
-        parent_right = evaluate.rightly_answered(schema, before, test.targets)
-    verdict = evaluate.judge(task, right, parent_right, test.slices, recipe.plain_slices)
-    progress.say("export", trained.steps, recipe.steps, trained.loss)
+        # The parent answers by its exported graphs, as the vehicles run it.
+        parent_outputs = predict_exported(request.parent, test.frames, schema)
+        parent_metrics = evaluate.metrics(schema, parent_outputs, test.targets, test.slices, recipe.plain_slices)
+        parent_correct = evaluate.correct_answers(schema, parent_outputs, test.targets)
+    verdict = evaluate.decide_verdict(task, correct, parent_correct, test.slices, recipe.plain_slices)
+    progress.report("export", trained.steps, recipe.steps, trained.loss)
     card = {
         "schema_name": schema.name,
         "schema_version": schema.version,
@@ -140,24 +109,17 @@ def run(folder: Path, request: Request, schema: TaskSchema, recipe: Recipe, prog
         "recipe": recipe.model_dump(),
         "steps": trained.steps,
         "parent": _parent_digest(request.parent),
-        "metrics": [metric.row() for metric in found],
+        "metrics": [metric.model_dump() for metric in metrics],
     }
     digest, files = export(trained.net, schema, card, folder / "model")
-    return {
-        "passed": verdict.passed,
-        "reasons": verdict.reasons,
-        "metrics": [metric.row() for metric in found],
-        "parent_metrics": [metric.row() for metric in parent_found],
-        "model_digest": digest,
-        "files": {name: f"model/{path}" for name, path in files.items()},
-    }
-
-
-def _parent_answers(parent: Path, frames: Any, schema: TaskSchema) -> Mapping[str, Any]:
-    """The parent answers as the vehicles run it: by its exported graphs."""
-    from perception.examine import exported_answers
-
-    return exported_answers(parent, frames, schema)
+    return RunResult(
+        passed=verdict.passed,
+        reasons=verdict.reasons,
+        metrics=metrics,
+        parent_metrics=parent_metrics,
+        model_digest=digest,
+        files={name: f"model/{path}" for name, path in files.items()},
+    )
 
 
 def _parent_digest(parent: Path | None) -> str | None:
@@ -169,14 +131,14 @@ def _parent_digest(parent: Path | None) -> str | None:
 
 
 @contextmanager
-def _beating(path: Path) -> Iterator[None]:
-    """Touches the heartbeat from a thread until the block ends."""
+def _heartbeat(path: Path) -> Iterator[None]:
+    """Touch the heartbeat file from a thread until the block ends."""
     done = threading.Event()
 
     def beat() -> None:
         while True:
             path.touch()
-            if done.wait(BEAT_S):
+            if done.wait(HEARTBEAT_PERIOD_S):
                 return
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -189,40 +151,43 @@ def _beating(path: Path) -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when a result was left, 75 when another process holds the folder."""
-    parser = argparse.ArgumentParser(description="Train, examine and export one model.")
-    parser.add_argument("--run-dir", type=Path, required=True)
+    """Run the command. Returns 0 if there is a result, EXIT_LOCKED if another process holds the folder's lock."""
+    parser = argparse.ArgumentParser(description="Train, evaluate and export one model.")
+    parser.add_argument(RUN_DIR_OPTION, type=Path, required=True)
     folder: Path = parser.parse_args(arguments).run_dir
     with (folder / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"{folder}: another process holds the lock", file=sys.stderr)
-            return 75
+            return EXIT_LOCKED
         if (folder / RESULT).exists():
             return 0
-        with _beating(folder / HEARTBEAT):
+        remove_drafts(folder)
+        with _heartbeat(folder / HEARTBEAT):
             began = time.monotonic()
             progress = Progress(folder / PROGRESS)
-            result = _guarded(folder, progress)
-            draft = folder / f"{RESULT}.tmp"
-            draft.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
-            draft.replace(folder / RESULT)
-            progress.say("done", message=f"{time.monotonic() - began:.1f} s")
+            result = _run_checked(folder, progress)
+            replace_text(folder / RESULT, to_json(result))
+            progress.report("done", message=f"{time.monotonic() - began:.1f} s")
     return 0
 
 
-def _guarded(folder: Path, progress: Progress) -> dict[str, Any]:
-    """What is wrong with the request, its files or its data is a result; anything else is a crash to be resumed."""
+def _run_checked(folder: Path, progress: Progress) -> RunResult | RunFailure:
+    """Run, and turn an error in the request, its files or its data into a result.
+
+    Any other exception ends the process, and the orchestrator starts the job again.
+    """
     try:
         request = read_request(folder)
         schema = load_task_schema(request.schema_path)
         return run(folder, request, schema, load_recipe(request.recipe, schema), progress)
-    except (RequestError, TaskSchemaError, RecipeError) as error:
-        return {"error": str(error)}
+    except (RunFolderError, TaskSchemaError, RecipeError) as error:
+        return RunFailure(error=str(error))
     except ValueError as error:
+        # By name: importing perception.data would import lance and numpy before the request is checked.
         if type(error).__name__ == "DatasetError":
-            return {"error": str(error)}
+            return RunFailure(error=str(error))
         raise
 
 

@@ -1,10 +1,11 @@
-"""The net: pictures become tokens, tokens of several frames meet in a transformer, every task asks with its own.
+"""The reference net: images become tokens, tokens of several frames meet in a transformer, and each task reads a
+token.
 
     cameras [B, C, H, W, 3] -> Encoder -> tokens [B, N, D]          once per frame; the vehicle keeps them
     tokens [B, T, N, D]     -> Head    -> one output per schema column
 
-Which cameras, frames and heads there are comes from the task schema, how strong the stems are from the recipe.
-Shapes: B batch, T frames, C cameras, N tokens of a frame, D width.
+The task schema determines cameras, frames and heads; the recipe determines the sizes.
+Shapes: B batch, T frames, C cameras, H and W image height and width, N tokens per frame, D width of a token.
 """
 
 import torch
@@ -15,30 +16,33 @@ from fleetloop.domain.tasks import TaskSchema
 from perception.recipe import Recipe, Stem
 
 
-class PictureStem(nn.Module):
-    """Convolutions for the cameras of one kind: [B, 3, H, W] -> [B, tokens * tokens, D]."""
+class ImageStem(nn.Module):
+    """Convolutions for the cameras of one kind: images [B, 3, H, W] to tokens [B, tokens * tokens, D]."""
 
     def __init__(self, stem: Stem, width: int, side: int) -> None:
-        """`side` is the picture's, in pixels; pictures are square and a power of two."""
+        """Take the stem's recipe, the width D, and the image's side in pixels. Images are square, a power of two."""
         super().__init__()
         layers: list[nn.Module] = []
-        before = 3
+        in_channels = 3
         for stage, channels in enumerate(stem.channels):
             stride = stem.first_stride if stage == 0 else 2
+            # A stride of 4 or more is a patch embedding: the kernel covers each pixel once.
+            kernel, padding = (3, 1) if stride < 4 else (stride, 0)
             layers += [
-                nn.Conv2d(before, channels, 3 if stride < 4 else stride, stride, 1 if stride < 4 else 0),
+                nn.Conv2d(in_channels, channels, kernel, stride, padding),
                 nn.GroupNorm(1, channels),
                 nn.GELU(),
             ]
-            before, side = channels, side // stride
-        # The strongest answer within a token's square: a sign is a few pixels of it.
+            in_channels, side = channels, side // stride
+        # Maximum, not mean: a distant sign covers only a few pixels of a token's square.
         layers += [nn.MaxPool2d(max(1, side // stem.tokens))]
         self.layers = nn.Sequential(*layers)
-        self.project = nn.Linear(before, width)
+        self.proj = nn.Linear(in_channels, width)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        projected: Tensor = self.project(self.layers(pictures).flatten(2).transpose(1, 2))
-        return projected
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.layers(images)  # [B, channels, tokens, tokens]
+        tokens: Tensor = self.proj(x.flatten(2).transpose(1, 2))  # [B, tokens * tokens, D]
+        return tokens
 
 
 class Encoder(nn.Module):
@@ -46,63 +50,91 @@ class Encoder(nn.Module):
 
     def __init__(self, schema: TaskSchema, recipe: Recipe) -> None:
         super().__init__()
+        # Cameras of one kind share a stem, so that they can be batched: kind -> positions in the schema's order.
         self.kinds = {
             kind: [i for i, camera in enumerate(schema.cameras) if camera.kind == kind]
             for kind in dict.fromkeys(camera.kind for camera in schema.cameras)
         }
         self.stems = nn.ModuleDict(
             {
-                kind: PictureStem(recipe.stems[kind], recipe.width, schema.cameras[found[0]].width)
-                for kind, found in self.kinds.items()
+                kind: ImageStem(recipe.stems[kind], recipe.width, schema.cameras[cameras[0]].width)
+                for kind, cameras in self.kinds.items()
             }
         )
-        self.tokens = sum(recipe.stems[kind].tokens ** 2 * len(found) for kind, found in self.kinds.items())
-        self.places = nn.Parameter(torch.randn(self.tokens, recipe.width) * 0.02)
+        self.tokens = sum(recipe.stems[kind].tokens ** 2 * len(cameras) for kind, cameras in self.kinds.items())
+        self.pos_emb = nn.Parameter(torch.randn(self.tokens, recipe.width) * 0.02)
 
     def forward(self, cameras: Tensor) -> Tensor:
-        values = cameras.permute(0, 1, 4, 2, 3).float().contiguous() / 127.5 - 1.0
+        B = cameras.shape[0]
+        pixels = cameras.permute(0, 1, 4, 2, 3).float().contiguous() / 127.5 - 1.0  # [B, C, 3, H, W], -1 to 1
         parts = []
-        for kind, found in self.kinds.items():
-            seen = values[:, found[0] : found[-1] + 1] if _is_run(found) else values[:, found]
-            pictures = seen.reshape(-1, *seen.shape[2:])
-            tokens = self.stems[kind](pictures)
-            parts.append(tokens.reshape(cameras.shape[0], -1, tokens.shape[-1]))
-        return torch.cat(parts, 1) + self.places
+        for kind, indices in self.kinds.items():
+            # A slice instead of an index list where possible: it copies nothing.
+            chosen = pixels[:, indices[0] : indices[-1] + 1] if _is_consecutive(indices) else pixels[:, indices]
+            tokens = self.stems[kind](chosen.reshape(-1, *chosen.shape[2:]))  # [B * cameras of the kind, n, D]
+            parts.append(tokens.reshape(B, -1, tokens.shape[-1]))
+        return torch.cat(parts, 1) + self.pos_emb
 
 
-class Block(nn.Module):
-    """A pre-norm transformer block: the present x [B, M, D] looks at itself and at the past [B, P, D]."""
+class Attention(nn.Module):
+    """Multi-head attention of the present frame's tokens x [B, M, D] to themselves and to the past [B, P, D]."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.before_mixing, self.before_thinking = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.mixed = nn.Linear(width, width)
-        thought = nn.Linear(3 * width, width)
-        self.think = nn.Sequential(nn.Linear(width, 3 * width), nn.GELU(), thought)
-        for last in (self.mixed, thought):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, past: Tensor) -> Tensor:
         B, M, D = x.shape
-        queries = self.before_mixing(x)
-        seen = torch.cat([queries, self.before_mixing(past)], 1)
-        query = self.query(queries).reshape(B, M, self.heads, D // self.heads).transpose(1, 2)
-        both = self.key_value(seen).reshape(B, seen.shape[1], 2, self.heads, D // self.heads)
-        key, value = both.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(B, M, D)
-        x = x + self.mixed(mixed)
-        result: Tensor = x + self.think(self.before_thinking(x))
-        return result
+        context = torch.cat([x, past], 1)  # [B, M + P, D]
+        q = self.q(x).reshape(B, M, self.heads, D // self.heads).transpose(1, 2)  # [B, heads, M, D / heads]
+        kv = self.kv(context).reshape(B, context.shape[1], 2, self.heads, D // self.heads)
+        k, v = kv.permute(2, 0, 3, 1, 4)  # [B, heads, M + P, D / heads] each
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, M, D)
+        out: Tensor = self.proj(y)
+        return out
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU between them, three times as wide inside."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # Created in this order so that a seed gives the weights with which the published measurements were made.
+        proj = nn.Linear(3 * width, width)
+        self.fc = nn.Linear(width, 3 * width)
+        self.proj = proj
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.proj(F.gelu(self.fc(x)))
+        return out
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block. Only the present's tokens are updated; the past is context."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.mlp = MLP(width)
+        # With zero output projections each block starts as the identity, which makes deep stacks train from step one.
+        for proj in (self.attn.proj, self.mlp.proj):
+            nn.init.zeros_(proj.weight)
+            nn.init.zeros_(proj.bias)
+
+    def forward(self, x: Tensor, past: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x), self.norm1(past))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class Head(nn.Module):
-    """Tokens of T frames [B, T, N, D] to raw outputs, one [B, width] per schema column.
+    """Tokens of T frames [B, T, N, D], the present last, to raw outputs: one [B, width] per schema column.
 
-    Each task asks with a token of its own, so that tasks share what is seen and not what is concluded.
+    Each task has a token of its own, so that tasks share what is seen and not what they conclude from it.
     """
 
     def __init__(self, schema: TaskSchema, recipe: Recipe) -> None:
@@ -110,9 +142,9 @@ class Head(nn.Module):
         D = recipe.width
         self.tasks = [task.name for task in schema.tasks]
         self.columns = list(schema.columns())
-        self.when = nn.Parameter(torch.randn(schema.frames.count, 1, D) * 0.02)
-        self.glance = nn.Linear(D, D)
-        self.questions = nn.Parameter(torch.randn(len(self.tasks), D) * 0.02)
+        self.time_emb = nn.Parameter(torch.randn(schema.frames.count, 1, D) * 0.02)
+        self.skip = nn.Linear(D, D)
+        self.task_tokens = nn.Parameter(torch.randn(len(self.tasks), D) * 0.02)
         self.blocks = nn.ModuleList(Block(D, recipe.attention_heads) for _ in range(recipe.blocks))
         self.norm = nn.LayerNorm(D)
         self.outputs = nn.ModuleDict(
@@ -120,22 +152,23 @@ class Head(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:
-        timed = tokens + self.when
-        past = timed[:, :-1].flatten(1, 2)
-        # A glance at the strongest of everything: a short way for gradients to the stems while attention is untaught.
-        asked = self.questions + self.glance(tokens[:, -1].amax(1))[:, None]
-        x = torch.cat([asked, timed[:, -1]], 1)
+        timed = tokens + self.time_emb
+        past, present = timed[:, :-1].flatten(1, 2), timed[:, -1]  # [B, (T - 1) * N, D], [B, N, D]
+        # The maximum over the present's tokens goes straight into the task tokens: a short path for gradients to the
+        # stems while attention is untrained.
+        task_tokens = self.task_tokens + self.skip(tokens[:, -1].amax(1))[:, None]  # [B, tasks, D]
+        x = torch.cat([task_tokens, present], 1)
         for block in self.blocks:
             x = block(x, past)
-        concluded = self.norm(x[:, : len(self.tasks)])
+        task_states = self.norm(x[:, : len(self.tasks)])
         return {
-            column: self.outputs[_key(column)](concluded[:, self.tasks.index(column.split(".")[0])])
+            column: self.outputs[_key(column)](task_states[:, self.tasks.index(column.split(".")[0])])
             for column in self.columns
         }
 
 
 class Net(nn.Module):
-    """Encoder and head together, as they are trained: uint8 [B, T, C, H, W, 3] -> raw outputs by column."""
+    """Encoder and head together, as they are trained: uint8 [B, T, C, H, W, 3] to raw outputs by schema column."""
 
     def __init__(self, schema: TaskSchema, recipe: Recipe) -> None:
         super().__init__()
@@ -144,7 +177,8 @@ class Net(nn.Module):
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         B, T = frames.shape[:2]
-        # Earlier frames come from the vehicle's memory; leaving them out of the backward pass halves a step's time.
+        # On a vehicle, tokens of earlier frames are kept from earlier steps. Leaving these frames out of the backward
+        # pass halves the time of a training step.
         with torch.no_grad():
             past = self.encoder(frames[:, :-1].flatten(0, 1)).reshape(B, T - 1, self.encoder.tokens, -1)
         present = self.encoder(frames[:, -1])[:, None]
@@ -153,22 +187,22 @@ class Net(nn.Module):
 
 
 def activate(outputs: dict[str, Tensor], schema: TaskSchema) -> dict[str, Tensor]:
-    """Raw outputs to what they mean: probabilities, or a number in the head's unit."""
-    meant = {}
+    """Turn raw outputs into probabilities, or into numbers in the head's unit."""
+    activated = {}
     for column, (_, head) in schema.columns().items():
         raw = outputs[column]
         if head.kind == "categorical":
-            meant[column] = raw.softmax(-1)
+            activated[column] = raw.softmax(-1)
         elif head.kind == "scalar":
-            meant[column] = raw * head.scale
+            activated[column] = raw * head.scale
         else:
-            meant[column] = raw.sigmoid()
-    return meant
+            activated[column] = raw.sigmoid()
+    return activated
 
 
-def _is_run(numbers: list[int]) -> bool:
-    return numbers == list(range(numbers[0], numbers[-1] + 1))
+def _is_consecutive(indices: list[int]) -> bool:
+    return indices == list(range(indices[0], indices[-1] + 1))
 
 
 def _key(column: str) -> str:
-    return column.replace(".", "__")
+    return column.replace(".", "__")  # nn.ModuleDict does not allow dots in names

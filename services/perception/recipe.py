@@ -1,7 +1,7 @@
-"""Recipes: how a dataset becomes a net, as a file that a person edits and that a card names.
+"""Recipes: the parameters of a training run, as a file that people edit and that a model's card names.
 
-Why it exists: every number of a training run stands in one file of config/recipes, and a mistake in it is a sentence
-that names the field, before minutes are spent.
+Every number of a training run is in one file of config/recipes. A mistake in it is reported with the field's name
+before training starts.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from fleetloop.domain.tasks import TaskSchema
 
 
 class RecipeError(ValueError):
-    """The recipe is wrong; the text names the field and the remedy."""
+    """The recipe is wrong. The message names the field and the remedy."""
 
 
 class _Frozen(BaseModel):
@@ -22,42 +22,50 @@ class _Frozen(BaseModel):
 
 
 class Stem(_Frozen):
-    """The convolutions of one kind of camera: each stage after the first halves the picture."""
+    """The convolutions for one kind of camera. Each stage after the first halves the image."""
 
     channels: tuple[int, ...] = Field(min_length=1)
+    """Channels of each stage."""
     first_stride: int = Field(default=1, ge=1, le=8)
+    """Stride of the first stage; 4 or more makes it a patch embedding."""
     tokens: int = Field(default=4, ge=1, le=16)
-    """Side of the square of tokens that a picture becomes."""
+    """Side of the square of tokens that an image becomes."""
 
 
 class Recipe(_Frozen):
-    """All of a recipe file."""
+    """The content of a recipe file."""
 
     name: str
     start: str = Field(pattern="^(scratch|parent)$")
+    """`scratch` for new weights, `parent` to continue from the model that is deployed."""
     width: int = Field(ge=8, le=1024, multiple_of=8)
+    """Width D of a token."""
     blocks: int = Field(ge=1, le=24)
+    """Transformer blocks."""
     attention_heads: int = Field(ge=1)
     stems: dict[str, Stem]
+    """Stem of each kind of camera."""
     steps: int = Field(ge=1)
     max_seconds: float = Field(gt=0)
-    """The schedule ends at `steps` or after so much processor time, whichever comes first."""
+    """Seconds of processor time after which the schedule ends, if `steps` are not done before."""
     batch: int = Field(ge=2)
+    """Samples per step."""
     learning_rate: float = Field(gt=0, lt=1)
+    """Peak of the learning rate, reached after `warmup_steps` and followed by a cosine to zero."""
     warmup_steps: int = Field(default=20, ge=1)
     weight_decay: float = Field(default=0.05, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    """Answers are sometimes wrong: no single one may pull without bound."""
+    """Bounds the loss of a single answer, because some answers are wrong."""
     averaging: float = Field(default=0.98, ge=0, lt=1)
-    """Decay of the running mean of the weights, which is what is exported."""
+    """Decay of the exponential moving average of the weights, which is what is exported."""
     hard_fraction: float = Field(default=0.33, ge=0, lt=1)
-    """Share of each batch drawn from rows that a trigger brought."""
+    """Share of each batch that is drawn from mined samples."""
     task_weights: dict[str, float] = Field(default_factory=dict)
-    """Weight of a task's loss; 1 unless given."""
+    """Weight of each task's loss; 1 by default."""
     plain_slices: tuple[str, ...] = ("none", "plain", "light")
-    """Slices of the test set that must not get worse; the others are the rare ones."""
+    """Slices of the test set that must not get worse. All others are rare."""
     threads: int = Field(default=1, ge=0)
-    """0: as many as there are cores. On a machine that is shared one is best: two wait for each other."""
+    """Threads of torch; 0 for one per core. On a shared machine one is fastest, because two wait for each other."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -67,11 +75,11 @@ class Recipe(_Frozen):
 
 
 def load_recipe(path: Path, schema: TaskSchema) -> Recipe:
-    """Reads a recipe and holds it to the task schema. Raises RecipeError."""
+    """Read a recipe and check it against the task schema. Raises RecipeError."""
     try:
         recipe = Recipe.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except FileNotFoundError as error:
-        raise RecipeError(f"recipe: {path} does not exist; recipes are files in config/recipes") from error
+        raise RecipeError(f"recipe: {path} does not exist; recipes are files of config/recipes") from error
     except (ValidationError, yaml.YAMLError) as error:
         raise RecipeError(f"recipe {path}: {_first(error)}") from error
     for camera in schema.cameras:

@@ -1,6 +1,7 @@
-"""The training loop, and checkpoints from which a killed job goes on as if nothing had happened.
+"""The training loop, with checkpoints from which a killed job resumes exactly.
 
-Every batch depends on the seed and the step's number alone, so a resumed run draws what the first would have drawn.
+A batch depends only on the seed and the step's number, so a resumed run draws the batches that an uninterrupted one
+would.
 """
 
 import json
@@ -17,22 +18,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fleetloop.domain.tasks import TaskSchema
-from perception.data import BatchDraw, Samples
+from fleetloop.kit.process.atomic_file import replacing
+from perception.data import BatchSampler, Samples
 from perception.model import Net
 from perception.recipe import Recipe
 
 CHECKPOINT, NOTES = "checkpoint.safetensors", "step"
 CHECKPOINT_PERIOD_S = 5.0
 Report = Callable[[int, float], None]
-"""Called with the step and its loss."""
+"""Called with the number of steps done and the loss of the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training leaves."""
+    """The result of training."""
 
     net: Net
-    """With the averaged weights, ready to be examined."""
+    """The net with averaged weights, in evaluation mode."""
     loss: float
     steps: int
 
@@ -40,7 +42,7 @@ class Trained:
 def loss_of(
     outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], schema: TaskSchema, recipe: Recipe
 ) -> Tensor:
-    """Mean loss of every column over the answers that are known, added up by the tasks' weights."""
+    """Return the weighted sum over all columns of the mean loss of known answers, a scalar."""
     total = torch.zeros(())
     for column, (task, head) in schema.columns().items():
         target, raw = targets[column], outputs[column]
@@ -57,7 +59,7 @@ def loss_of(
         else:
             soft = target * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
             part = F.binary_cross_entropy_with_logits(raw, soft)
-        # A batch with three known answers must not weigh like one with sixty.
+        # Few known answers make a noisy mean: below a quarter of the batch, the column counts for less.
         share = min(1.0, 4.0 * float(known.float().mean()))
         total = total + recipe.task_weights.get(task.name, 1.0) * share * part
     return total
@@ -74,10 +76,18 @@ def train(
     report: Report = lambda step, loss: None,
     clock: Callable[[], float] = time.thread_time,
 ) -> Trained:
-    """Train from scratch or from `parent`'s weights; with `folder`, checkpoints go there and are resumed from.
+    """Train a net.
 
-    `clock` counts against the recipe's `max_seconds`: processor time of this thread, so that a busy machine makes a
-    run longer and not worse.
+    Args:
+        samples: The dataset version.
+        schema: The task schema.
+        recipe: Sizes, schedule and loss.
+        seed: Determines initial weights and batches.
+        parent: File with the weights to start from, if the recipe starts from its parent.
+        folder: Where checkpoints are written, and from where training resumes; None for no checkpoints.
+        report: Called after every step.
+        clock: Seconds that count against the recipe's `max_seconds`. Processor time of this thread, so that a busy
+            machine makes a run longer and not worse.
     """
     torch.manual_seed(seed)
     net = Net(schema, recipe)
@@ -87,24 +97,25 @@ def train(
     optimizer = torch.optim.AdamW(
         net.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, foreach=True
     )
-    draw = BatchDraw(samples.groups, recipe.hard_fraction)
+    sampler = BatchSampler(samples.groups, recipe.hard_fraction)
     frames = torch.from_numpy(samples.frames)
     targets = {column: torch.from_numpy(values) for column, values in samples.targets.items()}
     step, spent_s = _resume(folder, net, average, optimizer)
     began, saved, loss = clock(), time.monotonic(), math.nan
+    # The schedule follows whichever is further advanced, steps or processor time, so that it always ends at zero.
     while (progress := max(step / recipe.steps, (spent_s + clock() - began) / recipe.max_seconds)) < 1:
-        warm = min(1.0, (step + 1) / recipe.warmup_steps)
+        warmup = min(1.0, (step + 1) / recipe.warmup_steps)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
-        rows = torch.from_numpy(draw.rows(recipe.batch, np.random.default_rng((seed, step))))
+            group["lr"] = recipe.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))
+        rows = torch.from_numpy(sampler.rows(recipe.batch, np.random.default_rng((seed, step))))
         batch = {column: values[rows] for column, values in targets.items()}
         value = loss_of(net(frames[rows]), batch, schema, recipe)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         step += 1
-        decay = min(recipe.averaging, (step + 1) / (step + 10))
+        decay = min(recipe.averaging, (step + 1) / (step + 10))  # early averages must not hold on to initial weights
         for name, now in net.state_dict().items():
             average[name].lerp_(now, 1 - decay)
         loss = float(value.detach())
@@ -125,21 +136,20 @@ def _save(
     step: int,
     spent_s: float,
 ) -> None:
-    """One file, renamed into place: a kill at any moment leaves the old or the new one."""
+    """Write a checkpoint as one file and rename it into place: a kill leaves the old one or the new one."""
     tensors = {f"net/{name}": value.contiguous() for name, value in net.state_dict().items()}
     tensors |= {f"average/{name}": value.contiguous() for name, value in average.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{CHECKPOINT}.tmp"
-    save_file(tensors, draft, {NOTES: json.dumps({"step": step, "spent_s": spent_s})})
-    draft.replace(folder / CHECKPOINT)
+    with replacing(folder / CHECKPOINT) as draft:
+        save_file(tensors, draft, {NOTES: json.dumps({"step": step, "spent_s": spent_s})})
 
 
 def _resume(
     folder: Path | None, net: Net, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> tuple[int, float]:
-    """Loads a checkpoint if there is one; returns its step and the seconds spent until then."""
+    """Load a checkpoint if there is one. Returns the steps done and the seconds spent until then."""
     if folder is None or not (folder / CHECKPOINT).exists():
         return 0, 0.0
     path = folder / CHECKPOINT
@@ -158,7 +168,7 @@ def _resume(
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """The text that a safetensors file carries: 8 bytes of length, then JSON."""
+    """Read the metadata of a safetensors file, whose header is 8 bytes of length followed by JSON."""
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return dict(header["__metadata__"])

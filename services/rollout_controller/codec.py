@@ -39,7 +39,7 @@ COHORTS = {
     Cohort.SHADOW: health_pb2.COHORT_SHADOW,
     Cohort.CANARY: health_pb2.COHORT_CANARY,
 }
-MODEL_FAULTS = ("inference_failed", "silent_inference_failed", "model_refused", "values_out_of_range")
+MODEL_FAULTS = ("inference_failed", "shadow_inference_failed", "model_refused", "values_out_of_range")
 """Faults that count against a model; a full spool or a missing clip does not."""
 _FETCH_EXPIRES_S = 86_400.0
 

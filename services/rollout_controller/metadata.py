@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from securesystemslib.signer import CryptoSigner, Signature
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 
 from fleetloop.domain.artifacts import sha256_hex
+from fleetloop.kit.process.clock import utc_second
 from rollout_controller.model import Assignment, ListedFile
 
 MODELS_ROLE = "models"
@@ -25,7 +26,7 @@ SHORT_LIFE = timedelta(days=7)
 
 
 def _at(utc_ns: int) -> datetime:
-    return datetime.fromtimestamp(utc_ns // 1_000_000_000, UTC).replace(microsecond=0)
+    return utc_second(utc_ns)
 
 
 def models_role(files: Sequence[ListedFile], version: int, signed_at_utc_ns: int) -> Metadata[Targets]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import grpc
 from securesystemslib.signer import CryptoSigner
 
 from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.refusal import InvalidArgumentError, NotFoundError, PermissionDeniedError
 from fleetloop.kit.rpc import RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
@@ -74,8 +74,7 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
                 if not stages or change.stage in stages:
                     yield rollout_pb2.WatchModelsResponse(change=change_message(change))
             if not changes:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), _POLL_S)
+                await pause(self._stopping, _POLL_S)
 
     async def ListModels(
         self, request: rollout_pb2.ListModelsRequest, context: object

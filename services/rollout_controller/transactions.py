@@ -41,7 +41,7 @@ from rollout_controller.model import (
 from rollout_controller.store import ChangeRow, ModelRow, PublicationRow, RolloutRow, VehicleRow
 
 SERVICE = "rollout-controller"
-_PUBLICATIONS_KEPT_NS = 30 * 86_400 * 10**9
+_PUBLICATIONS_KEPT_NS = seconds_to_ns(30 * 86_400)
 log = get_logger(__name__)
 
 
@@ -196,7 +196,7 @@ def carry_out(
         )
         reassign(tx, fleet_id, plan, now_utc_ns)
     if not rollout.open:
-        STAGE_SECONDS.labels(SERVICE, "rollout").observe((now_utc_ns - rollout.began_at_utc_ns) / 1e9)
+        STAGE_SECONDS.labels(SERVICE, "rollout").observe(ns_to_seconds(now_utc_ns - rollout.began_at_utc_ns))
 
 
 def _announce(

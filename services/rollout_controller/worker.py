@@ -6,10 +6,10 @@ All that it knows is in the database, so the process may die at any point.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from rollout_controller import queries, transactions
 from rollout_controller.core import next_move
@@ -47,8 +47,7 @@ class Worker:
                 await self.run_once()
             except PeerUnavailableError as error:
                 log.warning("peer_unavailable", error=str(error))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), every_s)
+            await pause(stopping, every_s)
 
     async def run_once(self) -> Move | None:
         """Do the next step of everything; return the move of a rollout that it decided on, if it decided on one."""

@@ -12,20 +12,20 @@ from fleetloop.protos.archive.v1 import archive_pb2_grpc
 from telemetry_archiver.rpc import ALLOWED, SERVICE_NAME, ArchiveService
 from telemetry_archiver.settings import TelemetryArchiverSettings
 from telemetry_archiver.store import Archive
-from telemetry_archiver.stream import Archivist
+from telemetry_archiver.stream import ArchiverStream
 
 SERVICE = "telemetry-archiver"
 
 
 async def start(runtime: Runtime, settings: TelemetryArchiverSettings) -> None:
-    """Wires the archiver together."""
+    """Creates the parts of the archiver and registers them with the runtime."""
     publisher = KafkaPublisher(SERVICE, settings)
     await publisher.start()
     runtime.on_stop(publisher.stop)
     archive = Archive(Objects(settings.objects_url), settings.fleet_id, settings.lateness_ms)
-    archivist = Archivist(SERVICE, archive, publisher, SystemClock(), settings)
-    runtime.http.add_liveness("consumer", archivist.problem)
-    runtime.spawn("archive", archivist.run(runtime.stopping))
+    stream = ArchiverStream(SERVICE, archive, publisher, SystemClock(), settings)
+    runtime.http.add_liveness("consumer", stream.problem)
+    runtime.spawn("archive", stream.run(runtime.stopping))
     server = RpcServer(SERVICE, settings, AllowList(settings.fleet_id, ALLOWED))
     archive_pb2_grpc.add_ArchiveServiceServicer_to_server(ArchiveService(archive), server.server)
     await server.start([SERVICE_NAME])

@@ -1,4 +1,4 @@
-"""Protobuf to the archiver's model and back."""
+"""Converts between protobuf and the archiver's model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from telemetry_archiver.model import Arrival
 
 
 def arrival_of(record: Record) -> tuple[Arrival, UnreadableMessageError | None]:
-    """A message of the log, and why it cannot be read if it cannot."""
+    """A message of the log as a value, and the error when it cannot be decoded."""
     batch, problem = None, None
     try:
         batch = decode_batch(parse(telemetry_pb2.TelemetryBatch, record))
@@ -27,7 +27,7 @@ def arrival_of(record: Record) -> tuple[Arrival, UnreadableMessageError | None]:
 
 
 def archive_response(address: str, footers: Iterable[Footer], vehicle_id: str) -> archive_pb2.GetArchiveResponse:
-    """The sums over all footers, of one vehicle or (empty) of all."""
+    """Totals over all footers, of one vehicle or, if `vehicle_id` is empty, of each."""
     response = archive_pb2.GetArchiveResponse(address=address)
     vehicles: dict[str, archive_pb2.ArchivedVehicle] = {}
     for footer in footers:

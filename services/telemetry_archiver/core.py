@@ -1,9 +1,12 @@
-"""Which messages make which file, so that each row is archived exactly once however often the archiver dies.
+"""Decides which messages belong to which file, so that each row is archived exactly once, also after kills.
 
-The log alone decides, in four rules. A file begins where the one before it ended, as storage says, and its first
-offset is its whole name. It is created only if there is none of that name, so of two archivers that both believe
-they own a partition one loses and discards what it had. A batch that is in an earlier file, or earlier in this
-one, is left out. What was left out still moves the file's end.
+Four rules depend on nothing but the log and the files:
+
+1. A file begins where the file before it ends, and its name is its first offset.
+2. A file is created only if none of that name exists. Of two archivers that both believe they own a partition, the
+   second discards what it has read.
+3. A batch that is in an earlier file, or earlier in this one, is left out.
+4. A batch that is left out still moves the end of the file.
 """
 
 from __future__ import annotations
@@ -18,29 +21,32 @@ from telemetry_archiver.model import Arrival, SeenBatches
 
 
 class GapError(Exception):
-    """Storage and log do not belong together. The text says what to do."""
+    """The archive and the topic do not belong together. The text says what to do."""
 
 
 def next_offset(newest: Footer | None) -> int:
-    """Where the file after `newest` begins; an empty archive begins at 0, whatever the log still has."""
+    """The first offset of the file after `newest`. An empty archive begins at 0, whatever the log still holds."""
     return 0 if newest is None else newest.last_offset + 1
 
 
-def check_log(begin: int, end: int, wanted: int, partition: int) -> int:
-    """The offset to read from, for a file that begins at `wanted` in a log that holds [begin, end).
+def check_log(begin: int, end: int, first: int, partition: int) -> int:
+    """The offset from which to read for a file that begins at `first`, in a log that holds [begin, end).
 
-    Raises GapError when the log ends before the archive does: then it is another log.
+    Raises GapError when the log ends before the archive does, because then the topic was created again.
     """
-    if wanted > end:
+    if first > end:
         raise GapError(
-            f"the archive of partition {partition} reaches offset {wanted - 1}, its topic only {end - 1}: it was "
-            "made anew. Move the archive's folder away, or serve another fleet_id"
+            f"the archive of partition {partition} reaches offset {first - 1}, its topic only {end - 1}: the "
+            "topic was created again. Move the folder of the archive away, or use another fleet_id"
         )
-    return max(begin, wanted)
+    return max(begin, first)
 
 
-def recall(footers: Iterable[Footer], lateness_ms: int) -> SeenBatches:
-    """The batches that a repeat can be of, from a partition's files, newest first; older ones are not asked for."""
+def known_batches(footers: Iterable[Footer], lateness_ms: int) -> SeenBatches:
+    """The batches of which a repeat may still arrive, from the footers of a partition, newest first.
+
+    Stops at the first footer that is older than `lateness_ms`, so that older files are not read.
+    """
     seen = SeenBatches()
     newest_ms: int | None = None
     for footer in footers:
@@ -55,7 +61,7 @@ def recall(footers: Iterable[Footer], lateness_ms: int) -> SeenBatches:
 
 
 def check_shape(batch: FrameBatch) -> None:
-    """Raises BatchError for a batch whose columns do not fit its clocks; the gateway lets none through."""
+    """Raises BatchError for a batch whose columns do not fit its clocks; the gateway accepts none."""
     if batch.frames() == 0:
         raise BatchError("length", "frame_offsets_ns", "is empty")
     for path, column in batch.columns.items():
@@ -75,7 +81,7 @@ def check_shape(batch: FrameBatch) -> None:
 
 
 class OpenFile:
-    """The file that is being filled: everything of one partition from `first_offset` on."""
+    """The file that is being filled with the messages of one partition from `first_offset` on."""
 
     def __init__(self, first_offset: int, seen: SeenBatches) -> None:
         self.first_offset = first_offset
@@ -92,11 +98,11 @@ class OpenFile:
 
     @property
     def empty(self) -> bool:
-        """Nothing was read for it."""
+        """Whether no message was added yet."""
         return self.last_offset < self.first_offset
 
     def fits(self, arrival: Arrival) -> bool:
-        """False when a signal of the batch has another type here: then this file has to be closed first."""
+        """False when a signal of the batch has another type in this file, which then has to be closed first."""
         if arrival.batch is None:
             return True
         return all(
@@ -106,8 +112,8 @@ class OpenFile:
             for kind in (kind_of(column),)
         )
 
-    def take(self, arrival: Arrival) -> bool:
-        """Adds the next message of the log; False when nothing of it is kept."""
+    def add(self, arrival: Arrival) -> bool:
+        """Adds the next message of the log. Returns False when it is a repeat or could not be decoded."""
         if self.empty:
             self._first_ms = arrival.appended_ms
         self._last_ms = max(self._last_ms, arrival.appended_ms)
@@ -129,7 +135,7 @@ class OpenFile:
         return True
 
     def footer(self) -> Footer:
-        """What the file will say about itself."""
+        """The footer of the file."""
         return Footer(
             self.first_offset,
             self.last_offset,
@@ -142,8 +148,8 @@ class OpenFile:
         )
 
     def successor(self, lateness_ms: int) -> OpenFile:
-        """The file after this one, once this one is stored; it knows what this one knew, and what is in it."""
-        self._seen.forget_before(self._last_ms - lateness_ms)
+        """The next file, once this one is stored. It recognises repeats of everything in this one."""
+        self._seen.prune_before(self._last_ms - lateness_ms)
         return OpenFile(self.last_offset + 1, self._seen)
 
     def _count(self, batch: FrameBatch) -> None:

@@ -1,22 +1,22 @@
-"""Every metric that telemetry_archiver adds to the common ones."""
+"""The metrics that only telemetry_archiver has."""
 
 from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-# Files that this process created.
-FILES = Counter("fleetloop_archive_files_total", "Parquet files created.")
-# Batches in them.
-BATCHES = Counter("fleetloop_archive_batches_total", "Batches archived.")
-# Frames in them.
-FRAMES = Counter("fleetloop_archive_frames_total", "Frames archived.")
-# Their size.
-BYTES = Counter("fleetloop_archive_bytes_total", "Bytes of Parquet written.")
-# Batches left out because they were archived before.
-REPEATS = Counter("fleetloop_archive_repeats_total", "Repeated batches left out.")
-# Files that another archiver had created meanwhile; what this one had was discarded.
-LOST_RACES = Counter("fleetloop_archive_lost_races_total", "Files that somebody else created first.")
-# Messages that the log had lost before they were archived: retention was shorter than the archiver's absence.
-MISSED_OFFSETS = Counter("fleetloop_archive_missed_offsets_total", "Offsets gone from the log before they were read.")
-# Batches read and not yet in a file.
-WAITING_BATCHES = Gauge("fleetloop_archive_waiting_batches", "Batches that wait for their file to be closed.")
+FILES = Counter("fleetloop_archive_files_total", "Parquet files that this process has created.")
+BATCHES = Counter("fleetloop_archive_batches_total", "Batches in the Parquet files that this process has created.")
+FRAMES = Counter("fleetloop_archive_frames_total", "Frames in the Parquet files that this process has created.")
+BYTES = Counter("fleetloop_archive_bytes_total", "Size of the Parquet files that this process has created, in bytes.")
+REPEATS = Counter("fleetloop_archive_repeats_total", "Batches that were left out because they were archived before.")
+LOST_RACES = Counter(
+    "fleetloop_archive_lost_races_total",
+    "Files that another archiver had created first, so that this process discarded what it had read.",
+)
+MISSED_OFFSETS = Counter(
+    "fleetloop_archive_missed_offsets_total",
+    "Offsets that Kafka had deleted before they were archived: the archiver was away for longer than the retention.",
+)
+WAITING_BATCHES = Gauge(
+    "fleetloop_archive_waiting_batches", "Batches that were read and are not in a closed file yet."
+)

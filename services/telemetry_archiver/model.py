@@ -1,4 +1,4 @@
-"""What the archiver decides on."""
+"""The values that the archiver decides on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fleetloop.domain.frames import FrameBatch
 
 Range = tuple[int, int]
-"""First and last sequence, ends included."""
+"""First and last sequence, both included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Arrival:
     appended_ms: int
     size_bytes: int
     batch: FrameBatch | None
-    """None: it could not be read, and goes to the dead letters."""
+    """None when the message could not be decoded; it goes to the dead-letter queue."""
 
 
 @dataclass(slots=True)
@@ -31,13 +31,13 @@ class _Boot:
 
 
 class SeenBatches:
-    """Which (vehicle, boot, sequence) are archived, as ranges: a boot counts from 0, so its ranges stay few."""
+    """The archived (vehicle, boot, sequence), as ranges: a boot counts from 0, so it needs few of them."""
 
     def __init__(self) -> None:
         self._boots: dict[tuple[str, str], _Boot] = {}
 
     def add(self, vehicle: str, boot: str, low: int, high: int, appended_ms: int) -> bool:
-        """Notes a range of sequences; False when its first one was known."""
+        """Adds a range of sequences. Returns False when its first one was known already."""
         seen = self._boots.setdefault((vehicle, boot), _Boot())
         seen.latest_ms = max(seen.latest_ms, appended_ms)
         at = bisect_right(seen.lows, low)
@@ -51,13 +51,13 @@ class SeenBatches:
         seen.highs[first:last] = [high]
         return not known
 
-    def forget_before(self, appended_ms: int) -> None:
-        """Forgets boots of which nothing has come since."""
+    def prune_before(self, appended_ms: int) -> None:
+        """Removes boots whose latest batch is older than `appended_ms`."""
         for key in [key for key, boot in self._boots.items() if boot.latest_ms < appended_ms]:
             del self._boots[key]
 
     def ranges(self) -> Mapping[str, Mapping[str, Sequence[Range]]]:
-        """vehicle -> boot -> ranges."""
+        """The ranges by vehicle and boot."""
         found: dict[str, dict[str, Sequence[Range]]] = {}
         for (vehicle, boot), seen in self._boots.items():
             found.setdefault(vehicle, {})[boot] = list(zip(seen.lows, seen.highs, strict=True))

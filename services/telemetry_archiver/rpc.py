@@ -1,4 +1,4 @@
-"""ArchiveService: how much is archived."""
+"""ArchiveService: what the archive holds, by vehicle."""
 
 from __future__ import annotations
 

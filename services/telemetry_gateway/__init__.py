@@ -1,1 +1,1 @@
-"""The vehicles' door: checks what comes in, acknowledges what Kafka has, and hands commands down."""
+"""The entrance for vehicles: checks what they send, acknowledges what Kafka has, and delivers commands."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from fleetloop.domain.signals import load_catalogue
-from fleetloop.domain.topics import INGEST
+from fleetloop.domain.topics import INGEST, TELEMETRY
 from fleetloop.kit.messaging.consumer import ConsumerLoop
 from fleetloop.kit.messaging.producer import KafkaPublisher
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.admission import AdmissionList
 from fleetloop.kit.security.identity import AllowList
@@ -25,23 +25,24 @@ from telemetry_gateway.uploads import Uploads
 
 SERVICE = "telemetry-gateway"
 _EXPIRY_CHECK_S = 600.0
-_FIREHOSE_BATCH_BYTES = 262_144
-"""Half of what the telemetry topic takes. With one message a request, a partition does one per round trip."""
+_TELEMETRY_REQUEST_BYTES = 262_144
+"""Half of the telemetry topic's `max_bytes`. Requests of one message each would limit a partition to one message per
+round trip."""
 log = get_logger(__name__)
 
 
 async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
-    """Wires the gateway together."""
+    """Creates the parts of the gateway and registers them with the runtime."""
     clock, outage = SystemClock(), Outage()
     catalogue = load_catalogue(settings.config_dir / "signals.yaml")
     admissions = AdmissionList(settings.admission_list)
     publisher = KafkaPublisher(SERVICE, settings)
-    firehose = KafkaPublisher(SERVICE, settings, _FIREHOSE_BATCH_BYTES)
-    for each in (publisher, firehose):
+    telemetry_publisher = KafkaPublisher(SERVICE, settings, _TELEMETRY_REQUEST_BYTES, topics=[TELEMETRY])
+    for each in (publisher, telemetry_publisher):
         await each.start()
         runtime.on_stop(each.stop)
     intake = Intake(
-        firehose,
+        telemetry_publisher,
         catalogue,
         clock,
         outage,
@@ -72,6 +73,7 @@ async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
         runtime.stopping,
     )
     runtime.http.add_liveness("ingest", loop.problem)
+    runtime.http.add_liveness("commands", commands.problem)
     runtime.http.add_readiness("commands", lambda: None if commands.caught_up.is_set() else "reading commands")
     runtime.spawn("kafka", outage.watch(runtime.stopping))
     runtime.spawn("commands", commands.run(runtime.stopping))
@@ -89,8 +91,7 @@ async def _expire(stopping: asyncio.Event, uploads: Uploads, expiry_s: float) ->
         removed = await asyncio.to_thread(uploads.expire, expiry_s)
         if removed:
             log.info("uploads_expired", parts=removed)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _EXPIRY_CHECK_S)
+        await pause(stopping, _EXPIRY_CHECK_S)
 
 
 if __name__ == "__main__":

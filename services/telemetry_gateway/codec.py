@@ -14,7 +14,7 @@ from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.core import check_report, clip_event_id
-from telemetry_gateway.model import NOT_YOURS, Clip, StandingCommand
+from telemetry_gateway.model import NOT_YOURS, Clip, PendingCommand
 
 ERROR_CODES = {
     "identity": telemetry_pb2.BATCH_ERROR_CODE_MISSING,
@@ -31,7 +31,7 @@ _COUNTS = ("autopilot_km", "distance_km", "inference_p50_ms", "inference_p99_ms"
 
 
 def rejection(boot_id: bytes, sequence: int, error: BatchError) -> telemetry_pb2.StreamTelemetryResponse:
-    """The acknowledgement of a refused batch."""
+    """The answer to a batch that was rejected."""
     return telemetry_pb2.StreamTelemetryResponse(
         boot_id=boot_id,
         sequence=sequence,
@@ -41,7 +41,7 @@ def rejection(boot_id: bytes, sequence: int, error: BatchError) -> telemetry_pb2
 
 
 def clip_of(header: telemetry_pb2.ClipHeader) -> Clip:
-    """An upload's header."""
+    """The header of an upload as a value."""
     return Clip(
         sha256=header.sha256,
         size_bytes=header.size_bytes,
@@ -58,7 +58,7 @@ def clip_of(header: telemetry_pb2.ClipHeader) -> Clip:
 
 
 def stored_clip(clip: Clip, address: str, stored_at_utc_ns: int) -> clip_pb2.ClipStored:
-    """The announcement of a clip."""
+    """The announcement that a clip is stored."""
     return clip_pb2.ClipStored(
         event_id=clip_event_id(clip.sha256, clip.firing_id),
         provenance=provenance_pb2.Provenance(
@@ -80,8 +80,11 @@ def stored_clip(clip: Clip, address: str, stored_at_utc_ns: int) -> clip_pb2.Cli
     )
 
 
-def asked_again(receipt: clip_pb2.ClipStored, clip: Clip) -> clip_pb2.ClipStored:
-    """The announcement of a clip that was stored before: the first one's words, for this upload's firing."""
+def repeated_announcement(receipt: clip_pb2.ClipStored, clip: Clip) -> clip_pb2.ClipStored:
+    """The announcement for a clip that was stored by an earlier upload.
+
+    It equals the first announcement but for the firing and the command, which are those of this upload.
+    """
     message = clip_pb2.ClipStored()
     message.CopyFrom(receipt)
     message.event_id = clip_event_id(clip.sha256, clip.firing_id)
@@ -91,12 +94,12 @@ def asked_again(receipt: clip_pb2.ClipStored, clip: Clip) -> clip_pb2.ClipStored
 
 
 def clip_event(message: clip_pb2.ClipStored) -> Event:
-    """The event of a stored clip; a repeat is the same to the byte."""
+    """The event of a stored clip; a repeat is identical byte for byte."""
     return event_of(CLIP, message.provenance.vehicle_id, message.event_id, message, message.stored_at_utc_ns)
 
 
 def report_event(report: health_pb2.VehicleReport, now_utc_ns: int) -> Event:
-    """The event of a vehicle's report. Raises FieldError when it cannot be counted."""
+    """The event of a report of a vehicle. Raises FieldError when it cannot be counted."""
     check_report(
         boot_id=report.boot_id,
         start_utc_ns=report.start_utc_ns,
@@ -108,17 +111,17 @@ def report_event(report: health_pb2.VehicleReport, now_utc_ns: int) -> Event:
     return event_of(HEALTH, report.vehicle_id, report.report_id, report, now_utc_ns)
 
 
-def command_of(record: Record) -> StandingCommand:
+def command_of(record: Record) -> PendingCommand:
     """A command as it stands. Raises UnreadableMessageError."""
     command = parse(command_pb2.VehicleCommand, record)
     for field in ("command_id", "vehicle_id", "expires_at_utc_ns"):
         if not getattr(command, field):
             raise UnreadableMessageError(f"{field}: is empty in a command")
-    return StandingCommand(
+    return PendingCommand(
         command.command_id, command.vehicle_id, command.attempt, command.expires_at_utc_ns, record.value
     )
 
 
-def command_response(command: StandingCommand) -> telemetry_pb2.StreamCommandsResponse:
+def command_response(command: PendingCommand) -> telemetry_pb2.StreamCommandsResponse:
     """A command on its way down."""
     return telemetry_pb2.StreamCommandsResponse(command=command_pb2.VehicleCommand.FromString(command.payload))

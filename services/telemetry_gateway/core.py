@@ -1,4 +1,4 @@
-"""What the gateway lets in: a vehicle speaks only for itself, and what nobody could use is refused by its field."""
+"""Which batches, clips and reports the gateway accepts. An error names the field and says how to correct it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import re
 from collections.abc import Mapping
 
 from fleetloop.domain.frames import FrameBatch
-from fleetloop.domain.signals import SignalCatalogue
-from fleetloop.domain.validation import BatchError, CheckedBatch, validate
+from fleetloop.domain.validation import BatchError
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND, seconds_to_ns
-from telemetry_gateway.model import NOT_YOURS, Clip, FieldError, Speaker
+from telemetry_gateway.model import NOT_YOURS, Clip, FieldError, Sender
 
 MCAP_MAGIC = b"\x89MCAP0\r\n"
-"""How an MCAP file begins and ends."""
+"""The bytes that an MCAP file begins and ends with."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LONGEST_CLIP_S = 3600.0
@@ -22,36 +21,26 @@ _MAX_TEXT = 256
 
 
 def batch_id(batch: FrameBatch) -> str:
-    """The event id of a batch: the same for every repeat of it, whichever way it comes."""
+    """The event id of a batch; every repeat has the same, also one from another source."""
     return causal_id("batch", batch.vehicle_id, batch.boot_id, batch.sequence)
 
 
-def check_speaker(fleet_id: str, vehicle_id: str, speaker: Speaker) -> None:
-    """Raises BatchError (code NOT_YOURS) when the batch speaks for anybody but `speaker`."""
-    if vehicle_id != speaker.vehicle_id:
-        raise BatchError(NOT_YOURS, "vehicle_id", f"you are {speaker.vehicle_id}, the batch says {vehicle_id!r}")
-    if fleet_id != speaker.fleet_id:
-        raise BatchError(NOT_YOURS, "fleet_id", f"you belong to {speaker.fleet_id}, the batch says {fleet_id!r}")
+def check_sender(fleet_id: str, vehicle_id: str, sender: Sender) -> None:
+    """Raises BatchError (code NOT_YOURS) when the batch belongs to another vehicle or fleet than `sender`."""
+    if vehicle_id != sender.vehicle_id:
+        raise BatchError(NOT_YOURS, "vehicle_id", f"you are {sender.vehicle_id}, the batch says {vehicle_id!r}")
+    if fleet_id != sender.fleet_id:
+        raise BatchError(NOT_YOURS, "fleet_id", f"you belong to {sender.fleet_id}, the batch says {fleet_id!r}")
 
 
 def check_size(size_bytes: int, max_bytes: int) -> None:
-    """Raises BatchError (code size)."""
+    """Raises BatchError (code size) when the batch has more than `max_bytes`."""
     if size_bytes > max_bytes:
-        raise BatchError("size", "batch", f"has {size_bytes} bytes, at most {max_bytes}: send fewer frames a batch")
+        raise BatchError("size", "batch", f"has {size_bytes} bytes, at most {max_bytes}: send fewer frames per batch")
 
 
-def check_batch(batch: FrameBatch, speaker: Speaker, catalogue: SignalCatalogue, now_utc_ns: int) -> CheckedBatch:
-    """The batch without unknown columns. Raises BatchError that names the field."""
-    check_speaker(batch.fleet_id, batch.vehicle_id, speaker)
-    return validate(batch, catalogue, now_utc_ns)
-
-
-def check_clip(clip: Clip, speaker: Speaker, max_bytes: int, max_future_s: float, now_utc_ns: int) -> None:
-    """Raises FieldError for a header that cannot be right."""
-    if (clip.fleet_id, clip.vehicle_id) != (speaker.fleet_id, speaker.vehicle_id):
-        raise FieldError(
-            "header.vehicle_id", f"you are {speaker.vehicle_id} of {speaker.fleet_id} and speak for no other"
-        )
+def check_clip(clip: Clip, max_bytes: int, max_future_s: float, now_utc_ns: int) -> None:
+    """Raises FieldError for an invalid header. The caller has checked that the clip is the sender's own."""
     if not _NAME.fullmatch(clip.vehicle_id):
         raise FieldError("header.vehicle_id", "use letters, digits, '.', '_' and '-'")
     check_digest("header.sha256", clip.sha256)
@@ -88,7 +77,7 @@ def clip_event_id(sha256: str, firing_id: str) -> str:
 def check_report(
     *, boot_id: bytes, start_utc_ns: int, end_utc_ns: int, digests: Mapping[str, str], amounts: Mapping[str, float]
 ) -> None:
-    """Raises FieldError for a report that cannot be counted: `amounts` are finite and not negative."""
+    """Raises FieldError for a report that cannot be counted. `amounts` must be finite and not negative."""
     if not 8 <= len(boot_id) <= 16:
         raise FieldError("report.boot_id", "send the 8 to 16 random bytes of the boot")
     if end_utc_ns < start_utc_ns:
@@ -104,12 +93,12 @@ def check_report(
 
 
 def trace_of(event_id: str) -> str:
-    """A `traceparent` whose trace id is the event id: a batch's trace can be found from the batch alone."""
+    """A `traceparent` whose trace id is the event id, so that the batch is enough to find its trace."""
     return f"00-{event_id}-{event_id[:16]}-01"
 
 
 class SpanBudget:
-    """Lets through at most `per_s` spans in each second: traces must not cost the telemetry its throughput."""
+    """Allows at most `per_s` spans in each second, because a span for every batch would halve the throughput."""
 
     def __init__(self, per_s: int) -> None:
         self._per_s = per_s
@@ -117,7 +106,7 @@ class SpanBudget:
         self._left = 0
 
     def allows(self, monotonic_ns: int) -> bool:
-        """True while this second has a span left, and takes it."""
+        """Whether this second has a span left; uses it up if so."""
         second = monotonic_ns // NANOSECONDS_PER_SECOND
         if second != self._second:
             self._second, self._left = second, self._per_s

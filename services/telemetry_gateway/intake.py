@@ -1,4 +1,4 @@
-"""From a batch that arrived to one that Kafka has, the same for the stream and for `fleet.ingest.v1`."""
+"""Checks batches and sends them to Kafka, for streams of vehicles and for `fleet.ingest.v1` alike."""
 
 from __future__ import annotations
 
@@ -12,50 +12,51 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.telemetry_codec import decode_batch, encode_batch
 from fleetloop.domain.topics import TELEMETRY
-from fleetloop.domain.validation import BatchError
+from fleetloop.domain.validation import BatchError, validate
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
-from telemetry_gateway.core import SpanBudget, batch_id, check_batch, check_size, check_speaker, trace_of
+from telemetry_gateway.core import SpanBudget, batch_id, check_sender, check_size, trace_of
 from telemetry_gateway.metrics import BATCHES, BYTES, FRAMES, REJECTIONS, count_dropped
-from telemetry_gateway.model import Speaker
-from telemetry_gateway.ports import Line
+from telemetry_gateway.model import Sender
+from telemetry_gateway.ports import OrderedPublisher
 
 log = get_logger(__name__)
 _TYPE = telemetry_pb2.TelemetryBatch.DESCRIPTOR.full_name
 
 
-class KafkaAwayError(Exception):
-    """Kafka did not acknowledge. The batch may or may not be there; send it again."""
+class KafkaUnavailableError(Exception):
+    """Kafka did not acknowledge a batch. It may be stored or not; the sender retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch that may go to Kafka."""
+    """A batch that has passed all checks."""
 
     event: Event
     frames: int
-    """The batch's own instants."""
+    """Number of the batch's own instants."""
     dropped: tuple[str, ...]
+    """Names of the columns that were dropped, because the catalogue does not list them."""
 
 
 class Outage:
-    """Ends the process when Kafka fails it: a producer that has failed once keeps no promise about order."""
+    """Ends the process after a failure of Kafka, because a producer that failed once no longer guarantees order."""
 
     def __init__(self) -> None:
         self._failed: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
 
     def report(self, error: BaseException) -> None:
-        """Notes the failure; the first counts."""
+        """Records a failure; the first one ends the process."""
         self._error = self._error or error
         if self._failed is not None and not self._failed.done():
             self._failed.set_exception(error)
 
     async def watch(self, stopping: asyncio.Event) -> None:
-        """Returns when `stopping`; raises what was reported."""
+        """Returns when `stopping` is set; raises the reported failure."""
         self._failed = asyncio.get_running_loop().create_future()
         if self._error is not None:
             raise self._error
@@ -67,11 +68,11 @@ class Outage:
 
 
 class Intake:
-    """Checks batches and sends them."""
+    """Checks batches and sends them in order."""
 
     def __init__(
         self,
-        line: Line,
+        publisher: OrderedPublisher,
         catalogue: SignalCatalogue,
         clock: Clock,
         outage: Outage,
@@ -79,27 +80,30 @@ class Intake:
         max_batch_bytes: int,
         spans_per_s: int,
     ) -> None:
-        self._line = line
+        self._publisher = publisher
         self._catalogue = catalogue
         self._clock = clock
         self._outage = outage
         self._max_batch_bytes = max_batch_bytes
         self._budget = SpanBudget(spans_per_s)
 
-    def prepare(self, message: telemetry_pb2.TelemetryBatch, speaker: Speaker, way: str) -> Prepared:
-        """The batch as an event, without columns that nobody knows. Raises BatchError, counted."""
+    def prepare(self, message: telemetry_pb2.TelemetryBatch, sender: Sender, source: str) -> Prepared:
+        """Returns the batch as an event, without unknown columns. Counts and raises BatchError when it is invalid.
+
+        Batches of both sources pass through here, and this is the only check that a batch belongs to its sender.
+        """
         try:
             payload = message.SerializeToString()
-            check_speaker(message.fleet_id, message.vehicle_id, speaker)
+            check_sender(message.fleet_id, message.vehicle_id, sender)
             check_size(len(payload), self._max_batch_bytes)
             batch = decode_batch(message)
             now_ns = self._clock.now_utc_ns()
-            checked = check_batch(batch, speaker, self._catalogue, now_ns)
-            if checked.batch is not batch:  # a column was dropped, or brought into the catalogue's type
+            checked = validate(batch, self._catalogue, now_ns)
+            if checked.batch is not batch:  # a column was dropped, or converted to the catalogue's type
                 payload = encode_batch(checked.batch).SerializeToString()
                 check_size(len(payload), self._max_batch_bytes)
         except BatchError as error:
-            REJECTIONS.labels(way, error.code).inc()
+            REJECTIONS.labels(source, error.code).inc()
             raise
         for signal in checked.dropped:
             count_dropped(signal)
@@ -108,29 +112,29 @@ class Intake:
         return Prepared(event, batch.frames(), checked.dropped)
 
     async def enqueue(self, prepared: Prepared) -> Awaitable[Any]:
-        """Puts the batch behind those before it; await the result by `settle`. Raises as `settle` does."""
+        """Queues the batch behind earlier ones; pass the result to `await_stored`. Raises as `await_stored` does."""
         event = prepared.event
         try:
             if not self._budget.allows(self._clock.monotonic_ns()):
-                return await self._line.enqueue(event)
-            with span("take batch", parent=event.traceparent, attributes={"vehicle": event.key}):
-                return await self._line.enqueue(replace(event, traceparent=current_traceparent()))
+                return await self._publisher.enqueue(event)
+            with span("receive batch", parent=event.traceparent, attributes={"vehicle": event.key}):
+                return await self._publisher.enqueue(replace(event, traceparent=current_traceparent()))
         except KafkaError as error:
             raise self._refusal(error) from error
 
-    async def settle(self, prepared: Prepared, acknowledgement: Awaitable[Any], way: str) -> None:
-        """Returns once Kafka has the batch. Raises BatchError when Kafka finds it too large, or KafkaAwayError."""
+    async def await_stored(self, prepared: Prepared, acknowledgement: Awaitable[Any], source: str) -> None:
+        """Returns once Kafka has the batch. Raises BatchError (too large for Kafka) or KafkaUnavailableError."""
         try:
             await acknowledgement
         except KafkaError as error:
             raise self._refusal(error) from error
-        BATCHES.labels(way).inc()
-        FRAMES.labels(way).inc(prepared.frames)
-        BYTES.labels(way).inc(len(prepared.event.payload))
+        BATCHES.labels(source).inc()
+        FRAMES.labels(source).inc(prepared.frames)
+        BYTES.labels(source).inc(len(prepared.event.payload))
 
     def _refusal(self, error: KafkaError) -> Exception:
         if isinstance(error, MessageSizeTooLargeError):
-            return BatchError("size", "batch", "is larger than Kafka takes; send fewer frames a batch")
-        log.error("kafka_away", error=repr(error))
+            return BatchError("size", "batch", "is larger than Kafka accepts: send fewer frames per batch")
+        log.error("kafka_unavailable", error=repr(error))
         self._outage.report(error)
-        return KafkaAwayError(f"Kafka did not acknowledge: {error!r}")
+        return KafkaUnavailableError(f"Kafka did not acknowledge: {error!r}")

@@ -1,16 +1,16 @@
-"""What the gateway decides on, without protobuf."""
+"""The values that the gateway decides on, without protobuf."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 NOT_YOURS = "not_yours"
-"""The code of a BatchError for a batch that speaks for somebody else."""
+"""The code of a BatchError for a batch that belongs to another vehicle or fleet than its sender."""
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
-    """Whom a certificate, or a message key, speaks for."""
+class Sender:
+    """The vehicle that a certificate, or the key of a message, identifies."""
 
     fleet_id: str
     vehicle_id: str
@@ -18,7 +18,7 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What an upload's header says."""
+    """The header of an upload."""
 
     sha256: str
     size_bytes: int
@@ -34,20 +34,20 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class StandingCommand:
+class PendingCommand:
     """A command that has not expired."""
 
     command_id: str
     vehicle_id: str
     attempt: int
-    """Repeats of one command count up; each has to reach the vehicle again."""
+    """Counts the repeats of one command; each repeat is delivered again."""
     expires_at_utc_ns: int
     payload: bytes
-    """The VehicleCommand as it was read."""
+    """The serialised VehicleCommand."""
 
 
 class FieldError(ValueError):
-    """A header or report that is wrong: which field, and what to do."""
+    """A header or a report has a wrong field. The message says how to correct it."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")

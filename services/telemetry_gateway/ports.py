@@ -1,4 +1,4 @@
-"""What the gateway needs of the outside."""
+"""Interfaces that the gateway needs from other code."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from fleetloop.kit.messaging.events import Event
 
 
 class Admissions(Protocol):
-    """Knows who is admitted."""
+    """Says which vehicles are admitted."""
 
     def refusal(self, spiffe_id: str, serial: str | None = None) -> str | None:
-        """None if admitted, else the reason. Cheap enough to be asked per message."""
+        """None if the vehicle is admitted, otherwise the reason. Cheap enough to be called for every message."""
         ...
 
 
-class Line(Protocol):
-    """Sends events in order."""
+class OrderedPublisher(Protocol):
+    """Sends events and keeps their order."""
 
     async def enqueue(self, event: Event) -> Awaitable[Any]:
-        """Puts an event behind those before it; what is returned ends when Kafka has it, or raises."""
+        """Queues an event behind earlier ones. Await the result for Kafka's acknowledgement."""
         ...

@@ -1,4 +1,4 @@
-"""TelemetryService: what vehicles say and what they are told."""
+"""TelemetryService: telemetry, reports and clips from vehicles, and commands for them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fleetloop.kit.refusal import (
 from fleetloop.kit.rpc import caller, peer_serial
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 from telemetry_gateway.codec import clip_of, command_response, rejection, report_event
-from telemetry_gateway.conversation import Conversations
 from telemetry_gateway.core import check_clip, check_digest
-from telemetry_gateway.intake import Intake, KafkaAwayError, Outage, Prepared
+from telemetry_gateway.intake import Intake, KafkaUnavailableError, Outage, Prepared
 from telemetry_gateway.metrics import COMMANDS, OPEN_STREAMS
-from telemetry_gateway.model import FieldError, Speaker
+from telemetry_gateway.model import FieldError, Sender
+from telemetry_gateway.ordered_stream import OrderedStreams
 from telemetry_gateway.ports import Admissions
 from telemetry_gateway.settings import TelemetryGatewaySettings
 from telemetry_gateway.stream import CommandFeed
@@ -35,10 +35,10 @@ from telemetry_gateway.uploads import DamagedClipError, TooManyUploadsError, Unf
 
 SERVICE_NAME = "fleet.telemetry.v1.TelemetryService"
 ALLOWED = {f"/{SERVICE_NAME}/*": ("vehicle/*",)}
-_WAY = "stream"
+_SOURCE = "stream"
 _RESTARTING = "the gateway is restarting; connect again and send what was not acknowledged"
 Answer = Coroutine[None, None, telemetry_pb2.StreamTelemetryResponse]
-Batches = Conversations[telemetry_pb2.StreamTelemetryRequest, telemetry_pb2.StreamTelemetryResponse]
+Batches = OrderedStreams[telemetry_pb2.StreamTelemetryRequest, telemetry_pb2.StreamTelemetryResponse]
 
 
 class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
@@ -67,43 +67,43 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         self._settings = settings
         self._max_future_s = max_future_s
         self._stopping = stopping
-        self._batches: Batches = Conversations(settings.stream_window)
+        self._batches: Batches = OrderedStreams(settings.stream_window)
 
     async def close_streams(self) -> None:
-        """Waits for the end of the process and then stops reading; what was read is still acknowledged."""
+        """Waits until the process stops and then stops reading; batches that were read are still acknowledged."""
         await self._stopping.wait()
         self._batches.close()
 
     async def StreamTelemetry(
         self, request_iterator: AsyncIterator[telemetry_pb2.StreamTelemetryRequest], context: object
     ) -> AsyncIterator[telemetry_pb2.StreamTelemetryResponse]:
-        speaker, admitted = self._admission()
+        sender, admitted = self._admission()
 
         async def begin(request: telemetry_pb2.StreamTelemetryRequest) -> Answer:
             admitted()
             batch = request.batch
             try:
-                prepared = self._intake.prepare(batch, speaker, _WAY)
-                return self._settle(batch, prepared, await self._intake.enqueue(prepared))
+                prepared = self._intake.prepare(batch, sender, _SOURCE)
+                return self._acknowledge(batch, prepared, await self._intake.enqueue(prepared))
             except BatchError as error:
                 return _refused(batch, error)
-            except KafkaAwayError as error:
+            except KafkaUnavailableError as error:
                 raise UnavailableError(str(error)) from error
 
         with OPEN_STREAMS.labels("telemetry").track_inprogress():
-            async for response in self._batches.hold(aiter(request_iterator), begin):
+            async for response in self._batches.answer_in_order(aiter(request_iterator), begin):
                 yield response
         if self._batches.closing:
             raise UnavailableError(_RESTARTING)
 
-    async def _settle(
+    async def _acknowledge(
         self, batch: telemetry_pb2.TelemetryBatch, prepared: Prepared, acknowledgement: Awaitable[Any]
     ) -> telemetry_pb2.StreamTelemetryResponse:
         try:
-            await self._intake.settle(prepared, acknowledgement, _WAY)
+            await self._intake.await_stored(prepared, acknowledgement, _SOURCE)
         except BatchError as error:
             return rejection(batch.boot_id, batch.sequence, error)
-        except KafkaAwayError as error:
+        except KafkaUnavailableError as error:
             raise UnavailableError(str(error)) from error
         return telemetry_pb2.StreamTelemetryResponse(
             boot_id=batch.boot_id,
@@ -115,41 +115,41 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
     async def ReportHealth(
         self, request: telemetry_pb2.ReportHealthRequest, context: object
     ) -> telemetry_pb2.ReportHealthResponse:
-        speaker, _ = self._admission()
+        sender, _ = self._admission()
         report = request.report
-        _check_own(speaker, report.fleet_id, report.vehicle_id, "report.vehicle_id")
+        _check_own(sender, report.fleet_id, report.vehicle_id, "report.vehicle_id")
         try:
             event = report_event(report, self._clock.now_utc_ns())
         except FieldError as error:
             raise InvalidArgumentError(error.message, error.field) from error
         if len(event.payload) > 60_000:
-            raise InvalidArgumentError("the report is larger than 60 kB; name fewer faults", "report.faults")
+            raise InvalidArgumentError("the report is larger than 60 kB: report fewer faults", "report.faults")
         try:
             await self._publisher.publish([event])
         except KafkaError as error:
-            raise self._kafka_away(error) from error
+            raise self._kafka_unavailable(error) from error
         return telemetry_pb2.ReportHealthResponse()
 
     async def UploadClip(
         self, request_iterator: AsyncIterator[telemetry_pb2.UploadClipRequest], context: object
     ) -> telemetry_pb2.UploadClipResponse:
-        speaker, admitted = self._admission()
+        sender, admitted = self._admission()
         requests = aiter(request_iterator)
         first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "header":
-            raise InvalidArgumentError("the first message names the clip", "header")
+            raise InvalidArgumentError("the first message must be the header of the clip", "header")
         clip = clip_of(first.header)
 
         async def chunks() -> AsyncIterator[tuple[int, bytes]]:
             async for request in requests:
                 if request.WhichOneof("part") != "chunk":
-                    raise FieldError("chunk", "every message after the first carries bytes")
+                    raise FieldError("chunk", "every message after the first must carry bytes")
                 yield request.chunk.offset, request.chunk.data
 
         try:
-            _check_own(speaker, clip.fleet_id, clip.vehicle_id, "header.vehicle_id")
+            _check_own(sender, clip.fleet_id, clip.vehicle_id, "header.vehicle_id")
             now_ns = self._clock.now_utc_ns()
-            check_clip(clip, speaker, self._settings.max_clip_bytes, self._max_future_s, now_ns)
+            check_clip(clip, self._settings.max_clip_bytes, self._max_future_s, now_ns)
             message, already = await self._uploads.receive(clip, chunks(), admitted)
         except FieldError as error:
             raise InvalidArgumentError(error.message, error.field) from error
@@ -160,14 +160,14 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         except TooManyUploadsError as error:
             raise ResourceExhaustedError(str(error), "header.sha256") from error
         except KafkaError as error:
-            raise self._kafka_away(error) from error
+            raise self._kafka_unavailable(error) from error
         return telemetry_pb2.UploadClipResponse(sha256=clip.sha256, address=message.address, already_stored=already)
 
     async def GetUpload(
         self, request: telemetry_pb2.GetUploadRequest, context: object
     ) -> telemetry_pb2.GetUploadResponse:
-        speaker, _ = self._admission()
-        _check_own(speaker, speaker.fleet_id, request.vehicle_id, "vehicle_id")
+        sender, _ = self._admission()
+        _check_own(sender, sender.fleet_id, request.vehicle_id, "vehicle_id")
         try:
             check_digest("sha256", request.sha256)
         except FieldError as error:
@@ -178,31 +178,30 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
     async def StreamCommands(
         self, request: telemetry_pb2.StreamCommandsRequest, context: object
     ) -> AsyncIterator[telemetry_pb2.StreamCommandsResponse]:
-        speaker, admitted = self._admission()
-        _check_own(speaker, request.fleet_id, request.vehicle_id, "vehicle_id")
+        sender, admitted = self._admission()
+        _check_own(sender, request.fleet_id, request.vehicle_id, "vehicle_id")
         pause_s = self._settings.admission_check_s
         with OPEN_STREAMS.labels("commands").track_inprogress():
-            async for commands in self._commands.watch(speaker.vehicle_id, self._stopping, pause_s):
+            async for commands in self._commands.watch(sender.vehicle_id, self._stopping, pause_s):
                 admitted()
                 for command in commands:
                     yield command_response(command)
                     COMMANDS.inc()
         raise UnavailableError(_RESTARTING)
 
-    def _admission(self) -> tuple[Speaker, Callable[[], None]]:
-        """Who calls, and a check that raises once that vehicle is not admitted, or not with this certificate."""
+    def _admission(self) -> tuple[Sender, Callable[[], None]]:
+        """The calling vehicle, and a check that raises once the vehicle or its certificate is no longer admitted."""
         who, serial = caller(), peer_serial()
-        spiffe_id = f"spiffe://{who.fleet_id}/{who}"
 
         def admitted() -> None:
-            refusal = self._admissions.refusal(spiffe_id, serial)
+            refusal = self._admissions.refusal(who.uri, serial)
             if refusal is not None:
                 raise PermissionDeniedError(refusal)
 
         admitted()
-        return Speaker(who.fleet_id, who.name), admitted
+        return Sender(who.fleet_id, who.name), admitted
 
-    def _kafka_away(self, error: KafkaError) -> RefusedError:
+    def _kafka_unavailable(self, error: KafkaError) -> RefusedError:
         self._outage.report(error)
         return UnavailableError(f"Kafka did not acknowledge: {error!r}; try again")
 
@@ -211,7 +210,7 @@ async def _refused(batch: telemetry_pb2.TelemetryBatch, error: BatchError) -> te
     return rejection(batch.boot_id, batch.sequence, error)
 
 
-def _check_own(speaker: Speaker, fleet_id: str, vehicle_id: str, field: str) -> None:
-    if (fleet_id, vehicle_id) != (speaker.fleet_id, speaker.vehicle_id):
-        said = f"you are {speaker.vehicle_id} of {speaker.fleet_id} and speak for no other"
+def _check_own(sender: Sender, fleet_id: str, vehicle_id: str, field: str) -> None:
+    if (fleet_id, vehicle_id) != (sender.fleet_id, sender.vehicle_id):
+        said = f"you are {sender.vehicle_id} of {sender.fleet_id} and may not send for another vehicle"
         raise PermissionDeniedError(said, field)

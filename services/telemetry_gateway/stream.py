@@ -1,36 +1,35 @@
-"""The Kafka shell: batches that producers wrote to Kafka themselves, and the commands for vehicles."""
+"""The Kafka shell: batches that producers write to Kafka directly, and the commands for vehicles."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from typing import Any
-
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from fleetloop.domain.messages import parse
 from fleetloop.domain.topics import COMMAND, INGEST
 from fleetloop.domain.validation import BatchError
-from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, connection_options
-from fleetloop.kit.process.clock import Clock, seconds_to_ns
+from fleetloop.kit.messaging.partition_reader import TopicReader
+from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
+from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import MESSAGES
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
-from telemetry_gateway.board import CommandBoard
 from telemetry_gateway.codec import command_of
-from telemetry_gateway.core import check_speaker
 from telemetry_gateway.intake import Intake, Prepared
-from telemetry_gateway.metrics import REJECTIONS, STANDING_COMMANDS
-from telemetry_gateway.model import NOT_YOURS, Speaker, StandingCommand
+from telemetry_gateway.metrics import PENDING_COMMANDS, REJECTIONS
+from telemetry_gateway.model import NOT_YOURS, PendingCommand, Sender
+from telemetry_gateway.pending_commands import PendingCommands
 from telemetry_gateway.ports import Admissions
 
 log = get_logger(__name__)
-_WAY = "ingest"
+_SOURCE = "ingest"
 
 
 class Ingest:
-    """Checks what producers wrote to `fleet.ingest.v1` and forwards it; bad batches go to the dead letters."""
+    """Checks batches of `fleet.ingest.v1` and forwards them; invalid ones go to the dead-letter queue."""
 
     def __init__(
         self, service: str, intake: Intake, publisher: KafkaPublisher, admissions: Admissions, fleet_id: str
@@ -42,112 +41,83 @@ class Ingest:
         self._fleet_id = fleet_id
 
     async def handle(self, records: Sequence[Record]) -> None:
-        """Returns once every batch is in Kafka again, checked, or in the dead letters."""
+        """Returns once every batch is in the telemetry topic or in the dead-letter queue."""
         await asyncio.gather(*[await self._begin(record) for record in records])
 
     async def _begin(self, record: Record) -> Coroutine[None, None, None]:
         try:
             message = parse(telemetry_pb2.TelemetryBatch, record)
-            prepared = self._intake.prepare(message, self._speaker(message, record), _WAY)
-            return self._settle(record, prepared, await self._intake.enqueue(prepared))
+            prepared = self._intake.prepare(message, self._sender(record), _SOURCE)
+            return self._acknowledge(record, prepared, await self._intake.enqueue(prepared))
         except (BatchError, UnreadableMessageError) as error:
-            return self._bury(record, error)
+            return self._send_to_dlq(record, error)
 
-    async def _settle(self, record: Record, prepared: Prepared, acknowledgement: Awaitable[Any]) -> None:
+    async def _acknowledge(self, record: Record, prepared: Prepared, acknowledgement: Awaitable[Any]) -> None:
         try:
-            await self._intake.settle(prepared, acknowledgement, _WAY)
+            await self._intake.await_stored(prepared, acknowledgement, _SOURCE)
         except BatchError as error:
-            await self._bury(record, error)
+            await self._send_to_dlq(record, error)
         else:
             MESSAGES.labels(self._service, INGEST, "handled").inc()
 
-    async def _bury(self, record: Record, error: Exception) -> None:
-        await self._publisher.bury(record, error)
+    async def _send_to_dlq(self, record: Record, error: Exception) -> None:
+        await self._publisher.send_to_dlq(record, error)
         MESSAGES.labels(self._service, INGEST, "dead").inc()
 
-    def _speaker(self, message: telemetry_pb2.TelemetryBatch, record: Record) -> Speaker:
-        """Whoever may write to the topic speaks for the vehicle in the key, if that vehicle is admitted."""
-        speaker = Speaker(self._fleet_id, (record.key or b"").decode("utf-8", "replace"))
-        try:
-            check_speaker(message.fleet_id, message.vehicle_id, speaker)
-            refusal = self._admissions.refusal(f"spiffe://{self._fleet_id}/vehicle/{speaker.vehicle_id}")
-            if refusal is not None:
-                raise BatchError(NOT_YOURS, "vehicle_id", refusal)
-        except BatchError as error:
-            REJECTIONS.labels(_WAY, error.code).inc()
-            raise
-        return speaker
+    def _sender(self, record: Record) -> Sender:
+        """The vehicle in the message key. Raises BatchError when that vehicle is not admitted.
+
+        Kafka decides who may write to the topic, so the key takes the place of a certificate here.
+        """
+        sender = Sender(self._fleet_id, (record.key or b"").decode("utf-8", "replace"))
+        refusal = self._admissions.refusal(f"spiffe://{self._fleet_id}/vehicle/{sender.vehicle_id}")
+        if refusal is not None:
+            REJECTIONS.labels(_SOURCE, NOT_YOURS).inc()
+            raise BatchError(NOT_YOURS, "vehicle_id", refusal)
+        return sender
 
 
 class CommandFeed:
-    """Reads all of `fleet.command.v1` without a group, and wakes the streams of the vehicles that are meant."""
+    """Reads all commands of `fleet.command.v1`, without a group, and wakes the streams of their vehicles."""
 
     def __init__(self, service: str, settings: ServiceSettings, clock: Clock, horizon_s: float) -> None:
         self._service = service
-        self._settings = settings
         self._clock = clock
-        self._horizon_ns = seconds_to_ns(horizon_s)
-        self._board = CommandBoard()
+        self._reader = TopicReader(service, [COMMAND], settings, clock, name="commands", horizon_s=horizon_s)
+        self._pending = PendingCommands()
         self._streams: dict[str, set[asyncio.Event]] = {}
         self.caught_up = asyncio.Event()
 
+    def problem(self) -> str | None:
+        """Liveness check: why the feed counts as stuck, or None."""
+        return self._reader.problem()
+
     async def run(self, stopping: asyncio.Event) -> None:
-        """Runs until `stopping`."""
-        consumer = AIOKafkaConsumer(
-            **connection_options(self._settings),
-            group_id=None,
-            client_id=f"{self._service}-commands",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
-        await consumer.start()
+        """Runs until `stopping`. Starts at the oldest command that may not have expired."""
         try:
-            ends = await self._seek(consumer)
-            while not stopping.is_set():
-                polled = await consumer.getmany(timeout_ms=200)
-                for messages in polled.values():
-                    for m in messages:
-                        self._take(
-                            Record(m.topic, m.partition, m.offset, m.key, m.value or b"", m.headers, m.timestamp)
-                        )
-                if not self.caught_up.is_set():
-                    positions = [await consumer.position(partition) >= end for partition, end in ends.items()]
-                    if all(positions):
+            async with self._reader as reader:
+                while not stopping.is_set():
+                    for records in (await reader.poll()).values():
+                        for record in records:
+                            self._apply(record)
+                    if reader.caught_up():
                         self.caught_up.set()
-                self._board.prune(self._clock.now_utc_ns())
-                STANDING_COMMANDS.set(len(self._board))
+                    self._pending.prune(self._clock.now_utc_ns())
+                    PENDING_COMMANDS.set(len(self._pending))
         finally:
-            await consumer.stop()
             for streams in self._streams.values():
                 for wake in streams:
                     wake.set()
 
-    async def _seek(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, int]:
-        """Goes to the oldest command that can still stand; returns where each partition ends now."""
-        consumer.subscribe([COMMAND])
-        while not (known := consumer.partitions_for_topic(COMMAND)):
-            await consumer.getmany(timeout_ms=100)
-        consumer.unsubscribe()
-        partitions = [TopicPartition(COMMAND, number) for number in known]
-        consumer.assign(partitions)
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-        since_ms = max(0, (self._clock.now_utc_ns() - self._horizon_ns) // 1_000_000)
-        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
-        for partition in partitions:
-            at = found.get(partition)
-            consumer.seek(partition, at.offset if at is not None else ends[partition])
-        return ends
-
-    def _take(self, record: Record) -> None:
+    def _apply(self, record: Record) -> None:
         try:
             command = command_of(record)
         except UnreadableMessageError as error:
-            # Not buried: every gateway reads all of the topic, and each would bury it at every start.
+            # Not sent to the dead-letter queue: every gateway would send it there again at every start.
             log.error("unreadable_command", partition=record.partition, offset=record.offset, error=str(error))
             MESSAGES.labels(self._service, COMMAND, "skipped").inc()
             return
-        fresh = self._board.put(command, self._clock.now_utc_ns())
+        fresh = self._pending.put(command, self._clock.now_utc_ns())
         MESSAGES.labels(self._service, COMMAND, "handled" if fresh else "repeat").inc()
         if fresh:
             for wake in self._streams.get(command.vehicle_id, ()):
@@ -155,21 +125,21 @@ class CommandFeed:
 
     async def watch(
         self, vehicle_id: str, stopping: asyncio.Event, pause_s: float
-    ) -> AsyncIterator[tuple[StandingCommand, ...]]:
-        """What stands for a vehicle, then what is new; an empty tuple every `pause_s` when nothing is."""
+    ) -> AsyncIterator[tuple[PendingCommand, ...]]:
+        """Yields the pending commands of a vehicle, then new ones as they arrive.
+
+        Yields an empty tuple after `pause_s` seconds without a command, so that the caller can check the admission.
+        """
         wake = asyncio.Event()
         streams = self._streams.setdefault(vehicle_id, set())
         streams.add(wake)
-        told: dict[str, int] = {}
+        delivered: dict[str, int] = {}
         try:
             while not stopping.is_set():
+                wake.clear()
                 if self.caught_up.is_set():
-                    wake.clear()
-                    yield self._board.due(vehicle_id, told, self._clock.now_utc_ns())
-                try:
-                    await asyncio.wait_for(wake.wait(), pause_s if self.caught_up.is_set() else 0.1)
-                except TimeoutError:
-                    continue
+                    yield self._pending.due(vehicle_id, delivered, self._clock.now_utc_ns())
+                await pause(wake, pause_s if self.caught_up.is_set() else 0.1)
         finally:
             streams.discard(wake)
             if not streams:

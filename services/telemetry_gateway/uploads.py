@@ -1,15 +1,18 @@
-"""Clips on their way in: parts on this gateway's disk, whole ones in the object store, announced once Kafka has it.
+"""Uploads of clips: partial files on this gateway's disk, whole clips in the object store, announcements in Kafka.
 
-Dying between any two steps leaves something to go on from, because each step can be repeated:
+Every step can be repeated, so a kill between any two of them loses nothing:
 
-1. bytes are appended to the part; its length is the offset to go on from;
-2. the whole part's digest is checked: a damaged one is thrown away, and the vehicle starts again;
-3. the clip is stored under its digest, unless it is there;
-4. the receipt is stored: it holds the announcement, and proves that this vehicle has sent the bytes;
-5. the announcement goes to Kafka; 6. the part is removed; 7. the vehicle hears of it and forgets the clip.
+1. Bytes are appended to the part. Its length is the offset from which an upload resumes.
+2. The digest of the whole part is checked. A damaged part is deleted and the vehicle restarts the upload.
+3. The clip is stored under its digest, unless it is stored already.
+4. The receipt is stored. It holds the announcement and proves that this vehicle has sent the bytes.
+5. The announcement goes to Kafka.
+6. The part is deleted.
+7. The vehicle receives the answer and deletes its copy.
 
-A vehicle that did not hear of it comes again. Before 4 it goes on with the part, after 4 the receipt is announced
-once more, with the same event id. A part is known only to the gateway that has it; elsewhere an upload starts anew.
+A vehicle that received no answer retries. Before step 4 it resumes the part; after step 4 the gateway repeats the
+announcement of the receipt, with the same event id. Only the gateway that holds a part can resume it; on another
+gateway the upload starts at the beginning.
 """
 
 from __future__ import annotations
@@ -17,45 +20,47 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fleetloop.kit.messaging.producer import Publisher
 from fleetloop.kit.process.clock import Clock, ns_to_seconds
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
 from fleetloop.protos.clip.v1 import clip_pb2
-from telemetry_gateway.codec import asked_again, clip_event, stored_clip
+from telemetry_gateway.codec import clip_event, repeated_announcement, stored_clip
 from telemetry_gateway.core import MCAP_MAGIC
 from telemetry_gateway.metrics import CLIPS, UPLOAD_BYTES
 from telemetry_gateway.model import Clip, FieldError
 
 MAX_CHUNK_BYTES = 1024 * 1024
-_TAKE_OVER_S = 5.0
+_SUPERSEDE_S = 5.0
 
 
 class DamagedClipError(Exception):
-    """The bytes do not have the digest; the part is gone."""
+    """The bytes do not match the digest. The part was deleted; the vehicle restarts the upload."""
 
 
 class UnfinishedClipError(Exception):
-    """The stream ended, or somebody else took over, before all bytes were there."""
+    """The stream ended, or a newer upload superseded it, before all bytes had arrived. The vehicle resumes."""
 
 
 class TooManyUploadsError(Exception):
-    """The vehicle has as many unfinished uploads as it may."""
+    """The vehicle has the maximum number of unfinished uploads."""
 
 
-class _Hold:
-    """Who writes to a part: asked to let go by `wanted`, gone when `free`."""
+class _Writer:
+    """The upload that writes to a part."""
 
     def __init__(self) -> None:
-        self.wanted = asyncio.Event()
-        self.free = asyncio.Event()
+        self.superseded = asyncio.Event()
+        """Set by a newer upload of the same clip: this one has to stop."""
+        self.stopped = asyncio.Event()
 
 
 class Uploads:
-    """Receives clips."""
+    """Receives clips, resumes interrupted uploads, and deletes abandoned ones."""
 
     def __init__(
         self, folder: Path, objects: Objects, publisher: Publisher, clock: Clock, fleet_id: str, max_open: int
@@ -66,10 +71,10 @@ class Uploads:
         self._clock = clock
         self._fleet_id = fleet_id
         self._max_open = max_open
-        self._receiving: dict[Path, _Hold] = {}
+        self._writers: dict[Path, _Writer] = {}
 
     async def progress(self, vehicle_id: str, sha256: str) -> tuple[int, bool]:
-        """(offset to go on from, whether the clip is stored)."""
+        """The offset from which to resume, and whether the clip is stored already."""
         if await self._receipt(vehicle_id, sha256) is not None:
             return 0, True
         return _size(self._part(vehicle_id, sha256)), False
@@ -77,23 +82,27 @@ class Uploads:
     async def receive(
         self, clip: Clip, chunks: AsyncIterator[tuple[int, bytes]], admitted: Callable[[], None]
     ) -> tuple[clip_pb2.ClipStored, bool]:
-        """The announcement that Kafka has, and whether the clip had been stored before.
+        """Stores a clip and returns its announcement, once Kafka has it, and whether the clip was stored before.
 
-        `chunks` are (offset, bytes); `admitted` raises when the vehicle may no longer speak. Raises FieldError,
-        DamagedClipError, UnfinishedClipError and TooManyUploadsError.
+        Args:
+            clip: The header of the upload.
+            chunks: Pairs of an offset and the bytes from there on.
+            admitted: Raises when the vehicle is no longer admitted; called for every chunk.
+
+        Raises FieldError, DamagedClipError, UnfinishedClipError or TooManyUploadsError.
         """
         receipt = await self._receipt(clip.vehicle_id, clip.sha256)
         if receipt is not None:
-            message = asked_again(receipt, clip)
+            message = repeated_announcement(receipt, clip)
             await self._publisher.publish([clip_event(message)])
             CLIPS.labels("repeated").inc()
             return message, True
         part = self._part(clip.vehicle_id, clip.sha256)
         if not part.exists() and len(list(part.parent.glob("*.part"))) >= self._max_open:
-            raise TooManyUploadsError(f"{self._max_open} uploads are unfinished; finish one or let it expire")
-        await self._take_over(part)
-        with self._holding(part) as hold:
-            await self._append(clip, part, _until(hold.wanted, chunks), admitted)
+            raise TooManyUploadsError(f"{self._max_open} uploads are unfinished: finish one or wait until it expires")
+        await self._supersede(part)
+        with self._writing(part) as writer:
+            await self._append(clip, part, _until(writer.superseded, chunks), admitted)
             await asyncio.to_thread(_check_whole, clip, part)
             address = object_address(self._fleet_id, "clips", clip.start_utc_ns, clip.sha256 + ".mcap")
             await asyncio.to_thread(self._objects.put_once, address, part)
@@ -106,11 +115,11 @@ class Uploads:
         return message, False
 
     def expire(self, older_than_s: float) -> int:
-        """Removes parts that nobody has written to for so long; returns how many."""
+        """Deletes parts without a new byte for `older_than_s` seconds; returns how many."""
         before_s = ns_to_seconds(self._clock.now_utc_ns()) - older_than_s
         removed = 0
         for part in self._folder.glob("*/*.part"):
-            if part not in self._receiving and part.stat().st_mtime < before_s:
+            if part not in self._writers and part.stat().st_mtime < before_s:
                 part.unlink(missing_ok=True)
                 removed += 1
         return removed
@@ -120,7 +129,7 @@ class Uploads:
     ) -> None:
         part.parent.mkdir(parents=True, exist_ok=True)
         have = _size(part)
-        if have > clip.size_bytes:  # an earlier attempt said another size; the digest will tell
+        if have > clip.size_bytes:  # an earlier attempt gave another size; the digest decides which one was right
             await asyncio.to_thread(part.unlink)
             have = 0
         with part.open("ab", buffering=0) as file:
@@ -128,37 +137,36 @@ class Uploads:
                 admitted()
                 if len(data) > MAX_CHUNK_BYTES:
                     raise FieldError("chunk.data", f"has {len(data)} bytes, at most {MAX_CHUNK_BYTES}")
-                if offset == 0 and have:  # a sender that did not ask starts at the beginning, and may
+                if offset == 0 and have:  # a sender that did not call GetUpload starts at the beginning
                     file.truncate(0)
                     have = 0
                 if offset != have:
-                    raise FieldError("chunk.offset", f"is {offset}, but {have} comes next; ask GetUpload")
+                    raise FieldError("chunk.offset", f"is {offset}, but {have} comes next: call GetUpload")
                 if have + len(data) > clip.size_bytes:
                     raise FieldError("chunk.data", f"goes beyond header.size_bytes, {clip.size_bytes}")
                 await asyncio.to_thread(file.write, data)
                 have += len(data)
                 UPLOAD_BYTES.inc(len(data))
         if have < clip.size_bytes:
-            raise UnfinishedClipError(f"the stream ended at {have} of {clip.size_bytes} bytes; go on from there")
+            raise UnfinishedClipError(f"the stream ended at {have} of {clip.size_bytes} bytes: resume from there")
 
-    async def _take_over(self, part: Path) -> None:
-        """Ends an older upload of the same clip: its connection is probably dead, and this one is not."""
-        older = self._receiving.get(part)
+    async def _supersede(self, part: Path) -> None:
+        """Stops an older upload of the same clip, whose connection is probably dead."""
+        older = self._writers.get(part)
         if older is not None:
-            older.wanted.set()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(older.free.wait(), _TAKE_OVER_S)
-        if part in self._receiving:
-            raise UnfinishedClipError("another upload of this clip is open; try again")
+            older.superseded.set()
+            await pause(older.stopped, _SUPERSEDE_S)
+        if part in self._writers:
+            raise UnfinishedClipError("another upload of this clip is still open: try again")
 
     @contextmanager
-    def _holding(self, part: Path) -> Iterator[_Hold]:
-        hold = self._receiving[part] = _Hold()
+    def _writing(self, part: Path) -> Iterator[_Writer]:
+        writer = self._writers[part] = _Writer()
         try:
-            yield hold
+            yield writer
         finally:
-            del self._receiving[part]
-            hold.free.set()
+            del self._writers[part]
+            writer.stopped.set()
 
     async def _receipt(self, vehicle_id: str, sha256: str) -> clip_pb2.ClipStored | None:
         try:
@@ -174,9 +182,11 @@ class Uploads:
         return self._folder / vehicle_id / f"{sha256}.part"
 
 
-async def _until(wanted: asyncio.Event, chunks: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[tuple[int, bytes]]:
-    """The chunks, until somebody else wants the part."""
-    asked = asyncio.ensure_future(wanted.wait())
+async def _until(
+    superseded: asyncio.Event, chunks: AsyncIterator[tuple[int, bytes]]
+) -> AsyncIterator[tuple[int, bytes]]:
+    """Yields the chunks until a newer upload supersedes this one."""
+    asked = asyncio.ensure_future(superseded.wait())
     coming: asyncio.Future[tuple[int, bytes] | None] | None = None
     try:
         while True:
@@ -184,7 +194,7 @@ async def _until(wanted: asyncio.Event, chunks: AsyncIterator[tuple[int, bytes]]
             both: list[asyncio.Future[Any]] = [asked, coming]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if asked.done():
-                raise UnfinishedClipError("a newer upload of this clip has taken over")
+                raise UnfinishedClipError("a newer upload of this clip has superseded this one")
             chunk = coming.result()
             if chunk is None:
                 return
@@ -216,8 +226,8 @@ def _check_whole(clip: Clip, part: Path) -> None:
     if digest != clip.sha256:
         part.unlink()
         CLIPS.labels("damaged").inc()
-        raise DamagedClipError(f"header.sha256: the bytes have the digest {digest}; send the clip again from 0")
+        raise DamagedClipError(f"header.sha256: the bytes have the digest {digest}: send the clip again")
     if begin != MCAP_MAGIC or end != MCAP_MAGIC:
         part.unlink()
         CLIPS.labels("damaged").inc()
-        raise FieldError("chunk.data", "is no whole MCAP file: it must begin and end with MCAP's magic bytes")
+        raise FieldError("chunk.data", "is not a complete MCAP file: it must begin and end with MCAP's magic bytes")

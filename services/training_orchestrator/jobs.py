@@ -21,6 +21,9 @@ from typing import Any
 
 import psutil
 
+from fleetloop.kit.process.atomic_file import replace_text
+from fleetloop.kit.process.clock import ns_to_seconds
+
 LOCK, HEARTBEAT, RESULT, REQUEST, PROGRESS, LOG = (
     "lock",
     "heartbeat",
@@ -65,7 +68,7 @@ class TorchrunJobs:
         if (folder / RESULT).exists():
             result = _read_result(folder / RESULT)
         heartbeat = folder / HEARTBEAT
-        age_s = (now_utc_ns - heartbeat.stat().st_mtime_ns) / 1e9 if heartbeat.exists() else 0.0
+        age_s = ns_to_seconds(now_utc_ns - heartbeat.stat().st_mtime_ns) if heartbeat.exists() else 0.0
         return JobStatus(running, result, max(0.0, age_s))
 
     def launch(self, run_id: str, request: Mapping[str, object]) -> bool:
@@ -74,9 +77,7 @@ class TorchrunJobs:
         folder.mkdir(parents=True, exist_ok=True)
         if _is_locked(folder / LOCK):
             return False
-        draft = folder / (REQUEST + ".tmp")
-        draft.write_text(json.dumps(request, indent=2, sort_keys=True))
-        draft.replace(folder / REQUEST)
+        replace_text(folder / REQUEST, json.dumps(request, indent=2, sort_keys=True))
         command = [
             *(["nice", "-n", str(self._nice)] if self._nice else []),
             sys.executable,

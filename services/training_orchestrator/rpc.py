@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile
 
 from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from fleetloop.kit.rpc import RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
@@ -124,8 +124,7 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
             if run.state.is_final:
                 yield training_pb2.WatchRunResponse(state=STATES[run.state], message="; ".join(run.reasons))
                 return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _POLL_S)
+            await pause(self._stopping, _POLL_S)
 
     async def SignModels(
         self, request: training_pb2.SignModelsRequest, context: object

@@ -12,9 +12,10 @@ from contextlib import suppress
 from functools import partial
 
 from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.clock import Clock, ns_to_seconds
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import STAGE_SECONDS
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
 from training_orchestrator import queries, transactions
@@ -51,8 +52,7 @@ class Worker:
         """Work until `stopping`. A running job goes on, and the next start of the service adopts it."""
         while not stopping.is_set():
             await self.run_once()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self._settings.tick_s)
+            await pause(stopping, self._settings.tick_s)
 
     async def run_once(self) -> None:
         """Queue the runs that are due, and do the next step of every open run."""
@@ -136,7 +136,7 @@ class Worker:
         )
         verdict = "passed" if result.passed else "rejected"
         RUNS.labels(verdict).inc()
-        STAGE_SECONDS.labels(transactions.SERVICE, "train").observe((now_ns - run.changed_at_utc_ns) / 1e9)
+        STAGE_SECONDS.labels(transactions.SERVICE, "train").observe(ns_to_seconds(now_ns - run.changed_at_utc_ns))
         log.info("run_evaluated", run_id=run_id, verdict=verdict, reasons=list(result.reasons))
 
     def _store_files(self, run_id: str, result: JobResult) -> tuple[tuple[str, str], dict[str, tuple[int, str]]]:

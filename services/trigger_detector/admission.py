@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
+from fleetloop.kit.process.clock import seconds_to_ns
 from trigger_detector.model import Limits
 from trigger_detector.plan import Plan
 
@@ -75,7 +76,7 @@ def admit(state: VehicleState, sequence: int, start_ns: int, end_ns: int, append
         verdict = DUPLICATE
     elif start_ns > newest_ns:
         verdict = ADMITTED
-    elif newest_ns - start_ns > limits.lateness_s * 1e9:
+    elif newest_ns - start_ns > seconds_to_ns(limits.lateness_s):
         verdict = TOO_LATE
     else:
         verdict = LATE

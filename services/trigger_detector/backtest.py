@@ -14,7 +14,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,6 +22,7 @@ from fleetloop.domain.archive_files import Footer, list_files, read_appended, re
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.signals import SignalCatalogue, load_catalogue
 from fleetloop.domain.validation import BatchError, validate
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns, utc_second
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.triggerlang.errors import TriggerFileError
 from fleetloop.triggerlang.trigger import check_trigger, parse_trigger
@@ -62,7 +62,7 @@ class Seen:
     """What was looked at so far."""
 
     files: int = 0
-    files_in_all: int = 0
+    files_total: int = 0
     batches: int = 0
     frames: int = 0
     firings: int = 0
@@ -79,7 +79,7 @@ def replay(request: Request, plan: Plan, catalogue: SignalCatalogue, seen: Seen)
     """
     objects = Objects(request.objects_url)
     addresses = list_files(objects, request.fleet_id)
-    seen.files_in_all = len(addresses)
+    seen.files_total = len(addresses)
     state, partition = DetectorState(), ""
     for address in addresses:
         if address.rpartition("/")[0] != partition:
@@ -97,7 +97,7 @@ def replay(request: Request, plan: Plan, catalogue: SignalCatalogue, seen: Seen)
 
 
 def _is_wanted(footer: Footer, request: Request) -> bool:
-    early_ns = request.from_utc_ns - round(request.horizon_s * 1e9)
+    early_ns = request.from_utc_ns - seconds_to_ns(request.horizon_s)
     return any(
         _matches(vehicle, request.vehicles)
         and totals.last_utc_ns >= early_ns
@@ -117,7 +117,7 @@ def _batches(
 ) -> Iterator[list[Appended]]:
     """A file's wanted batches with the broker's times, some hundreds at a time."""
     appended_ms = read_appended(objects, address, footer)
-    early_ns = request.from_utc_ns - round(request.horizon_s * 1e9)
+    early_ns = request.from_utc_ns - seconds_to_ns(request.horizon_s)
     taken: list[Appended] = []
     for offset, batch in read_file(objects, address, _signals_of(plan)):
         span_ns = batch.end_monotonic_ns() - batch.start_monotonic_ns
@@ -127,7 +127,7 @@ def _batches(
             continue
         try:
             checked = validate(batch, catalogue, _ANY_TIME).batch
-        except BatchError:  # the live detector buries it
+        except BatchError:  # the live detector sends it to the dead-letter queue
             seen.unreadable += 1
             continue
         if batch.start_utc_ns + span_ns >= request.from_utc_ns:
@@ -141,11 +141,11 @@ def _batches(
 
 
 def _count(batch: FrameBatch, span_ns: int, seen: Seen) -> None:
-    day = datetime.fromtimestamp(batch.start_utc_ns // 10**9, UTC).strftime("%Y-%m-%d")
+    day = utc_second(batch.start_utc_ns).strftime("%Y-%m-%d")
     key = (batch.vehicle_id, day)
     frames = batch.frames()
     # a batch's last frame lasts until the next batch's first: as long as its others did
-    whole_s = span_ns / 1e9 * frames / max(1, frames - 1)
+    whole_s = ns_to_seconds(span_ns) * frames / max(1, frames - 1)
     seen.driven_s[key] = seen.driven_s.get(key, 0.0) + whole_s
     seen.batches += 1
     seen.frames += frames

@@ -11,6 +11,7 @@ from math import asin, cos, radians, sin, sqrt
 import numpy as np
 
 from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.triggerlang.errors import TriggerFileError
 from fleetloop.triggerlang.lowering import lower
 from fleetloop.triggerlang.machine import Machine, Rules
@@ -96,7 +97,7 @@ def make_plan(
 
 def interval_ns(trigger: Trigger) -> int:
     """Length of the slots in which a trigger fires at most once."""
-    return max(1, round(trigger.min_interval_s * 1e9))
+    return max(1, seconds_to_ns(trigger.min_interval_s))
 
 
 def _rules(actives: Sequence[Active], limits: Limits) -> Rules:

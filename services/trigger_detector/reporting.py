@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Protocol
 
 import grpc
 
 from fleetloop.kit.process.clock import Clock, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
+from fleetloop.kit.process.pausing import pause
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from trigger_detector.campaigns import CampaignBook
 from trigger_detector.in_force import in_force
@@ -77,5 +77,4 @@ async def report(
                 if not away:
                     log.warning("keeper_away", code=error.code().name, detail=error.details())
                 away = True  # it hears of it when the next report is due
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _LOOK_EVERY_S)
+        await pause(stopping, _LOOK_EVERY_S)

@@ -1,8 +1,8 @@
 """The Kafka shell: reads telemetry and campaigns, sends firings, and commits last.
 
-On assignment, and when campaigns change, a partition is sought back by the horizon and replayed in silence up
-to what was committed. The commit carries the broker's time of the last record in its metadata, so the seek
-needs no guess.
+On assignment, and when campaigns change, the stream seeks a partition back by the horizon and replays it, without
+firing, up to what was committed. The commit carries the broker's time of the last record in its metadata, so that the
+seek is exact. Durable is what has been announced: lag counts records until their firings are in Kafka.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CommitFailedError, IllegalStateError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.topics import CAMPAIGN, TELEMETRY
-from fleetloop.kit.messaging.consumer import read_to_end
-from fleetloop.kit.messaging.producer import Record, UnreadableMessageError, connection_options
-from fleetloop.kit.process.clock import Clock, ns_to_seconds, seconds_to_ns
+from fleetloop.kit.messaging.partition_reader import GroupReader, Polled, TopicReader
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.kit.process.clock import Clock, seconds_to_ms, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.process.metrics import CONSUMER_LAG, EVENT_AGE, LAST_COMMIT
 from fleetloop.triggerlang.kernels.warm import warm
 from trigger_detector import metrics
 from trigger_detector.campaigns import CampaignBook
@@ -32,17 +30,17 @@ from trigger_detector.ports import Outlet
 from trigger_detector.settings import TriggerDetectorSettings
 
 SERVICE = "trigger-detector"
-_POLL_MS = 200
 _GAUGES_EVERY_S = 10.0
+_FETCH_BYTES = 4 * 1024 * 1024
 log = get_logger(__name__)
 
 
 _Done = tuple[TopicPartition, Partition, Outcome, OffsetAndMetadata]
-"""What a partition's records led to, and what to commit when that is announced."""
+"""The outcome of a partition's records, and what to commit once it is announced."""
 
 
-class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ignore]
-    """One process's share of the telemetry. ``run`` until stopped; its failure is the process's."""
+class DetectorStream:
+    """Evaluates the telemetry of the partitions that are assigned to this process."""
 
     def __init__(
         self, settings: TriggerDetectorSettings, catalogue: SignalCatalogue, outlet: Outlet, clock: Clock
@@ -53,113 +51,97 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
         self._clock = clock
         self.book = CampaignBook()
         self.plan: Plan = make_plan([], catalogue, settings.limits())[0]
-        self.refused: dict[str, str] = {}
+        self.refused: Mapping[str, str] = {}
         self.partitions: dict[TopicPartition, Partition] = {}
         self._unprepared: set[TopicPartition] = set()
-        self._lag = 0
-        self._last_progress_ns = clock.monotonic_ns()
+        self._announced: dict[TopicPartition, int] = {}
+        """The offset before which every firing of a partition is in Kafka."""
         self._last_gauges_ns = 0
         self.firings = 0
         self.ready = asyncio.Event()
-        self._consumer = AIOKafkaConsumer(
-            **connection_options(settings),
-            group_id=SERVICE,
-            client_id=SERVICE,
-            group_instance_id=settings.instance_id or None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=3_000,
-            max_poll_interval_ms=300_000,
+        self._reader = GroupReader(
+            SERVICE,
+            [TELEMETRY],
+            settings,
+            clock,
+            listener=self,
+            durable=self._announced.get,
+            fetch_bytes=_FETCH_BYTES,
         )
+        self._campaigns = TopicReader(SERVICE, [CAMPAIGN], settings, clock, name="campaigns")
 
     def problem(self) -> str | None:
-        """Why this consumer counts as stuck, or None."""
-        idle_s = ns_to_seconds(self._clock.monotonic_ns() - self._last_progress_ns)
-        if self._lag > 0 and idle_s > self._settings.stuck_after_s:
-            return f"{self._lag} messages behind and no commit for {idle_s:.0f} s"
-        return None
+        """Liveness check: why this consumer counts as stuck, or None."""
+        return self._reader.problem() or self._campaigns.problem()
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Forgets their state: whoever has them next replays it."""
+        """Drops the state of these partitions: the next owner rebuilds it by a replay."""
         for tp in revoked:
             self.partitions.pop(tp, None)
+            self._announced.pop(tp, None)
             self._unprepared.discard(tp)
-            CONSUMER_LAG.labels(SERVICE, tp.topic, str(tp.partition)).set(0)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Marks them; they are sought back before anything of them is used."""
+        """Marks these partitions, so that the stream seeks them back before it uses their records."""
         self._unprepared |= set(assigned)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Runs until ``stopping``; what was handled is committed before it returns."""
-        unreadable: list[tuple[Record, UnreadableMessageError]] = []
-
-        def take(record: Record) -> None:
-            self._take_campaign(record, unreadable)
-
-        campaigns = await read_to_end([CAMPAIGN], self._settings, take, f"{SERVICE}-campaigns")
-        fetching: asyncio.Task[dict[TopicPartition, Sequence[object]]] | None = None
-        settling: asyncio.Task[None] | None = None
-        await asyncio.to_thread(warm)  # before it joins: compiling takes longer than a member may be silent
-        try:
-            await self._bury(unreadable)
+        async with self._campaigns as campaigns:
+            unreadable: list[tuple[Record, UnreadableMessageError]] = []
+            async for record in campaigns.read_to_end():
+                self._apply_campaign(record, unreadable)
+            # Before it joins the group: compiling takes longer than a member may be silent.
+            await asyncio.to_thread(warm)
+            await self._send_to_dlq(unreadable)
             self._replan()
-            await self._consumer.start()
-            self._consumer.subscribe([TELEMETRY], listener=self)
+            async with self._reader:
+                await self._detect(stopping)
+
+    async def _detect(self, stopping: asyncio.Event) -> None:
+        """Evaluates polls one after the other.
+
+        While one is evaluated, the next one is fetched and what the one before led to is announced.
+        """
+        fetching: asyncio.Task[Polled] | None = None
+        announcing: asyncio.Task[None] | None = None
+        try:
             while not stopping.is_set():
-                await self._follow(campaigns)
+                await self._apply_campaign_changes()
                 polled = await (fetching or self._fetch())
                 fetching = None
-                unprepared = sorted(self._unprepared & self._consumer.assignment())
-                for tp in unprepared:
-                    polled.pop(tp, None)  # fetched before the seek, and after it again
-                    try:
-                        await self._prepare(tp)
-                    except IllegalStateError:
-                        log.info("partition_went_away", partition=tp.partition)
-                # The next ones are fetched, and what the ones before led to is announced, while these are evaluated.
+                await self._prepare_assigned(polled)
                 fetching = asyncio.create_task(self._fetch())
-                self._observe_lag()  # what is in hand counts as lag: hanging on it must not look like having no work
                 done = await self._evaluate(polled)
-                if settling is not None:
-                    await settling
-                settling = asyncio.create_task(self._settle(done))
-                self._observe_lag()
-                if self._consumer.assignment() and not self._unprepared:
+                if announcing is not None:
+                    await announcing
+                announcing = asyncio.create_task(self._announce(done))
+                self._observe_state()
+                if self._reader.assignment() and not self._unprepared:
                     self.ready.set()
-            if settling is not None:
-                await settling
+            if announcing is not None:
+                await announcing
         finally:
-            if fetching is not None:
-                fetching.cancel()
-            if settling is not None:
-                settling.cancel()
-            await asyncio.gather(*(t for t in (fetching, settling) if t is not None), return_exceptions=True)
-            await campaigns.stop()
-            await self._consumer.stop()
+            tasks = [task for task in (fetching, announcing) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _fetch(self) -> dict[TopicPartition, Sequence[object]]:
-        """The next records of the partitions that are assigned."""
-        polled: dict[TopicPartition, Sequence[object]] = await self._consumer.getmany(
-            timeout_ms=_POLL_MS, max_records=self._settings.detector_poll_records
-        )
-        return polled
+    async def _fetch(self) -> Polled:
+        return await self._reader.poll(max_records=self._settings.detector_poll_records)
 
-    async def _follow(self, campaigns: AIOKafkaConsumer) -> None:
-        """Takes what changed in the campaigns since."""
+    async def _apply_campaign_changes(self) -> None:
+        """Applies what has changed in the campaigns since the last pass."""
         changed = False
         unreadable: list[tuple[Record, UnreadableMessageError]] = []
-        for messages in (await campaigns.getmany(timeout_ms=0)).values():
-            for record in _records(messages):
-                changed |= self._take_campaign(record, unreadable)
-        await self._bury(unreadable)
+        for records in (await self._campaigns.poll(timeout_s=0)).values():
+            for record in records:
+                changed |= self._apply_campaign(record, unreadable)
+        await self._send_to_dlq(unreadable)
         if changed:
             self._replan()
 
-    def _take_campaign(self, record: Record, unreadable: list[tuple[Record, UnreadableMessageError]]) -> bool:
+    def _apply_campaign(self, record: Record, unreadable: list[tuple[Record, UnreadableMessageError]]) -> bool:
         if not record.value:
             return self.book.drop((record.key or b"").decode(errors="replace"))
         try:
@@ -172,7 +154,7 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
         return self.book.take(revision)
 
     def _replan(self) -> None:
-        """Compiles what is in force. Where that changed, all state is made anew from the log."""
+        """Compiles the triggers in force. When they changed, all state is rebuilt from the log."""
         plan, problems = make_plan(self.book.in_force(), self._catalogue, self._settings.limits())
         for problem in problems:
             log.error("trigger_refused", campaign=problem.campaign, trigger=problem.trigger, problem=problem.message)
@@ -185,6 +167,15 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
         self._unprepared |= set(self.partitions)
         log.info("campaigns_in_force", triggers=len(plan.actives), refused=len(problems))
 
+    async def _prepare_assigned(self, polled: Polled) -> None:
+        """Seeks new partitions back, and removes from the poll what was fetched of them before the seek."""
+        for tp in sorted(self._unprepared & self._reader.assignment()):
+            polled.pop(tp, None)  # fetched before the seek, and after it again
+            try:
+                await self._prepare(tp)
+            except IllegalStateError:
+                log.info("partition_went_away", partition=tp.partition)
+
     async def _prepare(self, tp: TopicPartition) -> None:
         """Seeks back by the horizon from what was handled, so that the replay restores the state."""
         append_ms: int | None
@@ -196,45 +187,38 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
         start = resume
         if resume < 0:
             resume = start = 0
-            await self._consumer.seek_to_beginning(tp)
+            await self._reader.seek_to_beginning(tp)
         elif append_ms is None:
-            log.warning("replaying_everything", partition=tp.partition, reason="the commit says no time")
-            await self._consumer.seek_to_beginning(tp)
+            log.warning(
+                "replaying_everything", partition=tp.partition, reason="the commit has no time in its metadata"
+            )
+            await self._reader.seek_to_beginning(tp)
             start = 0
         else:
-            from_ms = max(0, append_ms - round(self._settings.detector_horizon_s * 1000))
-            found = (await self._consumer.offsets_for_times({tp: from_ms})).get(tp)
-            start = min(resume, found.offset) if found else resume
-            self._consumer.seek(tp, start)
+            from_ms = max(0, append_ms - seconds_to_ms(self._settings.detector_horizon_s))
+            found = await self._reader.offset_at(tp, from_ms)
+            start = resume if found is None else min(resume, found)
+            self._reader.seek(tp, start)
         partition = Partition(resume, newest_append_ms=append_ms or 0)
         self.partitions[tp] = partition
+        self._announced.setdefault(tp, resume)
         self._unprepared.discard(tp)
         log.info("partition_prepared", partition=tp.partition, replay_from=start, resume_at=resume)
 
     async def _committed(self, tp: TopicPartition) -> tuple[int, int | None]:
-        """The committed offset, -1 for none, and the broker's time of the record before it, None when not
-        said.
-        """
-        admin = AIOKafkaAdminClient(**connection_options(self._settings))
-        await admin.start()
-        try:
-            offsets = await admin.list_consumer_group_offsets(SERVICE, partitions=[tp])
-        finally:
-            await admin.close()
-        found = offsets.get(tp)
-        if found is None or found.offset < 0:
+        """The committed offset, -1 for none, and the broker's time of the record before it, None if unknown."""
+        found = await self._reader.committed(tp)
+        if found is None:
             return -1, None
         return found.offset, int(found.metadata) if found.metadata.isdigit() else None
 
-    async def _evaluate(self, polled: Mapping[TopicPartition, Sequence[object]]) -> list[_Done]:
-        """What the records of each partition lead to, found in a thread."""
+    async def _evaluate(self, polled: Polled) -> list[_Done]:
+        """Evaluates the records of each partition, in a thread."""
         work: list[tuple[TopicPartition, Partition, Sequence[Record]]] = []
-        for tp, messages in polled.items():
+        for tp, records in polled.items():
             partition = self.partitions.get(tp)
-            if partition is None or tp in self._unprepared or not messages:
+            if partition is None or tp in self._unprepared:
                 continue  # fetched before the seek
-            records = _records(messages)
-            self._observe_age(records[-1])
             work.append((tp, partition, records))
         plan, catalogue = self.plan, self._catalogue
 
@@ -243,8 +227,8 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
 
         return await asyncio.to_thread(evaluate) if work else []
 
-    async def _settle(self, done: Sequence[_Done]) -> None:
-        """Announces firings, then commits: in this order, so that none is lost."""
+    async def _announce(self, done: Sequence[_Done]) -> None:
+        """Announces firings and then commits, in this order, so that no firing is lost."""
         if not done:
             return
         found = [f for _, _, outcome, _ in done for f in outcome.firings]
@@ -255,68 +239,40 @@ class DetectorStream(ConsumerRebalanceListener):  # type: ignore[misc,unused-ign
             metrics.FIRINGS.labels(firing.campaign, trigger.name, str(trigger.version)).inc()
         self.firings += len(found)
         for _, _, outcome, _ in done:
-            await self._bury(outcome.unreadable)
-        await self._commit({tp: end for tp, _, outcome, end in done if outcome.live and tp in self.partitions})
-        self._last_progress_ns = self._clock.monotonic_ns()
+            await self._send_to_dlq(outcome.unreadable)
+        ends = {tp: end for tp, _, outcome, end in done if outcome.live and tp in self.partitions}
+        self._announced.update({tp: end.offset for tp, end in ends.items()})
+        if ends:
+            await self._reader.commit(ends)
+        else:
+            self._reader.mark_progress()  # a replay has moved on, and has nothing to commit
 
-    async def _bury(self, unreadable: Iterable[tuple[Record, UnreadableMessageError]]) -> None:
+    async def _send_to_dlq(self, unreadable: Iterable[tuple[Record, UnreadableMessageError]]) -> None:
         for record, error in unreadable:
             log.warning("unreadable", topic=record.topic, offset=record.offset, error=str(error))
-            await self._outlet.bury(record, error)
+            await self._outlet.send_to_dlq(record, error)
 
-    async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        if not offsets:
-            return
-        try:
-            await self._consumer.commit(dict(offsets))
-        except (CommitFailedError, IllegalStateError, RebalanceInProgressError, UnknownMemberIdError) as error:
-            # The partitions went to somebody else, who reads these records again and sends the same ids.
-            log.warning("commit_lost_to_rebalance", error=str(error))
-            return
-        LAST_COMMIT.labels(SERVICE).set(ns_to_seconds(self._clock.now_utc_ns()))
-
-    def _observe_age(self, record: Record) -> None:
-        age_s = ns_to_seconds(self._clock.now_utc_ns() - record.appended_ms * 1_000_000)
-        EVENT_AGE.labels(SERVICE, record.topic).observe(max(0.0, age_s))
-
-    def _observe_lag(self) -> None:
-        lag = 0
-        for tp, partition in self.partitions.items():
-            end = self._consumer.highwater(tp)
-            if end is None:
-                continue
-            behind = max(0, end - max(partition.next_offset, partition.resume_offset))
-            CONSUMER_LAG.labels(SERVICE, tp.topic, str(tp.partition)).set(behind)
-            lag += behind
-        self._lag = lag
+    def _observe_state(self) -> None:
+        """Sets the gauges of the state every few seconds, because adding it up costs more than a pass."""
         now_ns = self._clock.monotonic_ns()
-        if lag == 0:
-            self._last_progress_ns = now_ns
         if now_ns - self._last_gauges_ns > seconds_to_ns(_GAUGES_EVERY_S):
             self._last_gauges_ns = now_ns
             metrics.VEHICLES.set(self.vehicles())
             metrics.STATE_BYTES.set(self.state_bytes())
 
     def assigned(self) -> list[int]:
-        """Partitions that this process reads."""
+        """Numbers of the partitions that this process reads."""
         return sorted(tp.partition for tp in list(self.partitions))
 
     def vehicles(self) -> int:
-        """Vehicles and boots with state."""
+        """Number of vehicles (and boots) with state."""
         return sum(len(p.state.vehicles) for p in self.partitions.values())
 
     def state_bytes(self) -> int:
-        """Bytes of that state's arrays."""
+        """Bytes of the arrays of that state."""
         return sum(p.state.nbytes() for p in self.partitions.values())
 
 
 def _end_of(partition: Partition) -> OffsetAndMetadata:
-    """What is committed once all of a partition up to here is settled."""
+    """What is committed once everything of a partition up to here is announced."""
     return OffsetAndMetadata(partition.next_offset, str(partition.newest_append_ms))
-
-
-def _records(messages: Sequence[object]) -> list[Record]:
-    return [
-        Record(m.topic, m.partition, m.offset, m.key, m.value or b"", m.headers, m.timestamp)  # type: ignore[attr-defined]
-        for m in messages
-    ]

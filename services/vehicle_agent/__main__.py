@@ -20,15 +20,16 @@ from fleetloop.domain.clips import ClipError, read_drive
 from fleetloop.domain.signals import CatalogueError, load_catalogue
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError, load_task_schema
 from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.exit_codes import EXIT_USAGE
 from fleetloop.kit.process.logs import configure_logs, get_logger
 from fleetloop.kit.rpc import open_channel
 from fleetloop.worlds.recorded import RecordedDrive
-from vehicle_agent.agent import FleetAgent
-from vehicle_agent.garage import Garage
+from vehicle_agent.link import Limits, VehicleLink
 from vehicle_agent.model import AgentError, ModelRefusedError
+from vehicle_agent.model_loader import ModelLoader
+from vehicle_agent.process import AgentProcess
 from vehicle_agent.settings import VehicleAgentSettings
-from vehicle_agent.updater import ModelShelf
-from vehicle_agent.vehicle import Limits, VehicleLink
+from vehicle_agent.updater import ModelCache
 
 if TYPE_CHECKING:
     from fleetloop.worlds.world import Fleet
@@ -36,11 +37,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 _BOOT_BYTES = 8
-_EXIT_USAGE = 2
 
 
 class OnnxModels:
-    """Models on ONNX Runtime, one thread each."""
+    """Models on ONNX Runtime with one thread each; implements `ports.Models`."""
 
     def __init__(self, schema: TaskSchema) -> None:
         from vehicle_agent import runner  # a recorded drive needs no ONNX Runtime
@@ -49,26 +49,26 @@ class OnnxModels:
         self._schema = schema
 
     def load(self, folder: Path) -> Runner:
-        """See `ports.Models`."""
+        """Load the model in a folder. Raises ModelRefusedError."""
         try:
             return self._runner.OnnxRunner.load(folder, self._schema, threads=1)
         except self._runner.ModelError as error:
             raise ModelRefusedError(str(error)) from error
 
     def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float | str]:
-        """See `ports.Models`."""
+        """Return outputs as signals below `prefix`."""
         return self._runner.perceived_signals(self._schema, outputs, prefix)
 
 
 class Town:
-    """Builds the simulated town's vehicles of this process."""
+    """Builds this process's vehicles of the simulated town; implements `ports.Worlds`."""
 
     def __init__(self, schema: TaskSchema, settings: VehicleAgentSettings) -> None:
         self._schema = schema
         self._settings = settings
 
     def __call__(self, seed: int) -> Fleet:
-        """See `ports.Worlds`."""
+        """Return the vehicles. The same seed gives the same routes."""
         from fleetloop.worlds.town.fleet import TownFleet
 
         settings = self._settings
@@ -76,7 +76,10 @@ class Town:
 
 
 async def run(settings: VehicleAgentSettings) -> None:
-    """Wires the process together and runs it to its end, or to SIGTERM. Raises AgentError and the like."""
+    """Assemble the process and run it to its end, or until SIGTERM.
+
+    Raises AgentError, ClipError, CatalogueError, TaskSchemaError or OSError.
+    """
     clock, stopping = SystemClock(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,26 +91,26 @@ async def run(settings: VehicleAgentSettings) -> None:
     )
     clips_thread, update_threads = ThreadPoolExecutor(1, "clips"), ThreadPoolExecutor(2, "updates")
     async with AsyncExitStack() as stack:
-        # Last of all, off the loop: a thread may wait for a call that ends with its channel.
+        # Run last, and not on the event loop: a thread may wait for a call that ends with its channel.
         stack.push_async_callback(asyncio.to_thread, update_threads.shutdown, cancel_futures=True)
         stack.push_async_callback(asyncio.to_thread, clips_thread.shutdown)
         links = []
         models = OnnxModels(schema) if settings.world == "town" else None
-        garage = Garage(models, update_threads) if models is not None else None
-        shelf = ModelShelf(settings.state_dir / "models")
+        loader = ModelLoader(models, update_threads) if models is not None else None
+        store = ModelCache(settings.state_dir / "models")
         for name in settings.names():
             identity = settings.identities / name
             if not (identity / "cert.pem").exists():
-                raise AgentError(f"{identity}: no certificate; `fleetloop vehicles enrol {name}` gives one")
+                raise AgentError(f"{identity}: no certificate; issue one with `fleetloop vehicles enrol {name}`")
             files = (identity / "ca.pem", identity / "cert.pem", identity / "key.pem")
             gateway = await stack.enter_async_context(open_channel(settings.telemetry_gateway_address, *files))
             folder = settings.state_dir / name
             link = VehicleLink(settings.fleet_id, name, folder, gateway, clock, clips_thread, limits)
-            if settings.rollout_controller_address and garage is not None and settings.trust is not None:
+            if settings.rollout_controller_address and loader is not None and settings.trust is not None:
                 rollout = await stack.enter_async_context(open_channel(settings.rollout_controller_address, *files))
-                link.equip_from(rollout, settings.trust, shelf, garage, update_threads)
+                link.equip_from(rollout, settings.trust, store, loader, update_threads)
             links.append(link)
-        agent = FleetAgent(settings, links, catalogue, clock, lambda: os.urandom(_BOOT_BYTES), stopping)
+        agent = AgentProcess(settings, links, catalogue, clock, lambda: os.urandom(_BOOT_BYTES), stopping)
         if settings.world == "drive":
             assert settings.drive is not None
             content = settings.drive.read_bytes()
@@ -116,11 +119,11 @@ async def run(settings: VehicleAgentSettings) -> None:
         else:
             assert models is not None
             work = agent.run_town(schema, models, Town(schema, settings))
-        await _until_over(work, links)
+        await _run_with_links(work, links)
 
 
-async def _until_over(work: object, links: Sequence[VehicleLink]) -> None:
-    """Runs the links for as long as there is work; a link that fails ends it."""
+async def _run_with_links(work: object, links: Sequence[VehicleLink]) -> None:
+    """Run the links until the work is done. A link that fails ends the work."""
     main = asyncio.ensure_future(work)  # type: ignore[call-overload]
     tasks = [asyncio.create_task(link.run()) for link in links]
     try:
@@ -136,14 +139,14 @@ async def _until_over(work: object, links: Sequence[VehicleLink]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code: 0 done, 1 failed, 2 wrong settings."""
+    """Run the command. Returns 0 if it is done, 1 if it failed, 2 if settings are wrong."""
     try:
         settings = VehicleAgentSettings(_cli_parse_args=list(arguments), _cli_prog_name="python -m vehicle_agent")
     except ValidationError as error:
         for problem in error.errors():
             option = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-")
             sys.stderr.write(f"{option}: {problem['msg']}\n")
-        return _EXIT_USAGE
+        return EXIT_USAGE
     configure_logs("vehicle-agent", settings.log_format, settings.log_level)
     try:
         asyncio.run(run(settings))

@@ -1,4 +1,4 @@
-"""Turns ticks of a world into batches: one column a signal, in the catalogue's types."""
+"""Turn ticks of a world into batches with one column per signal, in the catalogue's types."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _TYPES: dict[str, Any] = {"bool": np.bool_, "int32": np.int32, "int64": np.int64
 
 
 @dataclass(slots=True)
-class _Pile:
-    """A signal's values since the batch began."""
+class _ColumnBuffer:
+    """A signal's values since the start of the batch."""
 
     signal: Signal
     times_ns: list[int] = field(default_factory=list)
@@ -27,7 +27,7 @@ class _Pile:
 
 
 class BatchBuilder:
-    """Collects one vehicle's ticks. A batch ends when it has enough frames, or the models change."""
+    """Collects one vehicle's ticks. A batch is complete when it has enough frames, or when the models change."""
 
     def __init__(
         self,
@@ -44,19 +44,26 @@ class BatchBuilder:
         self._utc_source = utc_source
         self._frames: list[int] = []
         self._utc_ns = 0
-        self._piles: dict[str, _Pile] = {}
+        self._buffers: dict[str, _ColumnBuffer] = {}
         self._digests = ("", "")
         self.sequence = 0
-        """Number of the next batch."""
+        """Sequence number of the next batch."""
         self.unknown: set[str] = set()
-        """Signals that the catalogue lacks; they are left out."""
+        """Signals that the catalogue does not contain; they are not sent."""
         self.out_of_range = 0
-        """Values that the catalogue forbids; each was left out, so that the batch they are in is not refused."""
+        """Number of values that the catalogue forbids. They are not sent, so that their batch is not refused."""
 
     def add(
         self, monotonic_ns: int, utc_ns: int, signals: Mapping[str, Any], digests: tuple[str, str] = ("", "")
     ) -> list[FrameBatch]:
-        """Adds a frame; the batches that it completed. `digests` are those of the active and the silent model."""
+        """Add a frame. Returns the batches that it completed.
+
+        Args:
+            monotonic_ns: Time of the frame on the boot's monotonic clock.
+            utc_ns: Estimate of UTC at the same time.
+            signals: Values by path; a ragged signal has a list.
+            digests: Digests of the active and the shadow model.
+        """
         done = []
         if self._frames and digests != self._digests:
             done.append(self._build())
@@ -70,28 +77,30 @@ class BatchBuilder:
         return done
 
     def flush(self) -> list[FrameBatch]:
-        """What there is, as a last, shorter batch."""
+        """Return the incomplete batch, if there is one."""
         return [self._build()] if self._frames else []
 
     def _put(self, path: str, monotonic_ns: int, value: Any) -> None:
-        pile = self._piles.get(path)
-        if pile is None:
+        buffer = self._buffers.get(path)
+        if buffer is None:
             signal = self._catalogue.signals.get(path)
             if signal is None:
                 self.unknown.add(path)
                 return
-            pile = self._piles[path] = _Pile(signal)
-        kept = _checked(pile, value)
+            buffer = self._buffers[path] = _ColumnBuffer(signal)
+        kept = _checked(buffer, value)
         if kept is None:
             self.out_of_range += 1
             return
-        pile.times_ns.append(monotonic_ns)
-        pile.values.append(kept)
+        buffer.times_ns.append(monotonic_ns)
+        buffer.values.append(kept)
 
     def _build(self) -> FrameBatch:
         begin = self._frames[0]
         frames = np.array(self._frames, np.int64) - begin
-        columns = {path: _column(pile, self._frames, begin) for path, pile in self._piles.items() if pile.times_ns}
+        columns = {
+            path: _column(buffer, self._frames, begin) for path, buffer in self._buffers.items() if buffer.times_ns
+        }
         fleet_id, vehicle_id, boot_id = self._who
         batch = FrameBatch(
             fleet_id,
@@ -106,46 +115,46 @@ class BatchBuilder:
             *self._digests,
         )
         self.sequence += 1
-        self._frames, self._piles = [], {}
+        self._frames, self._buffers = [], {}
         return batch
 
 
-def _checked(pile: _Pile, value: Any) -> Any:
-    """The value as it is kept: a number, a code, or an array of a ragged signal; None when it must not be sent."""
-    signal = pile.signal
+def _checked(buffer: _ColumnBuffer, value: Any) -> Any:
+    """Return the value to store: a number, a code, or an array of a ragged signal. None if it must not be sent."""
+    signal = buffer.signal
     if signal.ragged:
         values = np.asarray(value)
         if signal.kind in ("enum", "string"):
-            codes = [_code(pile, each) for each in values.tolist()]
+            codes = [_code(buffer, each) for each in values.tolist()]
             return None if None in codes else np.array(codes, np.uint16)
         if len(values) and not bool(((values >= signal.minimum) & (values <= signal.maximum)).all()):
             return None
         return values.astype(_TYPES[signal.kind])
     if signal.kind in ("enum", "string"):
-        return _code(pile, value)
+        return _code(buffer, value)
     if signal.kind == "bool":
         return bool(value)
     number = float(value)
-    if number != number:
+    if number != number:  # NaN
         return number if signal.nan_allowed else None
     return value if signal.minimum <= number <= signal.maximum and abs(number) != np.inf else None
 
 
-def _code(pile: _Pile, value: Any) -> int | None:
-    if pile.signal.kind == "string":
-        return pile.words.setdefault(str(value), len(pile.words))
+def _code(buffer: _ColumnBuffer, value: Any) -> int | None:
+    if buffer.signal.kind == "string":
+        return buffer.words.setdefault(str(value), len(buffer.words))
     if isinstance(value, str):
-        return pile.signal.values.index(value) if value in pile.signal.values else None
-    return int(value) if 0 <= int(value) < len(pile.signal.values) else None
+        return buffer.signal.values.index(value) if value in buffer.signal.values else None
+    return int(value) if 0 <= int(value) < len(buffer.signal.values) else None
 
 
-def _column(pile: _Pile, frames: list[int], begin: int) -> Column:
-    signal = pile.signal
+def _column(buffer: _ColumnBuffer, frames: list[int], begin: int) -> Column:
+    signal = buffer.signal
     dtype = _TYPES.get(signal.kind, np.uint16)
-    offsets = None if pile.times_ns == frames else np.array(pile.times_ns, np.int64) - begin
-    dictionary = tuple(pile.words) if signal.kind == "string" else signal.values
+    offsets = None if buffer.times_ns == frames else np.array(buffer.times_ns, np.int64) - begin
+    dictionary = tuple(buffer.words) if signal.kind == "string" else signal.values
     if not signal.ragged:
-        return Column(np.array(pile.values, dtype), offsets, None, dictionary)
-    lengths = [len(each) for each in pile.values]
+        return Column(np.array(buffer.values, dtype), offsets, None, dictionary)
+    lengths = [len(each) for each in buffer.values]
     splits: npt.NDArray[np.uint32] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint32)
-    return Column(np.concatenate(pile.values).astype(dtype), offsets, splits, dictionary)
+    return Column(np.concatenate(buffer.values).astype(dtype), offsets, splits, dictionary)

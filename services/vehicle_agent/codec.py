@@ -1,4 +1,4 @@
-"""The agent's words as protobuf, and the fleet's commands as the agent's words."""
+"""Conversion between the agent's types and protobuf."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _COHORTS = {
 
 
 def batch_bytes(batch: FrameBatch) -> bytes:
-    """The request that carries a batch, ready for the wire and for the spool."""
+    """Return the serialized request with a batch, for the spool and the wire."""
     return telemetry_pb2.StreamTelemetryRequest(batch=encode_batch(batch)).SerializeToString()
 
 
 def report_bytes(fleet_id: str, vehicle_id: str, boot_id: bytes, report: Report) -> bytes:
-    """The request that carries a report."""
+    """Return the serialized request with a report."""
     message = health_pb2.VehicleReport(
         fleet_id=fleet_id,
         vehicle_id=vehicle_id,
@@ -52,7 +52,7 @@ def report_bytes(fleet_id: str, vehicle_id: str, boot_id: bytes, report: Report)
 
 
 def clip_request(command: command_pb2.VehicleCommand) -> ClipRequest:
-    """A command to send seconds."""
+    """Convert a command to send a clip."""
     wanted = command.send_clip
     return ClipRequest(
         command_id=command.command_id,

@@ -1,4 +1,4 @@
-"""Watches how a vehicle's models do, and says so once a minute: what a rollout is decided on.
+"""Count what a vehicle's models do, and report it once a minute. Rollouts are decided on these reports.
 
 A stop task is one that the map can promise (its name is a value of `Map.Feature`) and that has a decision in the
 task schema. Nothing here knows a task by name.
@@ -14,34 +14,39 @@ import numpy as np
 
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.clock import seconds_to_ns
 from vehicle_agent.model import Assignment, Report
 
-S = 1_000_000_000
-PREVENTED_WITHIN_NS = 5 * S
-"""A stop that only the silent model called for so shortly before an intervention would have prevented it."""
-JUDGED_AFTER_NS = 8 * S
-"""A stop that only the silent model called for was vain when, so long after, nobody has slowed to half the speed."""
-FLICKER_NS = 2 * S
-"""An answer that changes and comes back within so long flickered."""
+PREVENTED_WITHIN_NS = seconds_to_ns(5)
+"""A stop that only the shadow model decided, at most this long before an intervention, would have prevented it."""
+FALSE_STOP_AFTER_NS = seconds_to_ns(8)
+"""A stop that only the shadow model decided was false if the vehicle has not slowed to half its speed this much
+later.
+"""
+FLICKER_NS = seconds_to_ns(2)
+"""A decision that changes and changes back within this time flickers."""
 MAP_NEAR_M, MAP_PAST_M, MAP_FAR_M = 18.0, 3.0, 60.0
+"""Distances to a feature of the map: it should be seen below the first and above the second, and may be below the
+third.
+"""
 _MOVING_KMH = 5.0
 
 Answers = Mapping[str, float | str]
-"""Signal path without its prefix -> value, such as StopSign.IsSign -> 0.9; a category is a word."""
+"""Values by signal path without prefix, for example 0.9 for StopSign.IsSign; a category has its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A task's yes or no, as the vehicle takes it."""
+    """A task's decision, as the vehicle takes it."""
 
     task: str
     paths: tuple[str, ...]
-    """Without prefix; more likely than not when the product is above one half."""
+    """Paths without prefix. The decision holds if the product of their values is above one half."""
     stops: bool
-    """The map can promise it, so the car stops for it."""
+    """True if the map can promise it, which means that the car stops for it."""
 
     def holds(self, answers: Answers) -> bool:
-        """True when the car acts on it."""
+        """Return True if the car acts on these answers."""
         likely = 1.0
         for path in self.paths:
             likely *= float(answers.get(path, 0.0))
@@ -49,7 +54,7 @@ class Decision:
 
 
 def decisions_of(schema: TaskSchema, catalogue: SignalCatalogue) -> tuple[Decision, ...]:
-    """All tasks that have a decision."""
+    """Return the decisions of all tasks that have one."""
     promised = catalogue.signals["Map.Feature"].values if "Map.Feature" in catalogue else ()
     paths = schema.signal_names("")
     return tuple(
@@ -64,7 +69,7 @@ def decisions_of(schema: TaskSchema, catalogue: SignalCatalogue) -> tuple[Decisi
 
 
 class HealthWatch:
-    """One vehicle since its boot. Times are the vehicle's own, monotonic unless they say UTC."""
+    """The counters of one vehicle since its boot. Times are monotonic unless they are named UTC."""
 
     def __init__(self, decisions: Sequence[Decision], start_utc_ns: int) -> None:
         self._decisions = decisions
@@ -77,35 +82,41 @@ class HealthWatch:
         self._start_utc_ns = start_utc_ns
         self._sequence = 0
         self._changes: dict[str, tuple[bool, int]] = {}
-        self._silent_stops: deque[int] = deque()
+        self._shadow_stops: deque[int] = deque()
         self._alarm: tuple[int, float] | None = None
         self._disagreeing: Counter[str] = Counter()
         self._promised_at = -(10**18)
 
     def fault(self, name: str, times: int = 1) -> None:
-        """Counts something that went wrong."""
+        """Count a fault."""
         if times:
             self._faults[name] += times
 
     def inferred(self, milliseconds: float) -> None:
-        """Counts an inference of the active model and the time that it took."""
+        """Count an inference of the active model with its duration."""
         self._totals["inferences"] += 1
         self._times_ms.append(milliseconds)
 
     def tick(self, now_ns: int, counters: Mapping[str, float], speed_kmh: float) -> None:
-        """Ten times a second: what the world counted, and how fast the vehicle is."""
+        """Update the counters at every tick.
+
+        Args:
+            now_ns: Monotonic time.
+            counters: The world's counters since the start of the drive.
+            speed_kmh: Speed of the vehicle.
+        """
         intervened = counters.get("interventions", 0) > self._last["interventions"]
         self._last = {name: float(counters.get(name, 0.0)) for name in self._last}
-        while self._silent_stops and self._silent_stops[0] < now_ns - PREVENTED_WITHIN_NS:
-            self._silent_stops.popleft()
+        while self._shadow_stops and self._shadow_stops[0] < now_ns - PREVENTED_WITHIN_NS:
+            self._shadow_stops.popleft()
         if intervened:
-            self._totals["would_have_prevented"] += bool(self._silent_stops)
+            self._totals["would_have_prevented"] += bool(self._shadow_stops)
             self._alarm = None
         if self._alarm is not None:
             began_ns, speed_then = self._alarm
             if speed_kmh < speed_then / 2:
                 self._alarm = None
-            elif now_ns - began_ns >= JUDGED_AFTER_NS:
+            elif now_ns - began_ns >= FALSE_STOP_AFTER_NS:
                 self._totals["false_alarms"] += 1
                 self._alarm = None
 
@@ -113,20 +124,23 @@ class HealthWatch:
         self,
         now_ns: int,
         active: Answers | None,
-        silent: Answers | None,
+        shadow: Answers | None,
         speed_kmh: float,
         map_feature: str,
         map_distance_m: float,
     ) -> None:
-        """At every picture: what the models said to it. None: no such model, or it failed."""
+        """Compare the models' answers to a picture with each other and with the map.
+
+        Answers are None if there is no such model, or if it failed.
+        """
         if active is None:
             return
-        said = {decision.task: decision.holds(active) for decision in self._decisions}
-        for task, now in said.items():
+        decided = {decision.task: decision.holds(active) for decision in self._decisions}
+        for task, now in decided.items():
             self._flicker(task, now, now_ns)
-        self._compare_with_map(now_ns, said, speed_kmh, map_feature, map_distance_m)
-        if silent is not None:
-            self._compare_with_silent(now_ns, said, silent, speed_kmh)
+        self._compare_with_map(now_ns, decided, speed_kmh, map_feature, map_distance_m)
+        if shadow is not None:
+            self._compare_with_shadow(now_ns, decided, shadow, speed_kmh)
 
     def _flicker(self, task: str, now: bool, now_ns: int) -> None:
         before = self._changes.get(task)
@@ -138,36 +152,44 @@ class HealthWatch:
             self._changes[task] = (now, now_ns)
 
     def _compare_with_map(
-        self, now_ns: int, said: Mapping[str, bool], speed_kmh: float, feature: str, distance_m: float
+        self, now_ns: int, decided: Mapping[str, bool], speed_kmh: float, feature: str, distance_m: float
     ) -> None:
         for decision in self._stops:
             promised = feature == decision.task
             if promised and distance_m < MAP_FAR_M:
                 self._promised_at = now_ns
-            missed = promised and MAP_PAST_M < distance_m < MAP_NEAR_M and not said[decision.task]
-            invented = said[decision.task] and now_ns - self._promised_at > FLICKER_NS
+            missed = promised and MAP_PAST_M < distance_m < MAP_NEAR_M and not decided[decision.task]
+            invented = decided[decision.task] and now_ns - self._promised_at > FLICKER_NS
             if (missed or invented) and speed_kmh > _MOVING_KMH:
                 self._disagreeing[decision.task] += 1
                 self._totals["map_disagreements"] += self._disagreeing[decision.task] == 2
             else:
                 self._disagreeing[decision.task] = 0
 
-    def _compare_with_silent(self, now_ns: int, said: Mapping[str, bool], silent: Answers, speed_kmh: float) -> None:
-        other = {decision.task: decision.holds(silent) for decision in self._decisions}
+    def _compare_with_shadow(
+        self, now_ns: int, decided: Mapping[str, bool], shadow: Answers, speed_kmh: float
+    ) -> None:
+        other = {decision.task: decision.holds(shadow) for decision in self._decisions}
         self._totals["shadow_frames"] += 1
-        self._totals["shadow_disagreements"] += said != other
+        self._totals["shadow_disagreements"] += decided != other
         stops = [decision.task for decision in self._stops]
-        if any(other[task] for task in stops) and not any(said[task] for task in stops):
-            self._silent_stops.append(now_ns)
+        if any(other[task] for task in stops) and not any(decided[task] for task in stops):
+            self._shadow_stops.append(now_ns)
             if self._alarm is None and speed_kmh > _MOVING_KMH:
                 self._alarm = (now_ns, speed_kmh)
 
     def due(self, now_utc_ns: int, every_ns: int) -> bool:
-        """True when the window is long enough."""
+        """Return True if the window is at least `every_ns` long."""
         return now_utc_ns - self._start_utc_ns >= every_ns
 
     def close(self, end_utc_ns: int, assignment: Assignment, digests: tuple[str, str]) -> Report:
-        """The report on the window that ends now; the next one begins. `digests` are of the bytes that ran."""
+        """Return the report of the window that ends now, and begin the next one.
+
+        Args:
+            end_utc_ns: End of the window.
+            assignment: What the director assigned.
+            digests: Digests of the active and the shadow model that ran.
+        """
         times = np.array(self._times_ms) if self._times_ms else np.zeros(1)
         driven = {name: self._last[name] - self._reported[name] for name in self._last}
         report = Report(

@@ -1,4 +1,4 @@
-"""What the agent speaks of, without protobuf."""
+"""The types of the agent, without protobuf."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from dataclasses import dataclass, field
 
 
 class AgentError(Exception):
-    """The agent cannot do what it was asked; the text says what and the remedy."""
+    """The agent cannot do what it was asked. The message names the cause and the remedy."""
 
 
 class ModelRefusedError(AgentError):
-    """What the servers offered is not what was signed for this vehicle, or cannot be loaded."""
+    """The offered model is not the one that was signed for this vehicle, or cannot be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What this vehicle is meant to run, as its director signed it."""
+    """The models that this vehicle is assigned, as its director signed it."""
 
     active: str = ""
-    """Digest of the model that drives; empty: none yet."""
+    """Digest of the model that drives; empty if there is none yet."""
     shadow: str = ""
-    """Digest of the silent model; empty: none."""
+    """Digest of the shadow model; empty if there is none."""
     rollout_id: str = ""
     cohort: str = "control"
-    """control, shadow or canary."""
+    """`control`, `shadow` or `canary`."""
     version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
-    """Seconds that the fleet wants to have."""
+    """A request for some seconds of this vehicle."""
 
     command_id: str
     firing_id: str
     boot_id: bytes
     start_ns: int
-    """The boot's monotonic clock, as the two below."""
+    """On the boot's monotonic clock, like the two below."""
     end_ns: int
     onset_ns: int
     cameras: tuple[str, ...] = ()
-    """Empty: all."""
+    """Empty for all cameras."""
     trigger: str = ""
     priority: int = 0
     expires_at_utc_ns: int = 0
@@ -48,12 +48,12 @@ class ClipRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClipHeader:
-    """A clip that waits on the disk, as its upload's first message will describe it."""
+    """A clip on disk, as the first message of its upload describes it."""
 
     command_id: str
     firing_id: str
     boot_id: str
-    """In hex."""
+    """Hexadecimal."""
     sha256: str
     size_bytes: int
     start_utc_ns: int
@@ -65,7 +65,7 @@ class ClipHeader:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one vehicle's model did in a window of simulated or real time."""
+    """The counters of one vehicle's models over a window of time."""
 
     sequence: int
     start_utc_ns: int

@@ -1,4 +1,4 @@
-"""What the agent needs from others: a model that answers, and whoever builds worlds."""
+"""The interfaces that the agent needs: models, and worlds to drive in."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from fleetloop.worlds.world import Fleet
 from vehicle_agent.model import Assignment
 
 Outputs = Mapping[str, NDArray[np.float32]]
-"""`task.head` -> the net's numbers for it."""
+"""Outputs of the net by `task.head`."""
 
 
 class Runner(Protocol):
-    """A model that is loaded. It keeps the earlier frames of every vehicle that it is asked for."""
+    """A loaded model. It keeps the earlier frames of every vehicle for which it is run."""
 
     @property
     def digest(self) -> str:
-        """Of the bytes that were loaded."""
+        """Digest of the bytes that were loaded."""
         ...
 
     def infer(self, vehicle_ids: Sequence[str], cameras: NDArray[np.uint8]) -> Sequence[Outputs]:
-        """The answers to one frame of each vehicle, [vehicles, cameras, H, W, 3]."""
+        """Return the outputs for one frame of each vehicle, uint8 [vehicles, cameras, H, W, 3]."""
         ...
 
     def forget(self, vehicle_id: str) -> None:
-        """Lets go of the earlier frames of a vehicle."""
+        """Delete the earlier frames of a vehicle."""
         ...
 
 
 class Models(Protocol):
-    """Loads models and names their answers."""
+    """Loads models and names their outputs."""
 
     def load(self, folder: Path) -> Runner:
-        """The model in a folder. Raises ModelRefusedError."""
+        """Load the model in a folder. Raises ModelRefusedError."""
         ...
 
     def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float | str]:
-        """Signals below `prefix`, such as Perception.StopSign.IsSign."""
+        """Return outputs as signals below `prefix`, for example Perception.StopSign.IsSign."""
         ...
 
 
 class Worlds(Protocol):
-    """Builds the world that the vehicles drive through."""
+    """Builds the world in which the vehicles drive."""
 
     def __call__(self, seed: int) -> Fleet:
-        """The vehicles of this process; the same seed gives the same routes."""
+        """Return the vehicles of this process. The same seed gives the same routes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Equipped:
-    """What one vehicle runs at present."""
+class LoadedModels:
+    """The models that one vehicle runs."""
 
     active: Runner | None = None
-    silent: Runner | None = None
+    shadow: Runner | None = None
     assignment: Assignment = field(default_factory=Assignment)
 
     def digests(self) -> tuple[str, str]:
-        """Of the bytes that drive and of those that run silently."""
-        return (self.active.digest if self.active else "", self.silent.digest if self.silent else "")
+        """Return the digests of the active and the shadow model; empty for none."""
+        return (self.active.digest if self.active else "", self.shadow.digest if self.shadow else "")

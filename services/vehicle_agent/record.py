@@ -1,6 +1,6 @@
-"""Records a drive in the simulated town, for whoever has no recording: `python -m vehicle_agent.record OUT.mcap`.
+"""Record a drive in the simulated town, as a recording to start with: `python -m vehicle_agent.record OUT.mcap`.
 
-No model runs: a person drives, and what the cameras and sensors gave is kept, as in a clip of the whole drive.
+No model runs. A simulated person drives, and all pictures and signals are written, as in a clip of the whole drive.
 """
 
 from __future__ import annotations
@@ -12,51 +12,53 @@ from pathlib import Path
 
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.domain.tasks import load_task_schema
+from fleetloop.kit.process.atomic_file import replacing
+from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.worlds.town.fleet import TownFleet
-from vehicle_agent.driver import FleetDriver
 from vehicle_agent.model import AgentError, ClipRequest
 from vehicle_agent.ports import Outputs, Runner
-from vehicle_agent.ring_buffer import RingBuffer, write_cut
+from vehicle_agent.ring_buffer import RingBuffer, write_clip
+from vehicle_agent.simulation import FleetSimulation
 
 _BOOT = b"recorded"
-_START_UTC_NS = 1_577_836_800 * 1_000_000_000
+_START_UTC_NS = seconds_to_ns(1_577_836_800)
 _TICKS_A_SECOND = 10
 
 
 class NoModels:
-    """A vehicle without a model never asks for one."""
+    """Models of vehicles that run none; implements `ports.Models`."""
 
     def load(self, folder: Path) -> Runner:
-        """See `ports.Models`."""
+        """Raise AgentError: there is no model to load."""
         raise AgentError(f"{folder}: this vehicle runs no model")
 
     def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float | str]:
-        """See `ports.Models`."""
+        """Return no signals, because there are no outputs."""
         return {}
 
 
 def record_town(target: Path, config_dir: Path, seconds: int, seed: int) -> None:
-    """Writes a drive of one vehicle. The same arguments give the same bytes."""
+    """Write a drive of one vehicle. The same arguments give the same bytes."""
     schema, catalogue = load_task_schema(config_dir / "tasks.yaml"), load_catalogue(config_dir / "signals.yaml")
     name = f"town-{seed}"
     world = TownFleet(schema, 1, seed, 0)
-    driver = FleetDriver(world, schema, catalogue, NoModels(), "", {name: _BOOT}, _START_UTC_NS, 100)
-    ring = RingBuffer((seconds + 1) * 1_000_000_000)
-    for happened in (*driver.advance(seconds * _TICKS_A_SECOND, {}), *driver.finish()):
-        for shot in happened.shots:
-            ring.add_shot(shot)
-        for batch in happened.batches:
+    simulation = FleetSimulation(world, schema, catalogue, NoModels(), "", {name: _BOOT}, _START_UTC_NS, 100)
+    ring = RingBuffer(seconds_to_ns(seconds + 1))
+    for results in (*simulation.step(seconds * _TICKS_A_SECOND, {}), *simulation.finish()):
+        for frame in results.camera_frames:
+            ring.add_camera_frame(frame)
+        for batch in results.batches:
             ring.add_batch(batch)
     everything = ClipRequest("", "", _BOOT, 0, ring.latest_ns, -1)
-    draft = target.with_name(f".{target.name}.tmp")
-    with draft.open("wb") as file:
-        write_cut(ring.cut(everything, driver.info(name)), file)
-    draft.replace(target)
+    with replacing(target) as draft, draft.open("wb") as file:
+        write_clip(ring.cut(everything, simulation.info(name)), file)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; the exit code."""
-    parser = argparse.ArgumentParser("python -m vehicle_agent.record", description="Records a drive in the town.")
+    """Run the command. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m vehicle_agent.record", description="Record a drive in the simulated town."
+    )
     parser.add_argument("target", type=Path)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
-"""The last minutes of a vehicle, in memory, until somebody asks for some seconds of them.
+"""The last minutes of a vehicle in memory, from which clips are cut.
 
-Pictures stay raw: packing them as PNG would cost more than everything else, and most are never asked for.
+Pictures stay raw: encoding them as PNG would cost more than everything else, and most are never requested.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from fleetloop.domain.frames import FrameBatch
 from vehicle_agent.model import ClipRequest
 
 
-class Reach(Enum):
-    """Whether the buffer has what a request wants."""
+class Availability(Enum):
+    """Whether the buffer has the seconds of a request."""
 
     READY = "ready"
     WAITING = "waiting"
-    """The last wanted instant has not been recorded yet."""
+    """The last requested instant has not been recorded yet."""
     GONE = "gone"
-    """The moment itself has left the buffer."""
+    """The moment of the firing is no longer in the buffer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """All cameras at one instant: raw [cameras, H, W, 3], or one camera's packed picture."""
+class CameraFrame:
+    """All cameras at one instant as raw uint8 [cameras, H, W, 3], or one camera's encoded picture."""
 
     time_ns: int
     raw: npt.NDArray[np.uint8] | None = None
@@ -40,60 +40,60 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """What a clip will hold. Taking it is quick; writing it is not, and may happen in another thread."""
+class ClipContent:
+    """The content of a clip. Cutting it is fast; writing it is slow and can be done in another thread."""
 
     info: DriveInfo
     start_ns: int
     end_ns: int
     batches: tuple[FrameBatch, ...]
-    shots: tuple[Shot, ...]
+    camera_frames: tuple[CameraFrame, ...]
     cameras: tuple[str, ...]
 
 
 class RingBuffer:
-    """One boot's frames and pictures of the last `horizon_ns` by the vehicle's monotonic clock."""
+    """The frames and pictures of one boot over the last `horizon_ns` of the vehicle's monotonic clock."""
 
     def __init__(self, horizon_ns: int) -> None:
         self._horizon_ns = horizon_ns
         self._batches: deque[FrameBatch] = deque()
-        self._shots: deque[Shot] = deque()
+        self._camera_frames: deque[CameraFrame] = deque()
         self._evicted = False
         self.latest_ns = -1
-        """Up to here signals are complete."""
+        """Time up to which signals are complete."""
 
     @property
     def oldest_ns(self) -> int | None:
-        """Begin of the oldest batch; None while empty."""
+        """Start of the oldest batch; None while the buffer is empty."""
         return self._batches[0].start_monotonic_ns if self._batches else None
 
     def add_batch(self, batch: FrameBatch, until_ns: int | None = None) -> None:
-        """Appends a batch; older ones fall out. Signals are complete to `until_ns`, or the last frame."""
+        """Append a batch and drop old ones. Signals are then complete to `until_ns`, or to the batch's last frame."""
         self._batches.append(batch)
         self.latest_ns = max(self.latest_ns, batch.end_monotonic_ns() if until_ns is None else until_ns)
         horizon = self.latest_ns - self._horizon_ns
         while len(self._batches) > 1 and self._batches[1].start_monotonic_ns <= horizon:
             self._batches.popleft()
             self._evicted = True
-        while self._shots and self._shots[0].time_ns < self._batches[0].start_monotonic_ns:
-            self._shots.popleft()
+        while self._camera_frames and self._camera_frames[0].time_ns < self._batches[0].start_monotonic_ns:
+            self._camera_frames.popleft()
 
-    def add_shot(self, shot: Shot) -> None:
-        """Appends pictures; they fall out with the batches of their time."""
-        self._shots.append(shot)
+    def add_camera_frame(self, frame: CameraFrame) -> None:
+        """Append pictures, which are dropped with the batches of their time."""
+        self._camera_frames.append(frame)
 
-    def reach(self, request: ClipRequest) -> Reach:
-        """Whether the request can be carried out now, later, or not any more."""
+    def availability(self, request: ClipRequest) -> Availability:
+        """Return whether the request can be carried out now, later, or no longer."""
         oldest = self.oldest_ns
         if self._evicted and oldest is not None and oldest > request.onset_ns:
-            return Reach.GONE
-        return Reach.READY if self.latest_ns >= request.end_ns else Reach.WAITING
+            return Availability.GONE
+        return Availability.READY if self.latest_ns >= request.end_ns else Availability.WAITING
 
-    def cut(self, request: ClipRequest, base: DriveInfo) -> Cut:
-        """The wanted seconds, as far as they are there. `base` says whose they are."""
+    def cut(self, request: ClipRequest, base: DriveInfo) -> ClipContent:
+        """Return the requested seconds as far as they are recorded. `base` describes the drive."""
         start, end = request.start_ns, request.end_ns
         batches = tuple(b for b in self._batches if b.start_monotonic_ns <= end and _last_ns(b) >= start)
-        shots = tuple(s for s in self._shots if start <= s.time_ns <= end)
+        camera_frames = tuple(s for s in self._camera_frames if start <= s.time_ns <= end)
         begin = max(start, batches[0].start_monotonic_ns) if batches else start
         last = min(end, self.latest_ns)
         at_onset = next((b for b in reversed(batches) if b.start_monotonic_ns <= request.onset_ns), None)
@@ -115,31 +115,31 @@ class RingBuffer:
             onset_monotonic_ns=request.onset_ns,
             source=base.source,
         )
-        return Cut(info, begin, max(begin, last), batches, shots, request.cameras)
+        return ClipContent(info, begin, max(begin, last), batches, camera_frames, request.cameras)
 
 
-def write_cut(cut: Cut, target: BinaryIO) -> tuple[str, ...]:
-    """Writes the clip and returns its cameras. The same cut gives the same bytes."""
+def write_clip(cut: ClipContent, target: BinaryIO) -> tuple[str, ...]:
+    """Write a clip and return its cameras. The same content gives the same bytes."""
     cameras: set[str] = set()
     with DriveWriter(target, cut.info) as drive:
         for name, signal in sorted(joined_signals(cut.batches).items()):
             part = signal.between(cut.start_ns, cut.end_ns)
             if part.rows():
                 drive.signal(name, part.times_ns, part.values, part.splits, part.dictionary)
-        for shot in cut.shots:
-            for camera, picture in _pictures(shot):
+        for frame in cut.camera_frames:
+            for camera, picture in _pictures(frame):
                 if cut.cameras and camera not in cut.cameras:
                     continue
                 cameras.add(camera)
                 if isinstance(picture, bytes):
-                    drive.png(camera, shot.time_ns, picture)
+                    drive.png(camera, frame.time_ns, picture)
                 else:
-                    drive.image(camera, shot.time_ns, picture)
+                    drive.image(camera, frame.time_ns, picture)
     return tuple(sorted(cameras))
 
 
 def joined_signals(batches: Sequence[FrameBatch]) -> dict[str, DriveSignal]:
-    """The columns of consecutive batches, laid end to end. Codes keep the first batch's dictionary."""
+    """Concatenate the columns of consecutive batches. Columns with another dictionary than the first are left out."""
     parts: dict[str, list[DriveSignal]] = {}
     for batch in batches:
         for name, column in batch.columns.items():
@@ -176,12 +176,12 @@ def _map_version(batch: FrameBatch | None) -> int:
     return int(column.values[-1]) if column is not None and len(column.values) else 0
 
 
-def _pictures(shot: Shot) -> Sequence[tuple[str, npt.NDArray[np.uint8] | bytes]]:
-    if shot.packed is not None:
-        return [(shot.cameras[0], shot.packed.png)]
-    assert shot.raw is not None
-    return list(zip(shot.cameras, shot.raw, strict=True))
+def _pictures(frame: CameraFrame) -> Sequence[tuple[str, npt.NDArray[np.uint8] | bytes]]:
+    if frame.packed is not None:
+        return [(frame.cameras[0], frame.packed.png)]
+    assert frame.raw is not None
+    return list(zip(frame.cameras, frame.raw, strict=True))
 
 
 Rings = Mapping[bytes, RingBuffer]
-"""By boot."""
+"""Ring buffers by boot."""

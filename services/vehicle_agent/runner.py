@@ -1,7 +1,6 @@
-"""The net on the vehicle: ONNX files in, what it perceives out, earlier frames' tokens kept between calls.
+"""The net on the vehicle: it runs exported ONNX graphs and keeps the tokens of earlier frames between calls.
 
-Why it exists: a vehicle has no torch, and pays for each picture once. One runner serves all vehicles of a process in
-one batch.
+A vehicle has no torch, and encodes each picture once. One runner serves all vehicles of a process in one batch.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ FloatArray = NDArray[np.float32]
 
 
 class ModelError(ValueError):
-    """A model's files cannot be used by this vehicle; the text names the file and why."""
+    """A model's files cannot be used by this vehicle. The message names the file and the reason."""
 
 
 class OnnxRunner:
-    """Runs a model for many vehicles. Not for several threads at once."""
+    """Runs a model for many vehicles. Not thread-safe."""
 
     def __init__(
         self,
@@ -35,7 +34,7 @@ class OnnxRunner:
         digest: str,
         schema: TaskSchema,
     ) -> None:
-        """Use `load`."""
+        """Create a runner from loaded sessions; use `load` to load a folder."""
         self.digest = digest
         self._encoder, self._head = encoder, head
         self._columns = list(schema.columns())
@@ -44,7 +43,7 @@ class OnnxRunner:
 
     @classmethod
     def load(cls, folder: Path, schema: TaskSchema, threads: int = 1) -> OnnxRunner:
-        """A model's folder, ready to run. Raises ModelError when a file is missing, broken or of another schema."""
+        """Load a model's folder. Raises ModelError if a file is missing, damaged, or made for another schema."""
         contents = {}
         for name in VEHICLE_FILES:
             try:
@@ -56,8 +55,8 @@ class OnnxRunner:
         except ValueError as error:
             raise ModelError(f"{folder / CARD}: is not JSON: {error}") from error
         if card.get("schema_version") != schema.version:
-            wants = f"is of schema version {card.get('schema_version')}, this vehicle has {schema.version}"
-            raise ModelError(f"{folder / CARD}: {wants}")
+            versions = f"has schema version {card.get('schema_version')}, this vehicle has {schema.version}"
+            raise ModelError(f"{folder / CARD}: {versions}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
@@ -74,9 +73,10 @@ class OnnxRunner:
         return cls(sessions[ENCODER], sessions[HEAD], digest, schema)
 
     def infer(self, vehicle_ids: Sequence[str], cameras: NDArray[np.uint8]) -> list[dict[str, FloatArray]]:
-        """One frame each of some vehicles, [B, C, H, W, 3]: schema column -> output [width], per vehicle.
+        """Run one frame of each vehicle, uint8 [B, C, H, W, 3]. Returns outputs [width] by schema column, per
+        vehicle.
 
-        A vehicle's first frame stands in for the earlier ones that it does not have yet.
+        A vehicle's first frame also takes the place of the earlier frames that it does not have yet.
         """
         if not vehicle_ids:
             return []
@@ -89,11 +89,11 @@ class OnnxRunner:
         ]
 
     def forget(self, vehicle_id: str) -> None:
-        """Drops a vehicle's earlier frames: at a gap in its pictures they are of somewhere else."""
+        """Delete a vehicle's earlier frames. Call it at a gap in its pictures, when they show another location."""
         self._memory.pop(vehicle_id, None)
 
     def _with_past(self, vehicle_id: str, now: FloatArray) -> FloatArray:
-        """[T, N, D], the oldest first."""
+        """Return the tokens of all T frames, [T, N, D], the oldest first."""
         span = (self._count - 1) * self._stride + 1
         kept = self._memory.setdefault(vehicle_id, deque(maxlen=span))
         if not kept:
@@ -103,9 +103,9 @@ class OnnxRunner:
 
 
 def perceived_signals(schema: TaskSchema, outputs: Mapping[str, FloatArray], prefix: str) -> dict[str, float | str]:
-    """What a net says as telemetry: signal path -> probability, number, or a category's word.
+    """Return a net's outputs as signals: by path, a probability, a number, or the name of a category.
 
-    A scalar that is asked only where something is there is left out where it more likely is not.
+    A scalar that depends on a binary head is left out where that head is more likely false.
     """
     signals: dict[str, float | str] = {}
     columns = schema.columns()

@@ -1,30 +1,30 @@
-"""What has been recorded and not acknowledged, on the vehicle's own disk.
+"""Unacknowledged messages on the vehicle's disk.
 
-One file a message, so that acknowledging is removing, in whatever order acknowledgements come. The disk is not
-asked to sync: a killed agent loses nothing, a power cut the last seconds.
+Each message is a file, so that an acknowledgement deletes it, in any order. Files are not synced: a killed agent
+loses nothing, a power failure loses the last seconds.
 """
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fleetloop.kit.process.atomic_file import remove_drafts, replace_bytes
+
 Key = tuple[bytes, int]
-"""Boot and sequence."""
+"""(boot, sequence)."""
 
 
 class Spool:
-    """A bounded queue of messages that survives a restart. Oldest first, in sending and in dropping."""
+    """A bounded queue of messages that survives a restart. The oldest message is sent first and dropped first."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        """Opens the folder and finds what an earlier start left there."""
+        """Open the folder and index the messages that an earlier start left there."""
         self._folder = folder
         self._max_bytes = max_bytes
         folder.mkdir(parents=True, exist_ok=True)
-        for draft in folder.glob("*.tmp"):
-            draft.unlink(missing_ok=True)
+        remove_drafts(folder)
         self._files: OrderedDict[Key, tuple[Path, int]] = OrderedDict()
         self._next = 0
         for path in sorted(folder.glob("*.msg")):
@@ -32,9 +32,9 @@ class Spool:
             self._files[bytes.fromhex(boot), int(sequence)] = (path, path.stat().st_size)
             self._next = int(number) + 1
         self.bytes = sum(size for _, size in self._files.values())
-        """Size of everything that waits."""
+        """Bytes of all messages."""
         self.dropped = 0
-        """Messages that had to make room since this start."""
+        """Messages that were dropped since this start because the limit was exceeded."""
         self.on_put: Callable[[Key], None] = lambda key: None
         """Called after every put, so that a sender can wake up."""
 
@@ -45,11 +45,14 @@ class Spool:
         return key in self._files
 
     def keys(self) -> list[Key]:
-        """Everything that waits, oldest first."""
+        """Return the keys of all messages, oldest first."""
         return list(self._files)
 
     def put(self, key: Key, payload: bytes) -> int:
-        """Keeps a message; how many older ones were dropped for it. A key that waits already is left alone."""
+        """Store a message, dropping the oldest ones if needed. Returns how many were dropped.
+
+        A message whose key is stored already is ignored.
+        """
         if key in self._files:
             return 0
         dropped = 0
@@ -58,9 +61,7 @@ class Spool:
             dropped += 1
         boot, sequence = key
         path = self._folder / f"{self._next:016d}-{boot.hex()}-{sequence}.msg"
-        draft = path.with_suffix(".tmp")
-        draft.write_bytes(payload)
-        draft.replace(path)
+        replace_bytes(path, payload)
         self._next += 1
         self._files[key] = (path, len(payload))
         self.bytes += len(payload)
@@ -69,17 +70,17 @@ class Spool:
         return dropped
 
     def read(self, key: Key) -> bytes | None:
-        """The message; None when it has been acknowledged or dropped meanwhile."""
+        """Return a message, or None if it was acknowledged or dropped meanwhile."""
         known = self._files.get(key)
         return known[0].read_bytes() if known else None
 
     def acknowledge(self, key: Key) -> None:
-        """Forgets a message. One that is not there is fine: acknowledgements may come twice."""
+        """Delete a message. Idempotent, because acknowledgements may arrive twice."""
         if key in self._files:
             self._remove(key)
 
     def messages(self) -> Iterator[tuple[Key, bytes]]:
-        """Everything that waits, oldest first; what goes away meanwhile is passed over."""
+        """Yield all messages, oldest first, except those that are acknowledged or dropped meanwhile."""
         for key in self.keys():
             payload = self.read(key)
             if payload is not None:
@@ -89,10 +90,3 @@ class Spool:
         path, size = self._files.pop(key)
         self.bytes -= size
         path.unlink(missing_ok=True)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a small file whole: a reader sees the old text or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(text)
-    draft.replace(path)

@@ -1,7 +1,7 @@
-"""Finds out what this vehicle is meant to run, and fetches it: TUF, with a director as Uptane has it.
+"""Determine and fetch the models that this vehicle is assigned, with TUF and a director in Uptane's sense.
 
-The director says which digests, the models repository vouches for every file of them with two keys, and the digest
-over the files must be the one that the director named. A compromised server can withhold, but not replace.
+The director names digests. The models repository signs every file of a model with two keys, and the digest over the
+files must be the one that the director named. A compromised server can withhold a model but not replace it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _COHORTS = ("control", "shadow", "canary")
 
 
 class UnreachableError(AgentError):
-    """The repositories did not answer, or changed meanwhile; try again later."""
+    """The repositories did not answer, or changed meanwhile. Retry later."""
 
 
-class ModelShelf:
-    """Models that were fetched, by digest; all vehicles of a process share it, after each has checked for itself."""
+class ModelCache:
+    """Fetched models by digest. All vehicles of a process share them, and each verifies them for itself."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,26 +40,34 @@ class ModelShelf:
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def lock(self, digest: str) -> threading.Lock:
-        """Held while a model is fetched or checked."""
+        """Return the lock that is held while a model is fetched or verified."""
         return self._locks[digest]
 
 
 class ModelUpdater:
-    """One vehicle's view of both repositories. Blocks: use a thread."""
+    """One vehicle's view of both repositories. Its methods block; call them in a thread."""
 
     def __init__(
         self,
         vehicle_id: str,
         trust: Path,
         state: Path,
-        shelf: ModelShelf,
+        store: ModelCache,
         fetcher_of: Callable[[str], FetcherInterface],
     ) -> None:
-        """`trust` holds director/1.root.json and models/1.root.json; `state` remembers which versions were seen."""
+        """Take the vehicle's trust and state.
+
+        Args:
+            vehicle_id: The vehicle.
+            trust: Folder with director/1.root.json and models/1.root.json.
+            state: Folder in which TUF remembers the newest versions, against rollback attacks.
+            store: Fetched models.
+            fetcher_of: Returns the fetcher of a repository.
+        """
         self._vehicle_id = vehicle_id
         self._roots = {name: (trust / name / "1.root.json").read_bytes() for name in (DIRECTOR, MODELS)}
         self._state = state
-        self._shelf = shelf
+        self._store = store
         self._fetcher_of = fetcher_of
 
     def assignment(self) -> Assignment:
@@ -77,24 +85,25 @@ class ModelUpdater:
         except DownloadError as error:
             raise UnreachableError(f"the director did not answer: {error}") from error
         except RepositoryError as error:
-            raise ModelRefusedError(f"the director's metadata is not to be trusted: {error}") from error
+            raise ModelRefusedError(f"the director's metadata cannot be trusted: {error}") from error
 
     def model(self, digest: str) -> Path:
-        """The folder with a model's files, each as two keys vouched for it, all together of this digest.
+        """Return the folder with a model's files, fetching them if needed.
 
-        Raises UnreachableError and ModelRefusedError.
+        Each file carries the signatures of both keys, and together they have this digest. Raises UnreachableError or
+        ModelRefusedError.
         """
         try:
             updater = self._updater(MODELS)
             targets = {name: self._target(updater, f"models/{digest}/{name}") for name in VEHICLE_FILES}
-            with self._shelf.lock(digest):
+            with self._store.lock(digest):
                 return self._fetch(updater, digest, targets)
         except DownloadLengthMismatchError as error:
             raise ModelRefusedError(f"model {digest}: longer than was signed: {error}") from error
         except DownloadError as error:
-            raise UnreachableError(f"model {digest} did not come: {error}") from error
+            raise UnreachableError(f"model {digest} could not be fetched: {error}") from error
         except RepositoryError as error:
-            raise ModelRefusedError(f"model {digest} is not to be trusted: {error}") from error
+            raise ModelRefusedError(f"model {digest} cannot be trusted: {error}") from error
 
     def _updater(self, repository: str) -> Updater:
         folder = self._state / repository
@@ -113,14 +122,14 @@ class ModelUpdater:
     def _target(updater: Updater, path: str) -> TargetFile:
         target = updater.get_targetinfo(path)
         if target is None:
-            raise ModelRefusedError(f"{path} is not listed: nobody vouches for it")
+            raise ModelRefusedError(f"{path} is not listed in signed metadata")
         return target
 
     def _fetch(self, updater: Updater, digest: str, targets: dict[str, TargetFile]) -> Path:
-        folder = self._shelf.folder / digest
-        if not _is_whole(folder, targets):
+        folder = self._store.folder / digest
+        if not _is_complete(folder, targets):
             shutil.rmtree(folder, ignore_errors=True)
-            draft = self._shelf.folder / f".{digest}.draft"
+            draft = self._store.folder / f".{digest}.draft"
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
             for name, target in targets.items():
@@ -150,8 +159,8 @@ class ModelUpdater:
         return assignment
 
 
-def _is_whole(folder: Path, targets: dict[str, TargetFile]) -> bool:
-    """True when every file is there and is the one that was signed for."""
+def _is_complete(folder: Path, targets: dict[str, TargetFile]) -> bool:
+    """Return True if every file exists and is the one that was signed."""
     try:
         for name, target in targets.items():
             target.verify_length_and_hashes((folder / name).read_bytes())

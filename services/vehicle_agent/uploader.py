@@ -1,4 +1,4 @@
-"""Brings clips to the gateway, from wherever the last attempt got to."""
+"""Upload clips to the gateway, resuming where the last attempt stopped."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import grpc
 
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
-from vehicle_agent.clips import ClipShelf
+from vehicle_agent.clips import ClipStore
 from vehicle_agent.model import ClipHeader
-from vehicle_agent.sending import persist
+from vehicle_agent.senders import run_with_retries
 
 log = get_logger(__name__)
 CHUNK_BYTES = 256 * 1024
@@ -21,45 +21,45 @@ _TIMEOUT_S = 600.0
 
 
 class ClipUploader:
-    """One vehicle's clips, one after the other, highest priority first."""
+    """Uploads one vehicle's clips one by one, highest priority first."""
 
     def __init__(
         self,
         fleet_id: str,
         vehicle_id: str,
         channel: grpc.aio.Channel,
-        shelf: ClipShelf,
+        store: ClipStore,
         pause_between_chunks_s: float = 0.0,
     ) -> None:
-        """`pause_between_chunks_s` makes a slow uplink."""
+        """Take the vehicle's store of clips. `pause_between_chunks_s` simulates a slow network."""
         self._fleet_id = fleet_id
         self._vehicle_id = vehicle_id
         self._stub = telemetry_pb2_grpc.TelemetryServiceStub(channel)
-        self._shelf = shelf
+        self._store = store
         self._pause_s = pause_between_chunks_s
         self._news = asyncio.Event()
         self.uploaded = 0
         self.refused = 0
-        """Clips that the gateway will never take; they are gone."""
+        """Number of clips that the gateway refused for good. They are deleted."""
         self.bytes = 0
-        """Sent in chunks, also in vain."""
+        """Bytes sent in chunks, including those of failed attempts."""
 
     def wake(self) -> None:
-        """There is a clip to upload."""
+        """Look for clips to upload."""
         self._news.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        await persist(self._vehicle_id, "upload", self._converse)
+        """Upload until cancelled."""
+        await run_with_retries(self._vehicle_id, "upload", self._run_session)
 
     async def is_stored(self, sha256: str) -> bool:
-        """Whether the fleet has a clip of this vehicle. Raises grpc.aio.AioRpcError."""
+        """Return whether the fleet has a clip of this vehicle. Raises grpc.aio.AioRpcError."""
         request = telemetry_pb2.GetUploadRequest(sha256=sha256, vehicle_id=self._vehicle_id)
         return bool((await self._stub.GetUpload(request, timeout=30, wait_for_ready=True)).stored)
 
-    async def _converse(self) -> bool:
+    async def _run_session(self) -> bool:
         self._news.clear()
-        waiting = self._shelf.waiting()
+        waiting = self._store.waiting()
         if not waiting:
             await self._news.wait()
             return True
@@ -68,23 +68,23 @@ class ClipUploader:
                 await self._upload(header)
                 self.uploaded += 1
             except grpc.aio.AioRpcError as error:
-                lost = error.code() is grpc.StatusCode.DATA_LOSS and _is_damaged(self._shelf.content(header), header)
+                lost = error.code() is grpc.StatusCode.DATA_LOSS and _is_damaged(self._store.content(header), header)
                 if error.code() is not grpc.StatusCode.INVALID_ARGUMENT and not lost:
                     raise
                 self.refused += 1
                 log.warning("clip_refused", vehicle=self._vehicle_id, details=error.details())
-            except FileNotFoundError:  # it had to make room
+            except FileNotFoundError:  # deleted meanwhile because the limit was exceeded
                 continue
-            self._shelf.stored(header)
+            self._store.stored(header)
         return True
 
     async def _upload(self, header: ClipHeader) -> None:
-        """Returns once the gateway has stored the clip and announced it."""
+        """Upload a clip. Returns once the gateway has stored and announced it."""
         request = telemetry_pb2.GetUploadRequest(sha256=header.sha256, vehicle_id=self._vehicle_id)
         progress = await self._stub.GetUpload(request, timeout=30, wait_for_ready=True)
-        # A stored one is named once more: the gateway may have died before it announced it.
+        # A stored clip is sent again without chunks: the gateway may have died before it announced the clip.
         offset = header.size_bytes if progress.stored else progress.next_offset
-        messages = self._messages(header, self._shelf.content(header), offset)
+        messages = self._messages(header, self._store.content(header), offset)
         answer = await self._stub.UploadClip(messages, timeout=_TIMEOUT_S, wait_for_ready=True)
         log.info("clip_stored", vehicle=self._vehicle_id, address=answer.address, firing=header.firing_id)
 
@@ -117,6 +117,6 @@ class ClipUploader:
 
 
 def _is_damaged(path: Path, header: ClipHeader) -> bool:
-    """True when our own copy is not what it was: sending it again would never help."""
+    """Return True if the local copy has changed since it was cut. Sending it again would not help."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() != header.sha256

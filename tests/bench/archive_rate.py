@@ -47,7 +47,7 @@ def main(batches: int) -> None:
         for offset, payload in enumerate(payloads):
             batch = decode_batch(telemetry_pb2.TelemetryBatch.FromString(payload))
             check_shape(batch)
-            file.take(Arrival(offset, offset, len(payload), batch))
+            file.add(Arrival(offset, offset, len(payload), batch))
             if len(file.batches) == 1000 or offset == batches - 1:
                 archive.close(0, file)
                 file = file.successor(3_600_000)

@@ -29,7 +29,7 @@ from fleetloop.worlds.town.labelled import (
 )
 from perception import evaluate
 from perception.data import Samples
-from perception.examine import answers
+from perception.inference import predict
 from perception.recipe import load_recipe
 from perception.train import train
 
@@ -97,11 +97,11 @@ def run(seed: int, labels: int, plain: int, each: int, mix: str, out: Path) -> N
         spent = time.monotonic() - began, time.thread_time() - processor
         parent = out / f"seed-{seed}-{number}.safetensors"
         save_file(trained.net.state_dict(), parent)
-        outputs = answers(trained.net, test.frames, schema)
+        outputs = predict(trained.net, test.frames, schema)
         plain_slices = recipes[recipe].plain_slices
         found = evaluate.metrics(schema, outputs, test.targets, test.slices, plain_slices)
-        right = evaluate.rightly_answered(schema, outputs, test.targets)
-        verdict = evaluate.judge("stop_sign", right, parent_right, test.slices, plain_slices)
+        right = evaluate.correct_answers(schema, outputs, test.targets)
+        verdict = evaluate.decide_verdict("stop_sign", right, parent_right, test.slices, plain_slices)
         parent_right = right
         step = {
             "seed": seed, "recipe": recipe, "labels": rows, "steps": trained.steps, "seconds": spent[0],

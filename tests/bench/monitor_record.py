@@ -15,7 +15,7 @@ import time
 
 from fleet_monitor.codec import to_bytes
 from fleet_monitor.core import DAY_S, add, window_start
-from fleet_monitor.model import Report, Sums, VehicleRecord, Where
+from fleet_monitor.model import Report, SumKey, Sums, VehicleRecord
 
 S = 10**9
 WINDOW_S = 600
@@ -24,7 +24,7 @@ WINDOW_S = 600
 def report(number: int) -> Report:
     """One of each minute."""
     start_ns = number * 60 * S
-    where = Where("m" * 64, "", "r" * 32, 3, window_start(start_ns, WINDOW_S))
+    where = SumKey("m" * 64, "", "r" * 32, 3, window_start(start_ns, WINDOW_S))
     sums = Sums(0.1 + number % 7 * 0.013, number % 50 == 0, inferences=120, inference_p99_ms_max=2.0, reports=1)
     return Report("b" * 32, number, where, sums, start_ns + 60 * S, start_ns)
 

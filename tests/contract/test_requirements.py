@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTRAS_IN_IMAGES = ("faust", "database", "datasets", "signing", "inference", "console")
-NOT_IN_IMAGES = ("report", "perception", "embedded")
-"""The demo's pictures; torch, which has a file and an image of its own; the sum of all."""
+NOT_IN_IMAGES = ("report", "perception", "embedded", "tracing")
+"""The demo's pictures; torch, which has a file and an image of its own; the sum of all; spans to a collector."""
 
 
 def pins(name: str) -> dict[str, str]:

@@ -57,7 +57,7 @@ def read_through_an_inbox() -> dict[str, set[str]]:
     }
 
 
-def test_who_consumes_a_topic_is_among_its_readers_and_has_somewhere_to_bury() -> None:
+def test_who_consumes_a_topic_is_among_its_readers_and_has_a_dead_letter_queue() -> None:
     """Readers in the catalogue become rights in Kafka: one that is missing there is refused by a real broker."""
     for service, consumed in read_through_an_inbox().items():
         assert consumed <= {topic.name for topic in EVENTS if service in topic.readers}, service

@@ -72,7 +72,7 @@ TABLE = {
         "fleet.rollout.v1.RolloutService": {"ListRollouts": {PEOPLE, CONSOLE}, "RollBack": {PEOPLE}},
     },
 }
-EVERYBODY = [PEOPLE, VEHICLES, *(f"service/{entry.label}" for entry in SERVICES), "service/other", "admin/root"]
+EVERYBODY = [PEOPLE, VEHICLES, *(f"service/{entry.label}" for entry in SERVICES), "service/other"]
 
 
 def allow_list(package: str) -> AllowList:

@@ -25,16 +25,17 @@ import lance
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from fleetloop.commands.datasets import import_labelled
-from fleetloop.commands.triggers import apply_files, read_triggers
+from fleetloop.api.campaigns import apply_files, read_triggers
+from fleetloop.api.datasets import import_labelled
+from fleetloop.demo.loop_client import LoopClient
 from fleetloop.demo.plan import MORE_ENV, DemoPlan
-from fleetloop.demo.setting import enrol_vehicles, export_labelled, vehicle_names, write_config
-from fleetloop.demo.vehicles import Helper, TownFleet, start_process
-from fleetloop.demo.watch import LoopWatch
+from fleetloop.demo.preparation import enrol_vehicles, export_labelled, vehicle_names, write_config
+from fleetloop.demo.vehicles import ChildProcess, TownFleet, start_process
 from fleetloop.domain import topics as names
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.kit.messaging.events import header
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
@@ -89,7 +90,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
 
 
 def _turn_once(run: EmbeddedRun, folder: Path, config: Path) -> Loop:
-    watch, fleet = LoopWatch(run.fleet), TownFleet(PLAN, run.fleet, folder, config)
+    watch, fleet = LoopClient(run.fleet), TownFleet(PLAN, run.fleet, folder, config)
     helpers = []
     try:
         apply_files(folder, read_triggers([config / "triggers"]))
@@ -118,20 +119,20 @@ def _turn_once(run: EmbeddedRun, folder: Path, config: Path) -> Loop:
 
         run_changed = until("an examined run", examined, 400)
         assert run_changed.verdict == training_pb2.VERDICT_PASSED, list(run_changed.reasons)
-        until("a released model", lambda: watch.glance().rollouts or None, 60)
+        until("a released model", lambda: watch.state().rollouts or None, 60)
         fleet.drive("with-the-model", 30, 99, lambda share: None)
         rollouts = until(
             "the last vehicle's word",
-            lambda: [r for r in watch.glance().rollouts if r.last_attested_at_utc_ns] or None,
+            lambda: [r for r in watch.state().rollouts if r.last_attested_at_utc_ns] or None,
             60,
         )
         versions = {version.version: version for version in watch.versions() if version.dataset == "town"}
         assert run_changed.dataset_version in versions and committed.version in versions
         messages = asyncio.run(_everything_said(run.fleet.kafka_bootstrap_servers))
-        models = list(watch.glance().models)
+        models = list(watch.state().models)
     finally:
-        for helper in helpers:
-            helper.end()
+        for child in helpers:
+            child.end()
         fleet.stop()
         watch.close()
     traces = "".join(path.read_text() for path in (folder / "traces").glob("*.jsonl"))
@@ -139,7 +140,7 @@ def _turn_once(run: EmbeddedRun, folder: Path, config: Path) -> Loop:
     return Loop(versions[run_changed.dataset_version], messages, spans, models, rollouts[0].attested, folder)
 
 
-def _labellers(run: EmbeddedRun, folder: Path, fleet: TownFleet) -> Helper:
+def _labellers(run: EmbeddedRun, folder: Path, fleet: TownFleet) -> ChildProcess:
     authority = CertificateAuthority.open(
         run.layout.identities / "authority", fleet=run.fleet.fleet_id, now=datetime.now(UTC)
     )

@@ -20,7 +20,8 @@ import numpy as np
 from fleetloop.domain.frames import Column, FrameBatch
 from fleetloop.embedded.tcp_ports import free_ports
 from fleetloop.kit.security.admission import admit, revoke
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind, SpiffeId
+from fleetloop.kit.security.identity import Identity, IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,14 +93,14 @@ class Fleet:
     def enrol(self, vehicle: str) -> Credentials:
         now = datetime.now(UTC)
         issued = self.authority.issue(IdentityKind.VEHICLE, vehicle, self.folder / "vehicles" / vehicle, now=now)
-        admit(self.admission_list, issued.spiffe_id, issued.serial, now=now)
+        admit(self.admission_list, issued.identity, issued.serial, now=now)
         return issued
 
     def person(self, role: str) -> Credentials:
         return self.authority.issue(IdentityKind.USER, role, self.folder / "users" / role, now=datetime.now(UTC))
 
     def revoke(self, vehicle: str) -> None:
-        who = SpiffeId(self.fleet_id, IdentityKind.VEHICLE, vehicle)
+        who = Identity(self.fleet_id, IdentityKind.VEHICLE, vehicle)
         revoke(self.admission_list, who, now=datetime.now(UTC), reason="stolen")
 
     def service(self, package: str, name: str = "", **more: str) -> Service:

@@ -17,7 +17,7 @@ from tests.integration.test_trigger_detector import CATALOGUE, announce, detecto
 from tests.unit.trigger_detector.library_cases import CASES
 from tests.unit.trigger_detector.made import made
 
-from fleetloop.backtesting.subprocess_runner import Looked, replay
+from fleetloop.backtesting.subprocess_runner import ReplayProgress, replay
 from fleetloop.domain.archive_files import list_files, read_footer
 from fleetloop.kit.messaging.producer import KafkaPublisher
 from fleetloop.kit.messaging.topics import create_topics, load_topics
@@ -94,12 +94,12 @@ async def test_it_finds_what_the_detector_sent(
                 "signals": str(ROOT / "config" / "signals.yaml"),
                 "vehicles": [f"bt-{run}-*"],
             }
-            looked = Looked()
-            found = [fired for fired in replay(request, {"": triggers}, looked) if fired is not None]
+            progress = ReplayProgress()
+            found = [fired for fired in replay(request, {"": triggers}, progress) if fired is not None]
             ids = {fired.firing_id for fired in found}
             assert len(ids) == len(found)
             assert {fired.trigger for fired in found} == {trigger.name for trigger in triggers}
-            assert looked.batches == wanted
+            assert progress.batches == wanted
             while True:
                 live = {f.event_id: f for f in await read_all(kafka_bootstrap, "fleet.trigger.v1", set(drives))}
                 if ids <= live.keys() or time.monotonic() > deadline:

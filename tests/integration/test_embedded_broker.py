@@ -80,7 +80,7 @@ async def test_the_catalogue_is_created_once_and_a_changed_partition_count_is_re
     assert await create_topics(kafka_bootstrap, topics) == []
     name = "once.fleet.telemetry.v1"
     topics[name] = dataclasses.replace(topics[name], partitions=5)
-    with pytest.raises(TopicCatalogueError, match=f"{name} has 4 partitions and the catalogue wants 5"):
+    with pytest.raises(TopicCatalogueError, match=f"{name} has 4 partitions but the catalogue says 5"):
         await create_topics(kafka_bootstrap, topics)
 
 

@@ -48,7 +48,7 @@ async def test_up_in_the_background_has_the_topics_and_down_leaves_nothing(tmp_p
         assert {each["name"]: each["state"] for each in said["services"]}["topics"] == "done"
         second = _fleetloop("up", "--services", "none", *folder)
         assert second.returncode == 2
-        assert "Something is already up" in second.stderr
+        assert "A fleet is already running" in second.stderr
     finally:
         down = _fleetloop("down", *folder)
     assert down.returncode == 0, down.stderr
@@ -73,7 +73,7 @@ def test_ctrl_c_on_a_terminal_ends_everything(tmp_path: Path) -> None:
     state = RunningFleet.open(tmp_path).state
     assert state is not None
     os.write(terminal, b"\x03")
-    _until(lambda: shows(b"Everything is down"))
+    _until(lambda: shows(b"All services are stopped"))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(terminal)
     assert of_run(state.run_id) == []
@@ -88,6 +88,6 @@ def test_down_clears_what_a_killed_run_left(tmp_path: Path) -> None:
     _until(lambda: of_run(state.run_id) == [])
     gone = _fleetloop("status", *folder)
     assert gone.returncode == 1
-    assert "supervisor is gone" in gone.stdout
+    assert "supervisor was killed" in gone.stdout
     assert _fleetloop("down", *folder).returncode == 0
     assert not (tmp_path / "run.json").exists()

@@ -265,7 +265,7 @@ def test_a_stranger_with_a_recorded_process_id_is_left_alone(tmp_path: Path) -> 
 def test_a_second_supervisor_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with (
         Supervisor([_service("a", SLEEP)], tmp_path),
-        pytest.raises(UserError, match="already up in"),
+        pytest.raises(UserError, match="already running in"),
     ):
         Supervisor([_service("a", SLEEP)], tmp_path).start()
 

@@ -131,4 +131,4 @@ async def test_an_archive_of_another_log_ends_the_process_with_a_remedy(tmp_path
             objects.put_once(address_of(fleet.fleet_id, partition, 0), write_file([], footer))
         archiver = fleet.service("telemetry_archiver")
         assert await asyncio.to_thread(archiver.launch().wait, 60) == 70
-        assert "Move the archive's folder away" in archiver.log.read_text()
+        assert "Move the folder of the archive away" in archiver.log.read_text()

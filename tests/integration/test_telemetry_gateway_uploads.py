@@ -172,12 +172,12 @@ async def test_unfinished_uploads_are_bounded_and_a_newer_connection_takes_over(
         asked = telemetry_pb2.GetUploadRequest(sha256=head.sha256, vehicle_id="greedy")
         while (await stub.GetUpload(asked)).next_offset < CHUNK:
             await asyncio.sleep(0.02)
-        with pytest.raises(grpc.aio.AioRpcError, match="go on from there"):
+        with pytest.raises(grpc.aio.AioRpcError, match="resume from there"):
             await stub.UploadClip(parts(header(fleet, "greedy", contents[1]), contents[1], stop=CHUNK))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.UploadClip(parts(header(fleet, "greedy", contents[2]), contents[2]))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         response = await stub.UploadClip(parts(head, contents[0], start=CHUNK))
         assert not response.already_stored
-        with pytest.raises(grpc.aio.AioRpcError, match="taken over"):
+        with pytest.raises(grpc.aio.AioRpcError, match="superseded"):
             await asyncio.wait_for(hanging, 5)

@@ -260,14 +260,14 @@ async def test_rubbish_goes_to_the_dead_letters_and_campaigns_change_on_the_way(
     )
     await letters.start()
     try:
-        buried: list[bytes] = []
+        dead: list[bytes] = []
         async with asyncio.timeout(20):
-            while len(buried) < 2:
+            while len(dead) < 2:
                 for messages in (await letters.getmany(timeout_ms=200)).values():
-                    buried += [dict(m.headers)["error"] for m in messages if m.key == vehicle.encode()]
+                    dead += [dict(m.headers)["error"] for m in messages if m.key == vehicle.encode()]
     finally:
         await letters.stop()
-    assert b"TelemetryBatch" in buried[0]
-    assert b"frame_offsets_ns: time runs backwards" in buried[1]
+    assert b"TelemetryBatch" in dead[0]
+    assert b"frame_offsets_ns: time runs backwards" in dead[1]
     assert b"trigger_refused" in (tmp_path / "log").read_bytes()
     await announce(publisher, run, 3, False)

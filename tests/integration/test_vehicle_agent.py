@@ -233,7 +233,7 @@ async def test_an_asked_for_clip_comes_though_agent_and_gateway_are_killed_over_
     np.testing.assert_array_equal(frames, whole.frames_at(["front"], moment, 3, 0.5))
 
 
-async def test_a_clip_of_seconds_that_nobody_has_is_counted(fleet: Fleet, tmp_path: Path) -> None:
+async def test_a_clip_of_seconds_that_are_gone_is_counted(fleet: Fleet, tmp_path: Path) -> None:
     drive = made_drive(tmp_path / "drive.mcap", 20)
     agent = Agent(fleet, tmp_path, "gone-", drive, linger_s="5")
     publisher = KafkaPublisher("test", ServiceSettings(kafka_bootstrap_servers=fleet.bootstrap))
@@ -266,8 +266,8 @@ async def test_the_real_minute_arrives_with_its_real_times(fleet: Fleet, tmp_pat
 
 def test_a_vehicle_without_a_certificate_is_told_what_to_do(fleet: Fleet, tmp_path: Path) -> None:
     drive = made_drive(tmp_path / "drive.mcap", 2)
-    agent = Agent(fleet, tmp_path, "nobody-", drive)
+    agent = Agent(fleet, tmp_path, "unknown-", drive)
     agent.command.append("--first=7")
     done = subprocess.run(agent.command, capture_output=True, timeout=60)
     assert done.returncode == 1
-    assert "fleetloop vehicles enrol nobody-007" in done.stderr.decode()
+    assert "fleetloop vehicles enrol unknown-007" in done.stderr.decode()

@@ -1,4 +1,4 @@
-"""Trigger files on their way to the keeper, and definitions on their way back to text."""
+"""Campaigns: read trigger files, apply them, and format definitions as files."""
 
 from __future__ import annotations
 
@@ -21,24 +21,29 @@ DEFAULT_CAMPAIGN = "standing"
 
 
 def read_triggers(files: list[Path] | None) -> list[campaign_pb2.TriggerDefinition]:
-    """Trigger files as definitions. UserError names the file and the field."""
+    """Read trigger files, or all in a folder; the shipped ones by default.
+
+    Raises UserError that names the file and the field.
+    """
     paths = files or [config_folder() / "triggers"]
     found = [inner for path in paths for inner in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
     if not found:
-        raise UserError("There is no trigger file there.", "Name files, or folders with *.yaml in them.")
+        raise UserError("No trigger file was found.", "Name files, or folders that contain *.yaml files.")
     definitions = []
     for path in found:
         try:
             definitions.append(to_definition(parse_trigger(path.read_text())))
         except FileNotFoundError as error:
-            raise UserError(f"There is no file {path}.", "Name files, or folders with *.yaml in them.") from error
+            raise UserError(
+                f"There is no file {path}.", "Name files, or folders that contain *.yaml files."
+            ) from error
         except TriggerFileError as error:
             raise UserError(f"{path}: {error}", "Nothing was changed.") from error
     return definitions
 
 
 def library_folder() -> Path:
-    """Triggers that are shipped and not started."""
+    """Return the folder of triggers that are shipped and not active by default."""
     return config_folder() / "triggers" / "library"
 
 
@@ -50,7 +55,18 @@ def apply_files(
     dry_run: bool = False,
     state: campaign_pb2.CampaignState.ValueType = campaign_pb2.CAMPAIGN_STATE_UNSPECIFIED,
 ) -> campaign_pb2.ApplyCampaignResponse:
-    """Asks the keeper to bring triggers into force. UserError lists every problem that it found."""
+    """Apply triggers as a campaign, which then consists of exactly these triggers.
+
+    Args:
+        folder: The run's folder.
+        definitions: All triggers of the campaign.
+        campaign: Name of the campaign.
+        reason: Kept with the revision.
+        dry_run: Only check, and return what would change.
+        state: State of a new campaign; running by default.
+
+    Raises UserError that lists every problem.
+    """
     request = campaign_pb2.ApplyCampaignRequest(
         request_id=request_id(),
         campaign=campaign_pb2.Campaign(campaign=campaign, triggers=definitions, reason=reason, state=state),
@@ -67,7 +83,7 @@ def apply_files(
 
 
 def definition_yaml(definition: campaign_pb2.TriggerDefinition) -> str:
-    """A definition as its file would say it, without what is at its default."""
+    """Format a definition as the text of a trigger file, without fields that have their default."""
     trigger, plain = from_definition(definition), Trigger("x", 1, "true")
     fields: dict[str, Any] = {}
     for name, value in asdict(trigger).items():

@@ -1,4 +1,4 @@
-"""Calls of the command line to a running fleet's services: the channel, the certificate, and errors in a sentence."""
+"""Call the services of a running fleet: the channel, the certificate, and errors as one sentence with a remedy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TIMEOUT_S = 60.0
 
 @contextmanager
 def channel_to(folder: Path | str, service: str, role: str = "engineer") -> Iterator[grpc.Channel]:
-    """A channel to a service of the run in `folder`, with a person's certificate.
+    """Open a channel to a service of the run in `folder`, with the certificate of a person with this role.
 
-    A refusal or an absence becomes a UserError with the server's own words.
+    A failed call within the block becomes a UserError with the server's explanation.
     """
     fleet = RunningFleet.open(folder)
     credentials = fleet.credentials(role, datetime.now(UTC))
@@ -34,9 +34,9 @@ def channel_to(folder: Path | str, service: str, role: str = "engineer") -> Iter
             code, details = error.code(), error.details()
             if code is grpc.StatusCode.UNAVAILABLE:
                 raise UserError(f"{service} does not answer.", "See `fleetloop status` and its log.") from error
-            raise UserError(f"{service} refuses: {details}", f"({code.name.lower()})") from error
+            raise UserError(f"{service} refused the request: {details}", f"({code.name.lower()})") from error
 
 
 def request_id() -> str:
-    """A random id: one a command, the same for every attempt of it."""
+    """Return a random id. Use the same id for every attempt of one command, so that it takes effect once."""
     return uuid.uuid4().hex

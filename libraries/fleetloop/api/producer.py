@@ -1,7 +1,7 @@
-"""Sends telemetry to the gateway: keeps what is not acknowledged, and sends it again after a broken connection.
+"""Send telemetry to the gateway. Unacknowledged batches are sent again after a broken connection.
 
-It holds at most `window` batches in memory and no more; whoever must survive a power cut, or an hour without a
-network, keeps a spool in front of it, as the vehicle agent does.
+A producer holds at most `window` batches in memory. To survive a power failure or an hour without a network, put a
+spool in front of it, as the vehicle agent does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 
 WINDOW = 32
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-_PASSING = frozenset(
+# After these a new connection may succeed. Any other code is the gateway's decision about this vehicle.
+_RETRIED = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.CANCELLED,
@@ -34,21 +35,21 @@ _PASSING = frozenset(
 
 
 class RefusedError(Exception):
-    """The gateway will not talk to this vehicle: not enrolled, revoked, or not of this fleet."""
+    """The gateway refuses this vehicle: it is not enrolled, was revoked, or belongs to another fleet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """What became of a batch."""
+    """The gateway's answer to a batch."""
 
     boot_id: bytes
     sequence: int
     stored: bool
-    """True: Kafka has it. False: refused, and sending it again would not help."""
+    """True if Kafka has stored the batch. False if it was refused; sending it again would not help."""
     dropped_columns: tuple[str, ...] = ()
-    """Columns that the fleet's catalogue does not know; the rest was stored."""
+    """Columns that the fleet's signal catalogue does not contain. The other columns were stored."""
     error_code: str = ""
-    """Name in fleet.telemetry.v1.BatchErrorCode."""
+    """A name of fleet.telemetry.v1.BatchErrorCode; empty if the batch was stored."""
     error_field: str = ""
     error: str = ""
 
@@ -57,30 +58,34 @@ Key = tuple[bytes, int]
 
 
 class TelemetryProducer:
-    """One vehicle's stream. Make it with `connect_producer`."""
+    """The telemetry stream of one vehicle. Create it with `connect_producer`."""
 
     def __init__(self, channel: grpc.aio.Channel, window: int = WINDOW) -> None:
         self._stub = telemetry_pb2_grpc.TelemetryServiceStub(channel)
-        self._room = asyncio.Semaphore(window)
+        self._free_slots = asyncio.Semaphore(window)
         self._open: dict[Key, telemetry_pb2.TelemetryBatch] = {}
         self._answers: dict[Key, asyncio.Future[Acknowledgement]] = {}
         self._unsent: asyncio.Queue[Key] = asyncio.Queue()
         self._refused: RefusedError | None = None
         self.connections = 0
-        """How often a stream was opened."""
+        """Number of streams that were opened so far."""
 
     async def send(self, batch: FrameBatch) -> asyncio.Future[Acknowledgement]:
-        """Waits for room, then returns a future that ends when the gateway has answered.
+        """Queue a batch, waiting while `window` batches are unacknowledged.
 
-        Raises BatchError for what the wire cannot carry, ValueError for a batch that is under way already, and
-        RefusedError (also from the future) when the gateway will not talk to this vehicle.
+        Returns a future with the gateway's acknowledgement.
+
+        Raises:
+            BatchError: The batch cannot be encoded.
+            ValueError: A batch with the same boot and sequence is already in flight.
+            RefusedError: The gateway refuses this vehicle. The future may raise it too.
         """
         message = encode_batch(batch)
-        await self._room.acquire()
+        await self._free_slots.acquire()
         key = (batch.boot_id, batch.sequence)
         if self._refused is not None or key in self._open:
-            self._room.release()
-            raise self._refused or ValueError(f"batch {batch.sequence} of this boot is under way")
+            self._free_slots.release()
+            raise self._refused or ValueError(f"batch {batch.sequence} of this boot is already in flight")
         answer: asyncio.Future[Acknowledgement] = asyncio.get_running_loop().create_future()
         self._open[key] = message
         self._answers[key] = answer
@@ -88,23 +93,24 @@ class TelemetryProducer:
         return answer
 
     async def drain(self) -> None:
-        """Returns when every batch has been answered."""
+        """Wait until every batch is acknowledged."""
         while self._answers:
             await asyncio.wait(list(self._answers.values()))
 
     async def run(self) -> None:
-        """Keeps a stream open until cancelled, or refused."""
+        """Keep a stream open, reconnecting with growing pauses, until cancelled or refused."""
         pause_s = _FIRST_PAUSE_S
         while True:
             answered = len(self._answers)
-            error = await self._converse()
-            if error.code() not in _PASSING:
+            error = await self._run_stream()
+            if error.code() not in _RETRIED:
                 self._refuse(RefusedError(f"{error.code().name}: {error.details()}"))
                 return
             pause_s = _FIRST_PAUSE_S if len(self._answers) < answered else min(2 * pause_s, _LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
 
-    async def _converse(self) -> grpc.aio.AioRpcError:
+    async def _run_stream(self) -> grpc.aio.AioRpcError:
+        """Open a stream, send all unacknowledged batches again, and return the error that ends the stream."""
         self._unsent = asyncio.Queue()
         for key in self._open:
             self._unsent.put_nowait(key)
@@ -113,7 +119,7 @@ class TelemetryProducer:
         writer = asyncio.create_task(self._write(call))
         try:
             while (response := await call.read()) is not grpc.aio.EOF:
-                self._settle(response)
+                self._resolve(response)
             return grpc.aio.AioRpcError(
                 await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
             )
@@ -131,13 +137,13 @@ class TelemetryProducer:
             if message is not None:
                 await call.write(telemetry_pb2.StreamTelemetryRequest(batch=message))
 
-    def _settle(self, response: telemetry_pb2.StreamTelemetryResponse) -> None:
+    def _resolve(self, response: telemetry_pb2.StreamTelemetryResponse) -> None:
         key = (response.boot_id, response.sequence)
         answer = self._answers.pop(key, None)
         if answer is None:
             return
         del self._open[key]
-        self._room.release()
+        self._free_slots.release()
         if answer.cancelled():
             return
         stored = response.status == telemetry_pb2.BATCH_STATUS_STORED
@@ -159,7 +165,7 @@ class TelemetryProducer:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(error)
-            self._room.release()
+            self._free_slots.release()
         self._answers.clear()
         self._open.clear()
 
@@ -168,7 +174,15 @@ class TelemetryProducer:
 async def connect_producer(
     address: str, credentials: Credentials, window: int = WINDOW
 ) -> AsyncIterator[TelemetryProducer]:
-    """A producer with the credentials that `fleetloop vehicles enrol` gave. Leaving waits for all answers."""
+    """Connect a producer as an async context manager.
+
+    Args:
+        address: host:port of the gateway.
+        credentials: What `fleetloop vehicles enrol` or `Enrolment.enrol` issued.
+        window: Most batches that may be unacknowledged at a time.
+
+    Leaving the block waits for all acknowledgements.
+    """
     async with open_channel(address, credentials.ca, credentials.cert, credentials.key) as channel:
         producer = TelemetryProducer(channel, window)
         running = asyncio.create_task(producer.run())

@@ -1,4 +1,4 @@
-"""Tells of every new model, from where one left off, through restarts of the server and breaks of the network."""
+"""Watch models: every change once, across restarts of the server and network failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from fleetloop.kit.rpc import open_channel
 from fleetloop.kit.security.pki import Credentials
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 
-_PASSING = frozenset(
+# After these a new connection may succeed. Any other code is the server's decision about this caller.
+_RETRIED = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.CANCELLED,
@@ -29,10 +30,16 @@ async def watch_models(
     resume_after: int = 0,
     stages: Sequence[rollout_pb2.ModelStage.ValueType] = (),
 ) -> AsyncIterator[rollout_pb2.ModelChanged]:
-    """Every change of a model after `resume_after`, in order, without end; each once.
+    """Yield every change of a model, in order and each once, without end. Reconnects by itself.
 
-    Keep the last change's `sequence`: given as `resume_after` it goes on there. Connects again by itself; raises
-    grpc.aio.AioRpcError when the server refuses (PERMISSION_DENIED and the like).
+    Args:
+        address: host:port of the rollout controller.
+        credentials: A subscriber's certificate.
+        resume_after: Continue after the change with this `sequence`; 0 starts at the first one. Store the `sequence`
+            of the last change that you handled.
+        stages: Only changes to these stages; all by default.
+
+    Raises grpc.aio.AioRpcError if the server refuses the caller, for example with PERMISSION_DENIED.
     """
     pause_s = _FIRST_PAUSE_S
     async with open_channel(address, credentials.ca, credentials.cert, credentials.key) as channel:
@@ -45,7 +52,7 @@ async def watch_models(
                     resume_after = response.change.sequence
                     yield response.change
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _PASSING:
+                if error.code() not in _RETRIED:
                     raise
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -1,1 +1,1 @@
-"""What triggers would have fired on the archive, what that would have cost, and what of it is new."""
+"""Backtests: which firings triggers would have made on the archive, at which cost, and how many of them are new."""

@@ -1,4 +1,4 @@
-"""Clips that the object store has: what a second of one weighs, and which show a moment."""
+"""Clips in the object store: their bytes per second, and which of them show a moment."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from google.protobuf.message import DecodeError
 
 from fleetloop.backtesting.model import ClipCost, StoredClip
 from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND, ns_to_seconds
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.clip.v1 import clip_pb2
 
 MOST_RECEIPTS = 20_000
+"""Most receipts that a backtest reads, which bounds its start-up time on a large store."""
 
 
 def stored_clips(objects: Objects, fleet_id: str, most: int = MOST_RECEIPTS) -> dict[str, list[StoredClip]]:
-    """By vehicle, from the receipts that the gateway keeps beside the clips; at most so many in all."""
+    """Return stored clips by vehicle, from the receipts that the gateway keeps beside them, `most` in total."""
     clips: dict[str, list[StoredClip]] = {}
     for address in islice(objects.list(f"{fleet_id}/clip-receipts/"), most):
         try:
@@ -36,10 +38,15 @@ def stored_clips(objects: Objects, fleet_id: str, most: int = MOST_RECEIPTS) -> 
 
 
 def clip_cost(clips: Mapping[str, Sequence[StoredClip]], schema: TaskSchema, camera_hz: float) -> ClipCost:
-    """Measured on the clips that are there; else what the cameras' raw pixels would be at a stated rate."""
-    long_enough = [c for own in clips.values() for c in own if c.end_utc_ns - c.start_utc_ns >= 10**9 and c.cameras]
+    """Measure bytes per second on the stored clips; without any, take the cameras' raw pixels at `camera_hz`."""
+    long_enough = [
+        clip
+        for own in clips.values()
+        for clip in own
+        if clip.end_utc_ns - clip.start_utc_ns >= NANOSECONDS_PER_SECOND and clip.cameras
+    ]
     if long_enough:
-        seconds = sum(clip.end_utc_ns - clip.start_utc_ns for clip in long_enough) / 1e9
+        seconds = ns_to_seconds(sum(clip.end_utc_ns - clip.start_utc_ns for clip in long_enough))
         weight = sum(clip.size_bytes for clip in long_enough) / seconds
         cameras = round(sum(clip.cameras for clip in long_enough) / len(long_enough))
         return ClipCost(weight, cameras, f"measured on {len(long_enough):,} stored clips of {cameras} cameras")

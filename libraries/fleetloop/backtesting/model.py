@@ -1,4 +1,4 @@
-"""What a backtest speaks of."""
+"""The types of a backtest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Fired:
     trigger: str
     vehicle: str
     boot: str
-    """In hex; a drive is a vehicle's boot."""
+    """Hexadecimal. A drive is one boot of a vehicle."""
     onset_utc_ns: int
     onset_monotonic_ns: int
     conditions: tuple[str, ...]
@@ -23,7 +23,7 @@ class Fired:
 
 @dataclass(frozen=True, slots=True)
 class StoredClip:
-    """A clip that the store has, as its receipt says."""
+    """A clip in the object store, as its receipt describes it."""
 
     address: str
     vehicle: str
@@ -35,35 +35,35 @@ class StoredClip:
 
 @dataclass(frozen=True, slots=True)
 class ClipCost:
-    """What a second of a clip weighs, and how that is known."""
+    """The size of a second of a clip, and how it was determined."""
 
     bytes_per_s: float
     cameras: int
-    """That many cameras give this weight."""
+    """Number of cameras that `bytes_per_s` covers."""
     basis: str
-    """For people: measured on how many clips, or stated by whom."""
+    """Explanation for people: measured on how many clips, or derived from what."""
 
     def of(self, seconds: float, cameras: int) -> float:
-        """Bytes of a clip of `seconds` with `cameras` cameras, 0 meaning all."""
+        """Return the bytes of a clip of `seconds` with `cameras` cameras, where 0 means all."""
         share = 1.0 if not cameras or not self.cameras else min(1.0, cameras / self.cameras)
         return seconds * self.bytes_per_s * share
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How much of a trigger's firings another one's clips would show as well."""
+    """How many firings of a trigger the clips of another trigger would show as well."""
 
     campaign: str
     trigger: str
     firings: int
-    """Of the backtested trigger, with a clip that meets one of the other's, on the same vehicle."""
+    """Firings of the backtested trigger whose clip overlaps a clip of the other trigger on the same vehicle."""
     own_firings: int
-    """Of the other trigger."""
+    """Firings of the other trigger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A firing that a stored clip shows already."""
+    """A firing that a stored clip already shows."""
 
     fired: Fired
     clip: StoredClip
@@ -81,31 +81,31 @@ class VehicleDay:
 
 @dataclass(frozen=True, slots=True)
 class TriggerResult:
-    """What one trigger would have done."""
+    """The result of one backtested trigger."""
 
     name: str
     version: int
     firings: int
     days: Sequence[VehicleDay]
-    """With telemetry, whether or not it fired; the most firings first."""
+    """All days with telemetry, most firings first."""
     drives: Sequence[tuple[str, str, int]]
-    """(vehicle, boot, firings), the most first."""
+    """(vehicle, boot, firings), most firings first."""
     conditions: Mapping[str, int]
-    """How often each named condition held at a firing."""
+    """Number of firings at which each named condition held."""
     clip_bytes: float
-    """Of one clip."""
+    """Bytes of one clip."""
     bytes_wanted: float
-    """Of all clips, if every one were fetched."""
+    """Bytes of all clips, if every one were fetched."""
     bytes_within_budget: float
-    """Of those that the trigger's budget per vehicle and day lets through."""
+    """Bytes of the clips that the trigger's budget per vehicle and day allows."""
     overlaps: Sequence[Overlap]
-    alone: int
+    unique: int
     """Firings that no active trigger's clip would show."""
     samples: Sequence[Sample]
 
     @property
     def driven_h(self) -> float:
-        """Hours of telemetry that were looked at."""
+        """Hours of telemetry that were replayed."""
         return sum(day.driven_h for day in self.days)
 
     @property
@@ -121,7 +121,7 @@ class TriggerResult:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A backtest."""
+    """The result of a backtest."""
 
     archive: str
     fleet_id: str
@@ -130,5 +130,5 @@ class Result:
     unreadable: int
     cost: ClipCost
     active: str
-    """Which triggers count as active, for people."""
+    """Explanation for people: which triggers count as active."""
     triggers: Sequence[TriggerResult]

@@ -1,4 +1,4 @@
-"""A backtest's result as one HTML page, with pictures of what some of the firings show."""
+"""The result of a backtest as one HTML page, with pictures of some firings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import html
 
 from fleetloop.backtesting.model import Result, Sample, TriggerResult
-from fleetloop.backtesting.screen import time_text, weight_text
+from fleetloop.backtesting.screen import bytes_text, time_text
 from fleetloop.domain.clips import ClipError, read_drive
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects
 
@@ -19,17 +19,17 @@ figure{margin:1rem 0}figure img{width:128px;image-rendering:pixelated;margin-rig
 
 
 def page(result: Result, objects: Objects) -> str:
-    """The page. A clip that cannot be read any more is named without pictures."""
+    """Build the page. A clip that cannot be read is listed without pictures."""
     rows = "".join(_row(each) for each in result.triggers)
     sections = "".join(_section(each, objects) for each in result.triggers if each.firings)
-    cost = f"{weight_text(result.cost.bytes_per_s)} a second, {result.cost.basis}"
+    cost = f"{bytes_text(result.cost.bytes_per_s)} per second, {result.cost.basis}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Backtest</title><style>{_STYLE}</style>'
         f"<h1>Backtest</h1><p>{result.frames:,} frames in {result.batches:,} batches of the fleet "
-        f"{html.escape(result.fleet_id)}. A clip's weight is {html.escape(cost)}. "
+        f"{html.escape(result.fleet_id)}. Clips have {html.escape(cost)}. "
         f"Active: {html.escape(result.active)}.</p>"
-        "<table><tr><th>Trigger<th>Fired<th>Per vehicle and day<th>An hour<th>Clips would weigh<th>Within budget"
-        f"<th>Alone</tr>{rows}</table>{sections}</html>"
+        "<table><tr><th>Trigger<th>Fired<th>Per vehicle and day<th>Per hour<th>Size of clips<th>Within budget"
+        f"<th>Unique</tr>{rows}</table>{sections}</html>"
     )
 
 
@@ -39,9 +39,9 @@ def _row(each: TriggerResult) -> str:
         f"{each.firings:,}",
         f"{each.per_vehicle_day:,.2f}",
         f"{each.per_hour:,.2f}",
-        weight_text(each.bytes_wanted),
-        weight_text(each.bytes_within_budget),
-        f"{each.alone:,}",
+        bytes_text(each.bytes_wanted),
+        bytes_text(each.bytes_within_budget),
+        f"{each.unique:,}",
     )
     return "<tr>" + "".join(f"<td>{cell}" for cell in cells) + "</tr>"
 
@@ -74,7 +74,7 @@ def _figure(sample: Sample, objects: Objects) -> str:
 
 
 def _pictures(sample: Sample, objects: Objects) -> list[tuple[str, bytes]]:
-    """Each camera's newest picture at the firing, or its first."""
+    """Return each camera's newest picture at the time of the firing, or its first one."""
     drive = read_drive(objects.get(sample.clip.address))
     moment_ns = drive.info.start_monotonic_ns + sample.fired.onset_utc_ns - drive.info.start_utc_ns
     pictures = []

@@ -1,4 +1,4 @@
-"""Runs the detector's backtest as a process of its own and hands on what it says, line by line."""
+"""Run the detector's backtest as a process of its own and read its output line by line."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MODULE = "trigger_detector.backtest"
 
 
 @dataclass(slots=True)
-class Looked:
-    """What has been looked at, and in the end what was driven."""
+class ReplayProgress:
+    """What has been replayed so far. `driven_s`, by vehicle and UTC day, is only known at the end."""
 
     files: int = 0
-    files_in_all: int = 0
+    files_total: int = 0
     batches: int = 0
     frames: int = 0
     firings: int = 0
@@ -31,17 +31,22 @@ class Looked:
 
 
 def trigger_text(trigger: Trigger) -> str:
-    """A trigger as the text of a file; JSON is YAML too."""
+    """Return a trigger as the text of a trigger file. JSON is valid YAML."""
     fields: dict[str, Any] = {name: value for name, value in asdict(trigger).items() if value is not None}
     return json.dumps({**fields, "conditions": dict(trigger.conditions)})
 
 
 def replay(
-    request: Mapping[str, Any], triggers: Mapping[str, Sequence[Trigger]], looked: Looked
+    request: Mapping[str, Any], triggers: Mapping[str, Sequence[Trigger]], progress: ReplayProgress
 ) -> Iterator[Fired | None]:
-    """Every firing as it is found, and None whenever `looked` has grown.
+    """Yield every firing as it is found, and None whenever `progress` was updated.
 
-    Raises UserError when a trigger or the archive is wrong, or the process dies.
+    Args:
+        request: What `trigger_detector.backtest` reads on its standard input, without the campaigns.
+        triggers: Triggers by campaign.
+        progress: Updated while the backtest runs.
+
+    Raises UserError if a trigger or the archive is wrong, or the process ends early.
     """
     campaigns = {campaign: [trigger_text(trigger) for trigger in own] for campaign, own in triggers.items()}
     text = json.dumps({**request, "campaigns": campaigns})
@@ -63,7 +68,7 @@ def replay(
                     continue
                 if kind == "problems":
                     raise UserError("\n".join(content), "Nothing was backtested.")
-                _take(kind, content, looked)
+                _update(kind, content, progress)
                 done = kind == "done"
                 yield None
             if process.wait() or not done:
@@ -90,10 +95,11 @@ def _fired(content: Mapping[str, Any]) -> Fired:
     )
 
 
-def _take(kind: str, content: Mapping[str, Any], looked: Looked) -> None:
+def _update(kind: str, content: Mapping[str, Any], progress: ReplayProgress) -> None:
     if kind == "progress":
         for name, value in content.items():
-            setattr(looked, name, value)
+            setattr(progress, name, value)
         return
-    looked.batches, looked.frames, looked.unreadable = content["batches"], content["frames"], content["unreadable"]
-    looked.driven_s = {(vehicle, day): seconds for vehicle, day, seconds in content["driven"]}
+    progress.batches, progress.frames = content["batches"], content["frames"]
+    progress.unreadable = content["unreadable"]
+    progress.driven_s = {(vehicle, day): seconds for vehicle, day, seconds in content["driven"]}

@@ -1,4 +1,4 @@
-"""`fleetloop models`: training runs, models, and their way to the vehicles."""
+"""`fleetloop models`: training runs, models and rollouts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from rich.console import Console
 from rich.table import Table
 
 from fleetloop.api.channel import TIMEOUT_S, channel_to, request_id
+from fleetloop.api.models import stage_text
 from fleetloop.commands.options import FOLDER, Folder
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 
-app = typer.Typer(help="Training runs, models, and their way to the vehicles.", no_args_is_help=True)
+app = typer.Typer(help="Training runs, models and rollouts.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(folder: Folder = FOLDER) -> None:
-    """Every model with where it stands and why."""
+    """List all models with their stage and the reasons for it."""
     with channel_to(folder, "rollout_controller") as channel:
         stub = rollout_pb2_grpc.ModelServiceStub(channel)
         models = stub.ListModels(rollout_pb2.ListModelsRequest(), timeout=TIMEOUT_S).models
@@ -30,13 +31,13 @@ def list_(folder: Folder = FOLDER) -> None:
             each.model_version, each.model_digest[:12], stage, dataset, each.run_id, "\n".join(each.reasons)
         )
     Console().print(
-        table if models else "No model yet: the first run starts once a dataset and its test set are there."
+        table if models else "There is no model yet. The first run starts when a dataset and its test set exist."
     )
 
 
 @app.command()
 def runs(folder: Folder = FOLDER) -> None:
-    """Every training run with its verdict."""
+    """List all training runs with their verdicts."""
     with channel_to(folder, "training_orchestrator") as channel:
         stub = training_pb2_grpc.TrainingServiceStub(channel)
         found = stub.ListRuns(training_pb2.ListRunsRequest(), timeout=TIMEOUT_S).runs
@@ -51,15 +52,15 @@ def runs(folder: Folder = FOLDER) -> None:
             run.model_digest[:12],
             "\n".join([run.why, *run.reasons]),
         )
-    Console().print(table if found else "No run yet.")
+    Console().print(table if found else "There is no training run yet.")
 
 
 @app.command()
 def watch(
-    after: Annotated[int, typer.Option(help="Sequence of the last change that was seen.")] = 0,
+    after: Annotated[int, typer.Option(help="Start after the change with this sequence.")] = 0,
     folder: Folder = FOLDER,
 ) -> None:
-    """Every change of every model, as it happens, until Ctrl-C."""
+    """Print every change of every model as it happens, until Ctrl-C."""
     with channel_to(folder, "rollout_controller", "subscriber") as channel:
         stub = rollout_pb2_grpc.ModelServiceStub(channel)
         for response in stub.WatchModels(rollout_pb2.WatchModelsRequest(resume_after=after)):
@@ -71,20 +72,20 @@ def watch(
 
 @app.command()
 def rollback(
-    rollout: Annotated[str, typer.Argument(help="Rollout, as `fleetloop models rollouts` names it.")],
-    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    rollout: Annotated[str, typer.Argument(help="Rollout, as listed by `fleetloop models rollouts`.")],
+    reason: Annotated[str, typer.Option(help="Reason, stored with the rollout.")],
     folder: Folder = FOLDER,
 ) -> None:
-    """Take a model back; the one before it drives again."""
+    """Roll back a model; vehicles return to the previous one."""
     request = rollout_pb2.RollBackRequest(request_id=request_id(), rollout_id=rollout, reason=reason)
     with channel_to(folder, "rollout_controller") as channel:
         rollout_pb2_grpc.RolloutServiceStub(channel).RollBack(request, timeout=TIMEOUT_S)
-    print(f"rollout {rollout} is taken back")
+    print(f"rollout {rollout} is rolled back")
 
 
 @app.command()
 def rollouts(folder: Folder = FOLDER) -> None:
-    """Every rollout, with what it waits for or why it ended."""
+    """List all rollouts with what they wait for, or why they ended."""
     with channel_to(folder, "rollout_controller") as channel:
         stub = rollout_pb2_grpc.RolloutServiceStub(channel)
         found = stub.ListRollouts(rollout_pb2.ListRolloutsRequest(), timeout=TIMEOUT_S).rollouts
@@ -94,12 +95,6 @@ def rollouts(folder: Folder = FOLDER) -> None:
         stage = rollout_pb2.ModelStage.Name(each.stage).removeprefix("MODEL_STAGE_").lower()
         counts = (str(len(each.vehicles)), str(each.attested))
         table.add_row(each.rollout_id, each.model_digest[:12], state, stage, *counts, "\n".join(each.reasons))
-    Console().print(table if found else "No rollout yet.")
+    Console().print(table if found else "There is no rollout yet.")
     if found and found[0].silent_vehicles:
-        print(f"{found[0].silent_vehicles} vehicles have been silent for long and are waited for no more")
-
-
-def stage_text(change: rollout_pb2.ModelChanged) -> str:
-    """Such as `canary 25 %`."""
-    stage = rollout_pb2.ModelStage.Name(change.stage).removeprefix("MODEL_STAGE_").lower().replace("_", " ")
-    return f"{stage} {change.canary_percent} %" if change.stage == rollout_pb2.MODEL_STAGE_CANARY else stage
+        print(f"{found[0].silent_vehicles} vehicles have not reported recently; rollouts do not wait for them")

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they are called the same everywhere."""
+"""Options that several commands share, so that they have the same name everywhere."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 from fleetloop.layout import DEFAULT_FOLDER
 
 Folder = Annotated[
-    Path, typer.Option("--dir", envvar="FLEETLOOP_DIR", help="Folder of the run: ports, logs and state lie in it.")
+    Path, typer.Option("--dir", envvar="FLEETLOOP_DIR", help="Folder of the run, with its ports, logs and state.")
 ]
 FOLDER = DEFAULT_FOLDER
 Fleet = Annotated[
     str, typer.Option("--fleet", envvar="FLEETLOOP_FLEET_ID", help="Name of the fleet, part of every identity.")
 ]
 FLEET = "demo"
-AsJson = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,4 +1,4 @@
-"""`fleetloop up`, `status`, `down`: the embedded run of everything on this machine."""
+"""`fleetloop up`, `status`, `down`: run all services on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rich.live import Live
 from fleetloop.api.installation import recorded_run
 from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder
 from fleetloop.commands.show import services_json, services_table
-from fleetloop.embedded.stack import build_stack
+from fleetloop.embedded.run_specs import build_run_specs
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout
 from fleetloop.supervisor.logs import last_lines
@@ -33,15 +33,16 @@ from fleetloop.supervisor.supervisor import Supervisor, clear_leftovers, lock_fo
 _DOWN_WITHIN_S = 120.0
 
 Services = Annotated[
-    str, typer.Option("--services", help="Only these, separated by commas; 'none': Kafka and its topics alone.")
+    str, typer.Option("--services", help="Only these services, separated by commas; 'none' starts only Kafka.")
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Return once everything is ready; it runs on.")]
-Config = Annotated[Path | None, typer.Option("--config", help="Folder with signals, tasks, triggers and so on.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; return when all services are ready.")]
+Config = Annotated[Path | None, typer.Option("--config", help="Folder with the configuration files.")]
 Within = Annotated[float, typer.Option("--within", help="With --detach: seconds to wait for readiness.")]
-Bench = Annotated[bool, typer.Option("--bench", help="Kafka's JVM tuned for measurements, not for a quick start.")]
+Bench = Annotated[bool, typer.Option("--bench", help="Tune Kafka's JVM for throughput instead of a quick start.")]
 
 
 def add_to(app: typer.Typer) -> None:
+    """Add the commands to the application."""
     for command in (up, status, down):
         app.command()(command)
 
@@ -55,10 +56,10 @@ def up(
     within_s: Within = 300.0,
     bench: Bench = False,
 ) -> None:
-    """Start Kafka and all services on this machine, and keep them running until Ctrl-C."""
+    """Start Kafka and all services on this machine, and run them until Ctrl-C."""
     layout = RunLayout.at(folder)
     if config is not None and not config.is_dir():
-        raise UserError(f"There is no folder {config}.", "Give a folder with --config, or leave it out.")
+        raise UserError(f"There is no folder {config}.", "Name an existing folder with --config, or omit it.")
     if detach:
         _up_detached(layout, within_s)
         return
@@ -66,21 +67,21 @@ def up(
     clear_leftovers(layout)
     console = Console()
     stop = _signals_into_event()
-    with console.status("preparing Kafka and certificates"):
-        stack = build_stack(
+    with console.status("prepare Kafka and certificates"):
+        run_specs = build_run_specs(
             layout,
             now=datetime.now(UTC),
-            chance=random.Random(),
+            rng=random.Random(),
             services=_names(services),
             fleet_id=fleet,
             config_dir=config,
             bench=bench,
         )
     supervisor = Supervisor(
-        stack.specs,
+        run_specs.specs,
         layout.root,
-        info=stack.info,
-        on_change=None if console.is_terminal else _tell,
+        info=run_specs.info,
+        on_change=None if console.is_terminal else _print_change,
         lock=lock,
     )
     supervisor.start()
@@ -91,14 +92,14 @@ def up(
             stop.wait()
     finally:
         stop.clear()
-        threading.Thread(target=_hurry_on_signal, args=(stop, supervisor), daemon=True).start()
-        with console.status("stopping") if console.is_terminal else ExitStack():
+        threading.Thread(target=_stop_at_once_on_signal, args=(stop, supervisor), daemon=True).start()
+        with console.status("stop all services") if console.is_terminal else ExitStack():
             supervisor.stop()
-    console.print(f"Everything is down. Logs and state are in {layout.root}.")
+    console.print(f"All services are stopped. Logs and state are in {layout.root}.")
 
 
 def status(as_json: AsJson = False, folder: Folder = FOLDER) -> None:
-    """What runs in a folder. Ends with 0 if everything is up and ready, else with 1."""
+    """Show the services of a run. Exits 0 if all services are ready, 1 otherwise."""
     layout = RunLayout.at(folder)
     state = recorded_run(layout)
     services = [_with_cpu(each) for each in state.services] if state else []
@@ -106,29 +107,29 @@ def status(as_json: AsJson = False, folder: Folder = FOLDER) -> None:
     if as_json:
         print(services_json(layout.root, supervised, state.run_id if state else "", services))
     elif state is None:
-        print(f"Nothing is up in {layout.root}.")
+        print(f"No fleet is running in {layout.root}.")
     else:
         caption = f"logs: {os.path.relpath(layout.logs)}/<service>.log"
         if not supervised:
-            caption = "The supervisor is gone without having stopped; `fleetloop down` clears what it left."
+            caption = "The supervisor was killed; `fleetloop down` stops the processes that it left."
         Console().print(services_table(_title(layout, state), services, caption=caption))
     if not (supervised and all(each.ready for each in services)):
         raise typer.Exit(1)
 
 
 def down(folder: Folder = FOLDER) -> None:
-    """End what `up` started in a folder, also what a killed supervisor left there."""
+    """Stop a run, including processes that a killed supervisor left."""
     layout = RunLayout.at(folder)
     state = recorded_run(layout)
     if state is None:
-        print(f"Nothing is up in {layout.root}.")
+        print(f"No fleet is running in {layout.root}.")
         return
-    if send(state.supervisor, signal.SIGTERM) and not _gone(layout, state, _DOWN_WITHIN_S):
-        send(state.supervisor, signal.SIGKILL)  # its guard ends the rest
-        _gone(layout, state, 10.0)
+    if send(state.supervisor, signal.SIGTERM) and not _wait_until_stopped(layout, state, _DOWN_WITHIN_S):
+        send(state.supervisor, signal.SIGKILL)  # its guard stops the rest
+        _wait_until_stopped(layout, state, 10.0)
     with lock_folder(layout):
         left = clear_leftovers(layout)
-    print(f"Everything in {layout.root} is down" + (f"; {left} processes had been left behind." if left else "."))
+    print(f"The run in {layout.root} is stopped" + (f"; {left} left-over processes were killed." if left else "."))
 
 
 def _up_detached(layout: RunLayout, within_s: float) -> None:
@@ -148,22 +149,22 @@ def _up_detached(layout: RunLayout, within_s: float) -> None:
     while time.monotonic() < deadline:
         if child.poll() is not None:
             said = "\n".join(last_lines(log, 6)).removeprefix("error: ")
-            raise UserError(f"It did not come up: {said}", f"The whole story is in {log}.")
+            raise UserError(f"The run did not start: {said}", f"See {log}.")
         state = recorded_run(layout)
         if state is not None and state.supervisor.pid == child.pid and state.services:
             if all(each.ready for each in state.services):
-                print(f"{len(state.services)} processes are ready in {layout.root}; `fleetloop down` ends them.")
-                child.returncode = 0  # it lives on; we only stop being its parent
+                print(f"{len(state.services)} processes are ready in {layout.root}; `fleetloop down` stops them.")
+                child.returncode = 0  # it keeps running; this only stops Popen from warning about it
                 return
             for each in state.services:
                 if each.phase is Phase.CRASH_LOOP:
                     raise UserError(
-                        f"{each.name} does not stay up: {each.note}.",
-                        f"Its log is {each.log}. The others run on; `fleetloop down` ends them.",
+                        f"{each.name} keeps failing: {each.note}.",
+                        f"Its log is {each.log}. The other services keep running; `fleetloop down` stops them.",
                     )
         time.sleep(0.1)
     raise UserError(
-        f"Not everything is ready after {within_s:g} s.", "See `fleetloop status`; `fleetloop down` ends it."
+        f"Not all services are ready after {within_s:g} s.", "See `fleetloop status`; `fleetloop down` stops them."
     )
 
 
@@ -172,15 +173,15 @@ def _watch(console: Console, supervisor: Supervisor, layout: RunLayout, stop: th
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             live.update(
-                services_table(title, supervisor.status(), caption="Ctrl-C ends everything; twice, at once."),
+                services_table(title, supervisor.status(), caption="Ctrl-C stops all services; twice, at once."),
                 refresh=True,
             )
             if stop.wait(1.0):
                 return
 
 
-def _tell(each: ServiceStatus) -> None:
-    """One line per change, for logs and pipes."""
+def _print_change(each: ServiceStatus) -> None:
+    """Print one line per change, for logs and pipes."""
     if each.phase is Phase.WAITING:
         return
     note = f" ({each.note})" if each.note else ""
@@ -188,14 +189,14 @@ def _tell(each: ServiceStatus) -> None:
 
 
 def _signals_into_event() -> threading.Event:
-    """Set by Ctrl-C, by SIGTERM, and when the terminal goes away."""
+    """Return an event that Ctrl-C, SIGTERM, or the end of the terminal sets."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     return stop
 
 
-def _hurry_on_signal(stop: threading.Event, supervisor: Supervisor) -> None:
+def _stop_at_once_on_signal(stop: threading.Event, supervisor: Supervisor) -> None:
     stop.wait()
     supervisor.stop(hurry=True)
 
@@ -206,8 +207,8 @@ def _names(services: str) -> list[str] | None:
     return [name for name in services.split(",") if name.strip()] or None
 
 
-def _gone(layout: RunLayout, state: RunState, within_s: float) -> bool:
-    """Whether the folder's lock is let go in time: the supervisor holds it until everything has ended."""
+def _wait_until_stopped(layout: RunLayout, state: RunState, within_s: float) -> bool:
+    """Return True once the folder's lock is released: the supervisor holds it until all processes have ended."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:

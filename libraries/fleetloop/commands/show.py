@@ -1,4 +1,4 @@
-"""How a run looks on a terminal, and as JSON."""
+"""The state of a run as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLOURS = {
 
 
 def services_table(title: str, services: Sequence[ServiceStatus], *, caption: str = "") -> RenderableType:
-    """Fits 80 columns; what there is to say about a service stands below the table."""
+    """Build the table of services, 80 columns wide, with notes below it."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("service", "state"):
         table.add_column(name, no_wrap=True)
@@ -47,6 +47,7 @@ def services_table(title: str, services: Sequence[ServiceStatus], *, caption: st
 
 
 def services_json(folder: Path, supervised: bool, run_id: str, services: Sequence[ServiceStatus]) -> str:
+    """Return the state of a run for programs."""
     document = {
         "up": supervised,
         "folder": str(folder),

@@ -1,31 +1,31 @@
-"""Campaigns, what is in force of them, and the ledger, as people read them. Pure."""
+"""Tables of campaigns, of what is in force, and of the ledger. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
-from fleetloop.backtesting.screen import weight_text
+from fleetloop.backtesting.screen import bytes_text
+from fleetloop.kit.process.clock import utc_second
 from fleetloop.protos.campaign.v1 import campaign_pb2
 
 
 def state_word(state: campaign_pb2.CampaignState.ValueType) -> str:
-    """running, draft and so on."""
+    """Return a state as people read it, for example `running`."""
     return campaign_pb2.CampaignState.Name(state).removeprefix("CAMPAIGN_STATE_").lower()
 
 
 def who(identity: str) -> str:
-    """A person's name; a service's with its kind."""
+    """Return a person's name, or a service's name with its kind."""
     return identity.removeprefix("user/")
 
 
 def moment(utc_ns: int) -> str:
-    """To the minute, UTC; empty for never."""
-    return f"{datetime.fromtimestamp(utc_ns // 10**9, UTC):%Y-%m-%d %H:%M}" if utc_ns else ""
+    """Format a time in UTC to the minute; 0 becomes an empty text."""
+    return f"{utc_second(utc_ns):%Y-%m-%d %H:%M}" if utc_ns else ""
 
 
 def campaign_tables(
@@ -33,7 +33,7 @@ def campaign_tables(
     earnings: Sequence[campaign_pb2.TriggerEarnings],
     processes: Sequence[campaign_pb2.ProcessInForce],
 ) -> list[Table]:
-    """A table for each campaign: its triggers, those that have ended among them."""
+    """Build one table per campaign with its triggers, including those that have ended."""
     earned = {(e.campaign, e.trigger, e.version): e for e in earnings}
     tables = []
     for campaign in campaigns:
@@ -56,29 +56,29 @@ def campaign_tables(
 
 
 def ledger_table(earnings: Sequence[campaign_pb2.TriggerEarnings]) -> Table:
-    """What became of every trigger version's firings, those of the past included."""
+    """Build the table of outcomes by trigger version, including past versions."""
     table = _table("trigger")
     for name in ("fired", "clips", "size", "tasks", "labelled", "kept"):
         table.add_column(name, justify="right")
-    table.add_column("dropped, and why")
+    table.add_column("dropped, by reason")
     for e in earnings:
         dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(e.dropped.items(), key=lambda x: -x[1]))
-        counts = (e.fired, e.clips, weight_text(e.clip_bytes), e.tasks, e.labelled, e.kept)
+        counts = (e.fired, e.clips, bytes_text(e.clip_bytes), e.tasks, e.labelled, e.kept)
         table.add_row(f"{e.campaign}/{e.trigger} v{e.version}", *map(str, counts), dropped)
     return table
 
 
 def ledger_json(earnings: Sequence[campaign_pb2.TriggerEarnings]) -> list[dict[str, Any]]:
-    """The same for programs."""
+    """Return the ledger for programs."""
     plain = ("campaign", "trigger", "version", "fired", "clips", "clip_bytes", "tasks", "labelled", "kept")
     return [{**{name: getattr(e, name) for name in plain}, "dropped": dict(e.dropped)} for e in earnings]
 
 
 def history_table(revisions: Sequence[campaign_pb2.Campaign]) -> Table:
-    """Who changed a campaign, when and why."""
-    table = _table("no.", "when", "by", "state", "triggers", "approved by", "why")
-    for place in (0, 1, 3):
-        table.columns[place].no_wrap = True
+    """Build the table of all changes of a campaign."""
+    table = _table("no.", "time", "by", "state", "triggers", "approved by", "reason")
+    for column in (0, 1, 3):
+        table.columns[column].no_wrap = True
     for each in revisions:
         ended = f", {len(each.finished)} ended" if each.finished else ""
         table.add_row(
@@ -94,7 +94,7 @@ def history_table(revisions: Sequence[campaign_pb2.Campaign]) -> Table:
 
 
 def evaluates(process: campaign_pb2.ProcessInForce, campaign: str, trigger: campaign_pb2.TriggerDefinition) -> bool:
-    """Whether a process has this version of a trigger in force."""
+    """Return True if a detector process evaluates this version of a trigger."""
     return any(
         each.campaign == campaign and each.triggers.get(trigger.name) == trigger.version
         for each in process.report.campaigns
@@ -106,9 +106,9 @@ def in_force_text(
     trigger: campaign_pb2.TriggerDefinition,
     processes: Sequence[campaign_pb2.ProcessInForce],
 ) -> str:
-    """Where this version of a trigger is really evaluated, and why not where it is not."""
+    """Describe which detector processes evaluate this version of a trigger, and why others do not."""
     if not processes:
-        return "in force: not known, since no detector reports"
+        return "in force: unknown, because no detector reports"
     having = [process for process in processes if evaluates(process, campaign.campaign, trigger)]
     vehicles = sum(process.report.vehicles for process in processes)
     reached = sum(process.report.vehicles for process in having)

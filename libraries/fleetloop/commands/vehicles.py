@@ -1,4 +1,4 @@
-"""`fleetloop vehicles`: who may send telemetry."""
+"""`fleetloop vehicles`: enrol and revoke vehicles."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from fleetloop.api.installation import recorded_run
 from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder
 from fleetloop.layout import RunLayout
 
-app = typer.Typer(help="Give vehicles an identity, and take it away.", no_args_is_help=True)
-Vehicle = Annotated[str, typer.Argument(help="The vehicle's id, such as its VIN.")]
+app = typer.Typer(help="Enrol and revoke vehicles.", no_args_is_help=True)
+Vehicle = Annotated[str, typer.Argument(help="The vehicle's id, for example its VIN.")]
 
 
 @app.command()
 def enrol(
     vehicle: Vehicle,
     out: Annotated[Path | None, typer.Option(help="Folder for cert.pem, key.pem and ca.pem.")] = None,
-    renew: Annotated[bool, typer.Option("--renew", help="A new certificate; the old one is refused.")] = False,
+    renew: Annotated[bool, typer.Option("--renew", help="Replace the certificate; the old one is refused.")] = False,
     folder: Folder = FOLDER,
     fleet: Fleet = FLEET,
 ) -> None:
-    """Issue a certificate to a vehicle and admit it, and print what its producer has to set."""
+    """Issue a certificate to a vehicle, admit it, and print the settings of its producer."""
     layout = RunLayout.at(folder)
     issued = Enrolment(layout, fleet).enrol(vehicle, now=datetime.now(UTC), out=out, renew=renew)
     state = recorded_run(layout)
-    print(f"# {issued.spiffe_id}, good until {issued.not_after:%Y-%m-%d}")
+    print(f"# {issued.identity.uri}, valid until {issued.not_after:%Y-%m-%d}")
     settings = {
         "FLEETLOOP_FLEET_ID": fleet,
         "FLEETLOOP_VEHICLE_ID": vehicle,
@@ -47,24 +47,24 @@ def enrol(
     for name, value in settings.items():
         print(f"export {name}={shlex.quote(value)}")
     if "FLEETLOOP_TELEMETRY_GATEWAY_ADDRESS" not in settings:
-        print("# FLEETLOOP_TELEMETRY_GATEWAY_ADDRESS is printed here once `fleetloop up` runs")
+        print("# FLEETLOOP_TELEMETRY_GATEWAY_ADDRESS is printed here while `fleetloop up` runs")
 
 
 @app.command()
 def revoke(
     vehicle: Vehicle,
-    reason: Annotated[str, typer.Option(help="Kept with the entry and told to the vehicle.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, stored with the entry and sent to the vehicle.")] = "",
     folder: Folder = FOLDER,
     fleet: Fleet = FLEET,
 ) -> None:
-    """Refuse a vehicle from its next message on."""
+    """Revoke a vehicle: the gateway refuses it from its next message."""
     entry = Enrolment(RunLayout.at(folder), fleet).revoke(vehicle, now=datetime.now(UTC), reason=reason)
-    print(f"{entry.spiffe_id} is refused since {entry.revoked}")
+    print(f"{entry.spiffe_id} is revoked since {entry.revoked}")
 
 
 @app.command("list")
 def list_(as_json: AsJson = False, folder: Folder = FOLDER, fleet: Fleet = FLEET) -> None:
-    """Everybody who was ever enrolled."""
+    """List all vehicles, including revoked ones."""
     entries = Enrolment(RunLayout.at(folder), fleet).entries()
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries], indent=1))
@@ -73,4 +73,6 @@ def list_(as_json: AsJson = False, folder: Folder = FOLDER, fleet: Fleet = FLEET
     for entry in entries:
         name = entry.spiffe_id.rpartition("/")[2]
         table.add_row(name, entry.since, entry.serial[:16], entry.revoked or "", entry.reason)
-    Console().print(table if entries else "No vehicle has been enrolled yet: `fleetloop vehicles enrol VIN`.")
+    Console().print(
+        table if entries else "No vehicle is enrolled yet. Enrol one with `fleetloop vehicles enrol VIN`."
+    )

@@ -1,43 +1,47 @@
-"""What the demo does, in numbers. Small enough for two cores and ten minutes."""
+"""The sizes of the demo, chosen for two cores and ten minutes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-FROM_UTC_NS = 1_600_000_000 * 10**9
-"""The simulated fleet starts in September 2020, so far back that it never overtakes now."""
+from fleetloop.kit.process.clock import seconds_to_ns
+
+FROM_UTC_NS = seconds_to_ns(1_600_000_000)
+"""Start of simulated time, September 2020: early enough that simulated time never overtakes the wall clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """One run of the demo."""
+    """The parameters of one demo run."""
 
     turns: int = 2
     vehicles: int = 24
     agent_processes: int = 2
     plain_samples: int = 1500
-    """Plain cases that the first model is trained on."""
+    """Number of plain cases that the first model is trained on."""
     test_samples: int = 720
-    """Frozen test set, the same number of every slice."""
+    """Size of the frozen test set, divided equally among the slices."""
     measured_s: float = 180.0
-    """Simulated seconds of the drives before and after, all vehicles on the same routes each time."""
+    """Simulated seconds of each measured drive; all vehicles drive the same routes each time."""
     onward_s: float = 90.0
-    """Simulated seconds of each drive in between, on other routes."""
+    """Simulated seconds of each drive between the measured ones, on other routes."""
     measured_seed: int = 11
     onward_seed: int = 1000
     town_seed: int = 3
     labellers: int = 4
     wrong_answers: float = 0.05
+    """Share of label tasks that a simulated labeller answers wrongly."""
     seed: int = 1
     label_myself: bool = False
     drive: str = ""
-    """Recorded drive; empty: comma2k19's minute when it is there, else one recorded in the town."""
+    """Drive file to send. If empty, the minute of comma2k19 if it is found, otherwise a drive recorded in the town.
+    """
     turn_within_s: float = 900.0
-    """Wall seconds after which a turn that has not ended counts as stuck."""
+    """Wall-clock seconds after which a turn that has not ended counts as stuck."""
 
 
 CONFIG = {
-    # A demo has minutes where a fleet has days: less evidence is asked for at each stage.
+    # A demo has minutes where a fleet has days, so each stage asks for less evidence.
     "curation.yaml": {"commit_samples": 150, "commit_wait_s": 60},
     "training.yaml": {"new_samples": 250},
     "routing.yaml": {"repeat_s": 5, "clip_expires_s": 120, "per_cell": 2},
@@ -48,4 +52,4 @@ CONFIG = {
 MORE_ENV = {
     "telemetry_archiver": {"FLEETLOOP_CUT_AFTER_S": "3"},  # files are closed sooner, so that they can be counted
 }
-"""What some services are told in the demo beside the usual."""
+"""Environment variables that the demo adds, by service."""

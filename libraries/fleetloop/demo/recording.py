@@ -1,4 +1,4 @@
-"""The recorded drive's way through the front half: gateway, detector, archive, frame by frame."""
+"""Send a recorded drive through gateway, detector and archive, and count its frames."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from fleetloop.api.installation import RunningFleet
-from fleetloop.demo.account import RecordedDrive
+from fleetloop.demo.loop_client import LoopClient
 from fleetloop.demo.plan import DemoPlan
-from fleetloop.demo.setting import RECORDED_PREFIX, RECORDED_VEHICLE
-from fleetloop.demo.watch import LoopWatch
+from fleetloop.demo.preparation import RECORDED_PREFIX, RECORDED_VEHICLE
+from fleetloop.demo.results import RecordedDrive
 from fleetloop.domain.archive_files import read_archive
 from fleetloop.domain.clips import read_drive
 from fleetloop.errors import UserError
@@ -24,7 +24,7 @@ _ARCHIVED_WITHIN_S = 60.0
 
 
 def find_drive(plan: DemoPlan, folder: Path, config: Path) -> tuple[Path, str]:
-    """A drive file and where it comes from: the one given, comma2k19's minute, or one recorded in the town."""
+    """Return a drive file and its source: the given one, the minute of comma2k19, or one recorded in the town."""
     target = folder / "recorded.mcap"
     if plan.drive:
         path = Path(plan.drive)
@@ -40,9 +40,9 @@ def find_drive(plan: DemoPlan, folder: Path, config: Path) -> tuple[Path, str]:
 
 
 def send_recorded_drive(
-    plan: DemoPlan, fleet: RunningFleet, folder: Path, config: Path, watch: LoopWatch
+    plan: DemoPlan, fleet: RunningFleet, folder: Path, config: Path, watch: LoopClient
 ) -> RecordedDrive:
-    """Sends the drive as a vehicle would and counts its frames where they come to rest."""
+    """Send the drive as a vehicle would, and count its frames in the archive."""
     drive, source = find_drive(plan, folder, config)
     command = [
         sys.executable,
@@ -77,7 +77,9 @@ def send_recorded_drive(
 
 
 def _archived(objects: Objects, fleet_id: str, wanted: int) -> tuple[int, int]:
-    """(frames, frames of batches that are there more than once) once all have come, or after a minute."""
+    """Return (frames, frames of batches that are stored more than once), once `wanted` have arrived or a minute
+    passed.
+    """
     deadline = time.monotonic() + _ARCHIVED_WITHIN_S
     while True:
         frames: dict[tuple[bytes, int], int] = {}

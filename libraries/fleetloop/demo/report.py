@@ -1,4 +1,4 @@
-"""The reports of a demo: report.json for programs, report.html with the staircase's picture for people."""
+"""The reports of a demo run: report.json for programs, report.html with a picture for people."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from fleetloop.demo.account import RARE, Account, Turn
+from fleetloop.demo.results import RARE, DemoResults, Turn
 from fleetloop.demo.screen import lead_text, rate_text, recall_text
 
 mpl.use("Agg")
 _COLOURS = ("#9aa5b1", "#2f6f4f")
 
 
-def write_reports(account: Account, folder: Path) -> tuple[Path, Path, Path]:
-    """Writes report.json, staircase.png and report.html into `folder`; returns their paths."""
-    picture = staircase(account)
+def write_reports(results: DemoResults, folder: Path) -> tuple[Path, Path, Path]:
+    """Write report.json, staircase.png and report.html into `folder` and return their paths."""
+    picture = staircase(results)
     paths = (folder / "report.json", folder / "staircase.png", folder / "report.html")
-    paths[0].write_text(json.dumps(report(account), indent=1, sort_keys=True) + "\n")
+    paths[0].write_text(json.dumps(report(results), indent=1, sort_keys=True) + "\n")
     paths[1].write_bytes(picture)
-    paths[2].write_text(page(account, picture))
+    paths[2].write_text(page(results, picture))
     return paths
 
 
-def report(account: Account) -> dict[str, Any]:
-    """The account as report.json has it."""
-    drive = account.recorded_drive
+def report(results: DemoResults) -> dict[str, Any]:
+    """Return the results in the form of report.json."""
+    drive = results.recorded_drive
     return {
         "recorded_drive": {
             "source": drive.source,
@@ -42,13 +42,13 @@ def report(account: Account) -> dict[str, Any]:
         }
         if drive
         else None,
-        "turns": [_turn(turn) for turn in account.turns],
-        "first_model_recall": {name: value[0] for name, value in account.first_model.items()},
-        "km": round(sum(driven.km for driven in account.drives), 3),
-        "inferences": sum(driven.inferences for driven in account.drives),
-        "simulated_rate": round(account.simulated_rate, 2),
-        "wall_s": round(account.wall_s, 1),
-        "cpu_s": {name: round(seconds, 1) for name, seconds in sorted(account.cpu_s.items())},
+        "turns": [_turn(turn) for turn in results.turns],
+        "first_model_recall": {name: value[0] for name, value in results.first_model.items()},
+        "km": round(sum(driven.km for driven in results.drives), 3),
+        "inferences": sum(driven.inferences for driven in results.drives),
+        "simulated_rate": round(results.simulated_rate, 2),
+        "wall_s": round(results.wall_s, 1),
+        "cpu_s": {name: round(seconds, 1) for name, seconds in sorted(results.cpu_s.items())},
     }
 
 
@@ -86,22 +86,22 @@ def _turn(turn: Turn) -> dict[str, Any]:
     }
 
 
-def staircase(account: Account) -> bytes:
-    """A PNG: recall per slice on the frozen test set, and interventions per 100 km, model by model."""
+def staircase(results: DemoResults) -> bytes:
+    """Draw recall by slice on the frozen test set, and interventions per 100 km, by model. Returns a PNG."""
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    names = ["first model", *(turn.model_version or "rejected" for turn in account.turns)]
-    steps = [account.first_model, *(turn.recall_after for turn in account.turns)]
+    names = ["first model", *(turn.model_version or "rejected" for turn in results.turns)]
+    steps = [results.first_model, *(turn.recall_after for turn in results.turns)]
     known = {name for step in steps for name in step} - {"all"}
     colours = mpl.colormaps["tab20"]
-    for place, name in enumerate(sorted(known, key=lambda name: (name != RARE, name))):
+    for position, name in enumerate(sorted(known, key=lambda name: (name != RARE, name))):
         values = [step.get(name, (float("nan"),) * 3) for step in steps]
         bold = name == RARE
         left.plot(
             names,
             [v[0] for v in values],
             marker="o",
-            color="black" if name == RARE else colours(place % 20),
+            color="black" if name == RARE else colours(position % 20),
             label=name,
             linewidth=3 if bold else 1.2,
             zorder=3 if bold else 2,
@@ -110,55 +110,55 @@ def staircase(account: Account) -> bytes:
             left.fill_between(names, [v[1] for v in values], [v[2] for v in values], alpha=0.12, color="black")
     left.set_ylim(-0.02, 1.02)
     left.set_ylabel("recall on the frozen test set")
-    left.set_title("What each turn taught the model")
+    left.set_title("Recall by slice")
     figure.legend(fontsize=8, loc="outside right upper")
-    rates = [account.turns[0].before, *(turn.after for turn in account.turns)] if account.turns else []
+    rates = [results.turns[0].before, *(turn.after for turn in results.turns)] if results.turns else []
     figures = [rate.per_100km() for rate in rates]
     errors = [[v - low for v, low, _ in figures], [high - v for v, _, high in figures]]
     right.bar(names[: len(figures)], [v for v, _, _ in figures], yerr=errors, capsize=4, color=_COLOURS[1])
     right.set_ylabel("interventions per 100 km")
-    right.set_title("In the fleet, on the same routes")
+    right.set_title("Interventions on the same routes")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
 
 
-def page(account: Account, picture: bytes) -> str:
-    """report.html, with the picture in it."""
-    drive = account.recorded_drive
+def page(results: DemoResults, picture: bytes) -> str:
+    """Build report.html with the picture embedded."""
+    drive = results.recorded_drive
     rows = [
-        ("model", [turn.model_version for turn in account.turns]),
-        ("outcome", [turn.outcome.replace("_", " ") for turn in account.turns]),
-        ("why", ["; ".join(turn.reasons) for turn in account.turns]),
-        ("dataset", [f"{t.dataset_version}: {t.added} new, {t.samples} in all" for t in account.turns]),
-        ("mined", [", ".join(f"{k}: {v}" for k, v in t.by_trigger.items()) for t in account.turns]),
-        ("labelled by", [", ".join(f"{k}: {v}" for k, v in t.labels_by_source.items()) for t in account.turns]),
-        ("refused", [", ".join(f"{k}: {v}" for k, v in t.refused.items()) or "none" for t in account.turns]),
-        ("interventions per 100 km before", [rate_text(turn.before) for turn in account.turns]),
-        ("interventions per 100 km after", [rate_text(turn.after) for turn in account.turns]),
+        ("model", [turn.model_version for turn in results.turns]),
+        ("outcome", [turn.outcome.replace("_", " ") for turn in results.turns]),
+        ("why", ["; ".join(turn.reasons) for turn in results.turns]),
+        ("dataset", [f"{t.dataset_version}: {t.added} new, {t.samples} in total" for t in results.turns]),
+        ("mined", [", ".join(f"{k}: {v}" for k, v in t.by_trigger.items()) for t in results.turns]),
+        ("labelled by", [", ".join(f"{k}: {v}" for k, v in t.labels_by_source.items()) for t in results.turns]),
+        ("refused", [", ".join(f"{k}: {v}" for k, v in t.refused.items()) or "none" for t in results.turns]),
+        ("interventions per 100 km before", [rate_text(turn.before) for turn in results.turns]),
+        ("interventions per 100 km after", [rate_text(turn.after) for turn in results.turns]),
     ]
     rows += [
-        (f"seconds from trigger to {stage.replace('_', ' ')}", [lead_text(turn, stage) for turn in account.turns])
+        (f"seconds from trigger to {stage.replace('_', ' ')}", [lead_text(turn, stage) for turn in results.turns])
         for stage in ("label", "dataset", "model", "last_vehicle")
     ]
-    for name in sorted({name for turn in account.turns for name in turn.recall_after}):
-        rows.append((f"recall, {name}", [recall_text(turn, name) for turn in account.turns]))
-    heads = "".join(f"<th>turn {number}</th>" for number in range(1, len(account.turns) + 1))
+    for name in sorted({name for turn in results.turns for name in turn.recall_after}):
+        rows.append((f"recall, {name}", [recall_text(turn, name) for turn in results.turns]))
+    heads = "".join(f"<th>turn {number}</th>" for number in range(1, len(results.turns) + 1))
     body = "".join(
         f"<tr><th>{html.escape(title)}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
         for title, cells in rows
     )
     cpu = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{seconds:.0f}</td></tr>"
-        for name, seconds in sorted(account.cpu_s.items(), key=lambda item: -item[1])
+        for name, seconds in sorted(results.cpu_s.items(), key=lambda item: -item[1])
     )
     recorded = (
         f"<p>Recorded drive ({html.escape(drive.source)}): {drive.frames_sent} frames sent, {drive.frames_archived} "
-        f"archived, {drive.frames_duplicated} of them twice; {drive.firings} triggers fired.</p>"
+        f"archived, {drive.frames_duplicated} more than once; {drive.firings} triggers fired.</p>"
         if drive
         else ""
     )
-    km, inferences = sum(d.km for d in account.drives), sum(d.inferences for d in account.drives)
+    km, inferences = sum(d.km for d in results.drives), sum(d.inferences for d in results.drives)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>fleetloop demo</title>
 <style>
@@ -166,9 +166,9 @@ def page(account: Account, picture: bytes) -> str:
  table {{ border-collapse: collapse }} th, td {{ text-align: left; padding: .25rem .8rem;
  border-bottom: 1px solid #e4e7eb; vertical-align: top }} img {{ max-width: 100% }} th {{ font-weight: 600 }}
 </style>
-<h1>The loop turned {len(account.turns)} times</h1>
-<p>{km:.0f} km driven by simulated vehicles, {inferences} inferences, {account.simulated_rate:.0f} simulated
-vehicle-seconds a second; {account.wall_s:.0f} s in all.</p>
+<h1>The loop turned {len(results.turns)} times</h1>
+<p>{km:.0f} km driven by simulated vehicles, {inferences} inferences, {results.simulated_rate:.0f} simulated
+vehicle-seconds per second; {results.wall_s:.0f} s in total.</p>
 {recorded}
 <img alt="staircase" src="data:image/png;base64,{base64.b64encode(picture).decode()}">
 <h2>Turns</h2>
@@ -176,6 +176,6 @@ vehicle-seconds a second; {account.wall_s:.0f} s in all.</p>
 <p>Intervals are 95 %: exact Poisson for rates, Wilson for shares. The drives before and after use the same routes
 and seeds.</p>
 <h2>CPU seconds</h2>
-<table>{cpu}<tr><th>all</th><td>{sum(account.cpu_s.values()):.0f}</td></tr></table>
+<table>{cpu}<tr><th>all</th><td>{sum(results.cpu_s.values()):.0f}</td></tr></table>
 </html>
 """

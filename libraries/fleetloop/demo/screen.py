@@ -1,4 +1,4 @@
-"""The terminal: one line a step, with what the loop does meanwhile."""
+"""The terminal output of the demo: one line per step, with the state of the loop below it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from fleetloop.commands.models import stage_text
-from fleetloop.demo.account import Account, Rate, Turn
-from fleetloop.demo.watch import Glance
+from fleetloop.api.models import stage_text
+from fleetloop.demo.loop_client import LoopState
+from fleetloop.demo.results import DemoResults, Rate, Turn
 from fleetloop.protos.training.v1 import training_pb2
 
 SLICES = ("plain", "rare")
 
 
 class Screen:
-    """Says what happens, as it happens. Without a terminal it prints a line a step."""
+    """Show progress as it happens. Without a terminal, print one line per step."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
@@ -34,12 +34,12 @@ class Screen:
         return f"[dim]{seconds // 60:2d}:{seconds % 60:02d}[/]"
 
     def say(self, text: str) -> None:
-        """A line."""
+        """Print a line with the time since the start."""
         self._console.print(f"{self._clock()} {text}")
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """A step with live progress under it while it lasts."""
+        """Show a step with live progress while it lasts, then print it with its duration."""
         self._text, self._share, began_s = text, 0.0, time.monotonic()
         with self._console.status(text) as status:
             self._status = status
@@ -50,22 +50,22 @@ class Screen:
         self.say(f"{text} [dim]({time.monotonic() - began_s:.0f} s)[/]")
 
     def progress(self, share: float) -> None:
-        """How much of the step is done."""
+        """Show which share of the step is done, 0 to 1."""
         self._share = share
         self._refresh()
 
-    def glance(self, glance: Glance) -> None:
-        """The loop in a line."""
-        fired = sum(glance.firings.values())
-        parts = [f"{fired} firings", f"{glance.open_tasks} open, {glance.ended_tasks} labelled"]
-        trained = [version for version in glance.versions if not version.frozen]
+    def show_loop(self, state: LoopState) -> None:
+        """Show the state of the loop in one line."""
+        fired = sum(state.firings.values())
+        parts = [f"{fired} firings", f"{state.open_tasks} open, {state.ended_tasks} labelled"]
+        trained = [version for version in state.versions if not version.frozen]
         if trained:
             parts.append(f"{trained[0].dataset} {trained[0].version} with {trained[0].samples} samples")
-        if glance.runs:
-            run = glance.runs[0]
+        if state.runs:
+            run = state.runs[0]
             parts.append(f"{run.run_id} {training_pb2.RunState.Name(run.state).removeprefix('RUN_STATE_').lower()}")
-        if glance.models:
-            newest = max(glance.models, key=lambda model: model.sequence)
+        if state.models:
+            newest = max(state.models, key=lambda model: model.sequence)
             parts.append(f"{newest.model_version} {stage_text(newest)}")
         self._loop = " · ".join(parts)
         self._refresh()
@@ -76,29 +76,29 @@ class Screen:
             self._status.update(f"{self._clock()} {self._text}{share}\n      [dim]{self._loop}[/]")
 
     def show_turn(self, number: int, turn: Turn) -> None:
-        """What a turn came to, in a few lines."""
+        """Print the outcome of a turn."""
         self.say(
             f"[bold]turn {number}: {turn.model_version or 'the candidate'} was {turn.outcome.replace('_', ' ')}[/], "
-            f"compiled from {turn.dataset_version} (+{turn.added} samples)"
+            f"trained on {turn.dataset_version} (+{turn.added} samples)"
         )
         for reason in turn.reasons:
             self._console.print(f"      [dim]{reason}[/]")
 
-    def show_account(self, account: Account) -> None:
-        """The table at the end."""
-        self._console.print(turns_table(account))
-        total = sum(account.cpu_s.values())
-        most = sorted(account.cpu_s.items(), key=lambda item: -item[1])
+    def show_results(self, results: DemoResults) -> None:
+        """Print the table of all turns and the CPU time by process."""
+        self._console.print(turns_table(results))
+        total = sum(results.cpu_s.values())
+        most = sorted(results.cpu_s.items(), key=lambda item: -item[1])
         self._console.print(
-            f"{account.wall_s:.0f} s, {total:.0f} CPU-seconds: "
+            f"{results.wall_s:.0f} s, {total:.0f} CPU-seconds: "
             + ", ".join(f"{name} {seconds:.0f}" for name, seconds in most if seconds >= 1)
         )
 
 
-def turns_table(account: Account) -> Table:
-    """A column a turn."""
-    table = Table("", *(f"turn {number}" for number in range(1, len(account.turns) + 1)), title="The staircase")
-    turns = account.turns
+def turns_table(results: DemoResults) -> Table:
+    """Build the table of results, one column per turn."""
+    table = Table("", *(f"turn {number}" for number in range(1, len(results.turns) + 1)), title="The staircase")
+    turns = results.turns
     rows: list[tuple[str, Sequence[str]]] = [
         ("model", [turn.model_version for turn in turns]),
         ("outcome", [turn.outcome for turn in turns]),
@@ -121,19 +121,19 @@ def turns_table(account: Account) -> Table:
 
 
 def rate_text(rate: Rate) -> str:
-    """Such as `41.2 [30.1, 55.0] (42 in 102 km, 24 vehicles)`."""
+    """Format a rate, for example `41.2 [30.1, 55.0] (42 in 102 km, 24 vehicles)`."""
     value, low, high = rate.per_100km()
     return f"{value:.1f} [{low:.1f}, {high:.1f}] ({rate.interventions} in {rate.km:.0f} km, {rate.vehicles} vehicles)"
 
 
 def recall_text(turn: Turn, name: str) -> str:
-    """Before and after, with the interval of the second."""
+    """Format a slice's recall before and after a turn, with the interval of the latter."""
     before, after = turn.recall_before.get(name), turn.recall_after.get(name)
     text = f"{before[0]:.2f} → " if before else ""
     return text + (f"{after[0]:.2f} [{after[1]:.2f}, {after[2]:.2f}]" if after else "")
 
 
 def lead_text(turn: Turn, stage: str) -> str:
-    """Seconds, or a dash where there is none."""
+    """Format the seconds from firing to a stage, or a dash if the stage was not reached."""
     seconds = getattr(turn.lead_time, stage) if turn.lead_time else None
     return "–" if seconds is None else f"{seconds:.0f}"

@@ -1,4 +1,4 @@
-"""The simulated fleet's processes: started, told which drive to make next, asked how far they are."""
+"""The processes of the simulated fleet: start them, assign drives, and read their progress."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ import psutil
 
 from fleetloop.api.installation import RunningFleet
 from fleetloop.demo.plan import FROM_UTC_NS, DemoPlan
-from fleetloop.demo.setting import VEHICLE_PREFIX
+from fleetloop.demo.preparation import VEHICLE_PREFIX
 from fleetloop.errors import UserError
+from fleetloop.kit.process.atomic_file import replace_text
+from fleetloop.kit.process.clock import seconds_to_ns
 
-_DAY_NS = 86_400 * 10**9
+_DAY_NS = seconds_to_ns(86_400)
 
 
 @dataclass(frozen=True, slots=True)
 class VehicleDrive:
-    """One vehicle's part of a drive."""
+    """The part of one vehicle in a drive."""
 
     autopilot_km: float
     interventions: int
     active: str
-    """Model that it drove with at the end."""
+    """Digest of the model that the vehicle drove with at the end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Driven:
-    """What all vehicles did in one drive."""
+class DriveResult:
+    """The totals of all vehicles over one drive."""
 
     phase: str
     seconds: float
@@ -45,7 +47,7 @@ class Driven:
 
 
 @dataclass
-class Helper:
+class ChildProcess:
     """A process that the demo started beside the services."""
 
     name: str
@@ -53,7 +55,7 @@ class Helper:
     cpu_s: float = 0.0
 
     def measure(self) -> float:
-        """CPU seconds so far; the last known figure once it has ended."""
+        """Return the CPU seconds used so far, or the last known figure if the process has ended."""
         try:
             times = psutil.Process(self.process.pid).cpu_times()
             self.cpu_s = max(self.cpu_s, times.user + times.system)
@@ -62,7 +64,7 @@ class Helper:
         return self.cpu_s
 
     def end(self, patience_s: float = 20.0) -> None:
-        """SIGTERM, then SIGKILL."""
+        """Stop the process with SIGTERM, and with SIGKILL if it still runs after `patience_s` seconds."""
         self.measure()
         if self.process.poll() is None:
             self.process.terminate()
@@ -73,35 +75,35 @@ class Helper:
                 self.process.wait()
 
 
-def start_process(name: str, arguments: list[str], logs: Path) -> Helper:
-    """Starts `python -m ...` with its output in a log file."""
+def start_process(name: str, arguments: list[str], logs: Path) -> ChildProcess:
+    """Start `python -m <arguments>` with its output appended to `<logs>/<name>.log`."""
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
-    return Helper(name, process)
+    return ChildProcess(name, process)
 
 
 @dataclass
 class TownFleet:
-    """All simulated vehicles, in a few processes."""
+    """All simulated vehicles, spread over a few processes."""
 
     plan: DemoPlan
     fleet: RunningFleet
     folder: Path
     config: Path
-    processes: list[Helper] = field(default_factory=list)
+    processes: list[ChildProcess] = field(default_factory=list)
     _phases: int = 0
 
     @property
     def truth_files(self) -> list[Path]:
-        """Where each process notes what was really there."""
+        """Files to which the processes write the ground truth, one per process."""
         return [self.folder / f"truth-{number}.jsonl" for number in range(self.plan.agent_processes)]
 
     def start(self) -> None:
-        """Starts the processes; they wait for a first drive."""
-        each = -(-self.plan.vehicles // self.plan.agent_processes)
+        """Start the processes. They wait until `drive` assigns a first drive."""
+        each = -(-self.plan.vehicles // self.plan.agent_processes)  # rounded up
         for number in range(self.plan.agent_processes):
             first = number * each
             arguments = [
@@ -127,10 +129,16 @@ class TownFleet:
             ]
             self.processes.append(start_process(f"vehicles-{number}", arguments, self.folder / "logs"))
 
-    def drive(self, name: str, seconds: float, seed: int, on_progress: Callable[[float], None]) -> Driven:
-        """Has all vehicles make one drive and waits for its end; `on_progress` gets the share done.
+    def drive(self, name: str, seconds: float, seed: int, on_progress: Callable[[float], None]) -> DriveResult:
+        """Let all vehicles make one drive and wait for its end.
 
-        Raises UserError when a process of vehicles ends.
+        Args:
+            name: Name of the drive in reports and logs.
+            seconds: Simulated seconds.
+            seed: Selects the routes.
+            on_progress: Called about once per second with the share that is done, 0 to 1.
+
+        Raises UserError if a vehicle process ends before the drive does.
         """
         self._phases += 1
         phase = f"{self._phases:02d}-{name}"
@@ -138,21 +146,19 @@ class TownFleet:
         wanted = {"phase": phase, "seconds": seconds, "seed": seed, "start_utc_ns": start_utc_ns}
         control = self.folder / "control"
         control.mkdir(parents=True, exist_ok=True)
-        draft = control / "phase.json.tmp"
-        draft.write_text(json.dumps(wanted))
-        draft.replace(control / "phase.json")
+        replace_text(control / "phase.json", json.dumps(wanted))
         before = sum(int(report.get("inferences", 0)) for report in self._progress())
         while True:
             reports = [report for report in self._progress() if report.get("phase") == phase]
             on_progress(sum(float(report["simulated_s"]) for report in reports) / (seconds * len(self.processes)))
             if len(reports) == len(self.processes) and all(report["state"] == "done" for report in reports):
-                return _driven(phase, seconds, reports, before)
-            for helper in self.processes:
-                helper.measure()
-                if helper.process.poll() is not None:
+                return _drive_result(phase, seconds, reports, before)
+            for child in self.processes:
+                child.measure()
+                if child.process.poll() is not None:
                     raise UserError(
-                        f"{helper.name} ended with {helper.process.returncode}.",
-                        f"Its log is {self.folder / 'logs' / (helper.name + '.log')}.",
+                        f"{child.name} ended with {child.process.returncode}.",
+                        f"Its log is {self.folder / 'logs' / (child.name + '.log')}.",
                     )
             time.sleep(1.0)
 
@@ -161,16 +167,18 @@ class TownFleet:
         return [json.loads(path.read_text()) for path in paths]
 
     def stop(self) -> None:
-        """Ends the processes."""
-        for helper in self.processes:
-            helper.end()
+        """Stop all processes."""
+        for child in self.processes:
+            child.end()
 
 
-def _driven(phase: str, seconds: float, reports: list[Mapping[str, Any]], inferences_before: int) -> Driven:
+def _drive_result(
+    phase: str, seconds: float, reports: list[Mapping[str, Any]], inferences_before: int
+) -> DriveResult:
     def total(name: str) -> float:
         return sum(float(vehicle[name]) for report in reports for vehicle in report["vehicles"].values())
 
-    return Driven(
+    return DriveResult(
         phase,
         seconds,
         km=total("distance_km"),

@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fleetloop.domain.tasks import HeadValue
+from fleetloop.kit.process.atomic_file import replacing
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects
 
 FILE = "samples.parquet"
@@ -75,8 +76,8 @@ class LabelledRow:
 def write_labelled_set(folder: Path, rows: Iterable[LabelledRow]) -> int:
     """Writes the set, whole or not at all; returns how many rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    draft, count = folder / f"{FILE}.tmp", 0
-    with pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
+    count = 0
+    with replacing(folder / FILE) as draft, pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
         part: list[dict[str, Any]] = []
         for row in rows:
             part.append(_to_columns(row))
@@ -86,7 +87,6 @@ def write_labelled_set(folder: Path, rows: Iterable[LabelledRow]) -> int:
                 part = []
         if part:
             writer.write_table(pa.Table.from_pylist(part, _SCHEMA))
-    draft.replace(folder / FILE)
     return count
 
 

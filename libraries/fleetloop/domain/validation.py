@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fleetloop.domain.frames import Column, FrameBatch
 from fleetloop.domain.signals import BatchLimits, Signal, SignalCatalogue
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 
 _DTYPES: dict[str, Any] = {"bool": np.bool_, "int32": np.int32, "int64": np.int64,
                            "float32": np.float32, "float64": np.float64}  # fmt: skip
@@ -109,8 +110,8 @@ def _check_clock(batch: FrameBatch, limits: BatchLimits, now_utc_ns: int) -> Non
     if not 0 <= batch.start_monotonic_ns < _MAX_MONOTONIC_NS:
         raise BatchError("time", "start_monotonic_ns", "must be a monotonic clock's nanoseconds, not negative")
     ahead_ns = batch.start_utc_ns + int(batch.frame_offsets_ns[-1]) - now_utc_ns
-    if ahead_ns > limits.max_future_s * 1e9:
-        raise BatchError("future", "start_utc_ns", f"the batch ends {ahead_ns / 1e9:.1f} "
+    if ahead_ns > seconds_to_ns(limits.max_future_s):
+        raise BatchError("future", "start_utc_ns", f"the batch ends {ns_to_seconds(ahead_ns):.1f} "
             "s in the future, at most "
                            f"{limits.max_future_s:g} s is accepted: correct the vehicle's clock")  # fmt: skip
 
@@ -187,7 +188,7 @@ def _check_times(timed: Sequence[tuple[str, npt.NDArray[np.int64]]], limits: Bat
     lengths = [len(offsets) for _, offsets in timed]
     ends = np.cumsum(lengths)
     firsts, lasts = flat[ends - lengths], flat[ends - 1]
-    longest_ns = int(limits.max_span_s * 1e9)
+    longest_ns = seconds_to_ns(limits.max_span_s)
     if bool((firsts < 0).any()) or bool((lasts > longest_ns).any()):
         place = int(np.argmax((firsts < 0) | (lasts > longest_ns)))
         raise BatchError("time", timed[place][0], f"must lie between 0 and {limits.max_span_s:g} s from the start")

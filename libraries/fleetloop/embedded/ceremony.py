@@ -1,12 +1,13 @@
-"""The signing ceremony: makes the offline keys, the online keys, and the trust that vehicles are born with.
+"""The signing ceremony: create the offline keys, the online keys, and the trust that vehicles are provisioned with.
 
-Two TUF repositories. Models: root and top-level targets are signed by two of two offline keys; targets delegate
-`models/*/*` to a threshold of two online keys, the orchestrator's and the rollout's, so that no single service can
-put a model on the road and the loop needs no person. Director: its root is offline too, the rest is the rollout's.
+There are two TUF repositories. In the models repository, root and top-level targets are signed by two of two offline
+keys. Targets delegate `models/*/*` to a threshold of two online keys, the orchestrator's and the rollout
+controller's, so that no single service can release a model and the loop needs no person. The director's root is
+offline too; all its other roles use the rollout controller's key.
 
-An embedded run holds its ceremony in its own folder, where the offline keys are not offline: `keys/offline` says so
-in a file. A real fleet calls `hold_ceremony` on a machine that is then switched off (docs/operating.md), and carries
-the online keys and the trust folder away.
+An embedded run holds its ceremony in its own folder, where the offline keys are not offline; a file beside them says
+so. A real fleet calls `hold_ceremony` on a machine that is then disconnected (docs/kubernetes.md), and copies the
+online keys and the trust folder from it.
 """
 
 from __future__ import annotations
@@ -32,16 +33,21 @@ _WARNING = (
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a ceremony leaves."""
+    """The files that a ceremony creates."""
 
     orchestrator_key: Path
     rollout_key: Path
     folder: Path
-    """models/1.root.json, models/1.targets.json and director/1.root.json: public."""
+    """Folder with the public files models/1.root.json, models/1.targets.json and director/1.root.json."""
 
 
 def hold_ceremony(folder: Path, now: datetime) -> Trust:
-    """Makes keys and trust below `folder`; what is there already is kept, so that a second call changes nothing."""
+    """Create keys and trust below `folder`. Idempotent: an existing trust folder is kept.
+
+    Args:
+        folder: Where offline/, online/ and trust/ are created.
+        now: The current time; metadata is valid for a year from it.
+    """
     trust = Trust(folder / "online" / "orchestrator.pem", folder / "online" / "rollout.pem", folder / "trust")
     if trust.folder.exists():
         return trust

@@ -1,4 +1,4 @@
-"""The embedded run as a library: everything up for as long as a block of code lasts (demo, end-to-end, chaos)."""
+"""The embedded run as a library: all services run while a block of code lasts (demo, end-to-end tests)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from fleetloop.api.installation import RunningFleet, recorded_run
-from fleetloop.embedded.stack import Stack, build_stack
+from fleetloop.embedded.run_specs import RunSpecs, build_run_specs
 from fleetloop.errors import UserError
 from fleetloop.layout import RunLayout
 from fleetloop.supervisor.restart import RestartPolicy
@@ -20,8 +20,10 @@ from fleetloop.supervisor.supervisor import Supervisor, clear_leftovers, lock_fo
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedRun:
+    """A run of all services within this process's lifetime."""
+
     layout: RunLayout
-    stack: Stack
+    run_specs: RunSpecs
     supervisor: Supervisor
 
     @property
@@ -29,7 +31,7 @@ class EmbeddedRun:
         """Addresses and certificates for clients."""
         state = recorded_run(self.layout)
         if state is None:
-            raise UserError(f"Nothing is up in {self.layout.root}.", "The run has ended.")
+            raise UserError(f"No fleet is running in {self.layout.root}.", "The run has ended.")
         return RunningFleet(self.layout, state.info, state)
 
 
@@ -47,19 +49,32 @@ def embedded_run(
     live: LivePolicy | None = None,
     ready_within_s: float = 300.0,
 ) -> Iterator[EmbeddedRun]:
-    """Kafka, its topics and `services` (all by default), ready; ended when the block is left, however it is left.
+    """Start Kafka, create its topics, and start services; stop all of them at the end of the block.
 
-    `now` is for certificates; ports are picked at random. UserError when something is missing or the folder is in
-    use; NotReadyError when a service does not come up.
+    Args:
+        folder: The run's folder.
+        now: The current time, for certificates.
+        services: Packages to start; all by default.
+        fleet_id: Part of every identity.
+        config_dir: Folder with the configuration; the shipped one by default.
+        more_env: Variables to add, by package.
+        bench: Tune Kafka's JVM for throughput instead of a quick start.
+        restart: When to restart a service.
+        live: When a service counts as frozen.
+        ready_within_s: Seconds to wait until all services are ready.
+
+    Raises:
+        UserError: A prerequisite is missing, or the folder is in use.
+        NotReadyError: A service did not become ready.
     """
     layout = RunLayout.at(folder)
     lock = lock_folder(layout)
     try:
         clear_leftovers(layout)
-        stack = build_stack(
+        run_specs = build_run_specs(
             layout,
             now=now,
-            chance=Random(),
+            rng=Random(),
             services=services,
             fleet_id=fleet_id,
             config_dir=config_dir,
@@ -67,9 +82,9 @@ def embedded_run(
             bench=bench,
         )
         with Supervisor(
-            stack.specs, layout.root, restart=restart, live=live, info=stack.info, lock=lock
+            run_specs.specs, layout.root, restart=restart, live=live, info=run_specs.info, lock=lock
         ) as supervisor:
             supervisor.wait_ready(ready_within_s)
-            yield EmbeddedRun(layout, stack, supervisor)
+            yield EmbeddedRun(layout, run_specs, supervisor)
     finally:
         lock.close()

@@ -1,6 +1,7 @@
-"""The services of a fleet, as a table: what the embedded run starts, and what each is told beyond the usual.
+"""The table of services that the embedded run starts, with what differs between them.
 
-Everybody needs Kafka's topics and nobody else: services find each other when they talk, not when they start.
+Every service needs Kafka's topics and no other service: services connect to each other on demand, not when they
+start.
 """
 
 from __future__ import annotations
@@ -11,20 +12,24 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """One service of the table."""
+
     package: str
     """Started as `python -m <package>`."""
     needs: tuple[str, ...] = ()
-    """Packages that have to be ready first, beside the topics."""
+    """Packages that have to be ready first, in addition to the topics."""
     more_ports: Mapping[str, str] = field(default_factory=dict)
-    """Ports beside gRPC and HTTP: name, and the variable that is set to 127.0.0.1:port."""
+    """Ports in addition to gRPC and HTTP, each with the variable that is set to 127.0.0.1:port."""
     env: Mapping[str, str] = field(default_factory=dict)
+    """Variables of this service only."""
     one_thread: bool = True
-    """Whether numerical libraries are kept to one thread: eleven services share the machine."""
+    """Restrict numerical libraries to one thread, because eleven services share the machine."""
     grace_s: float = 10.0
+    """Seconds between SIGTERM and SIGKILL."""
 
     @property
     def label(self) -> str:
-        """`label-router` for `label_router`: in SPIFFE ids, images and metrics."""
+        """The name in SPIFFE ids, images and metrics, for example `label-router` for `label_router`."""
         return self.package.replace("_", "-")
 
 
@@ -42,4 +47,4 @@ SERVICES: tuple[Entry, ...] = (
     Entry("fleet_console", more_ports={"page": "FLEETLOOP_PAGE_LISTEN"}),
 )
 USERS = ("labeller", "engineer", "subscriber")
-"""People's roles that an embedded run has certificates for."""
+"""Roles of people for which an embedded run issues certificates."""

@@ -1,5 +1,5 @@
-"""What every service is built from, and nothing of what any of them is about.
+"""The technical foundation of every service: Kafka, gRPC, databases, clocks and processes.
 
-fleetloop.kit knows Kafka, gRPC, databases, clocks and processes. It knows no vehicle, trigger or model: it imports no
-stub and no domain package, which import-linter holds.
+It knows nothing of vehicles, triggers or models: it imports no stub and no domain package, which import-linter
+enforces.
 """

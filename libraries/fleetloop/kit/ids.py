@@ -1,4 +1,4 @@
-"""Ids that are hashes of what caused a thing, so that a repeat has the same id and can be told as one."""
+"""Ids that are hashes of the causes of an event, so that a repeat has the same id and is recognised."""
 
 from __future__ import annotations
 

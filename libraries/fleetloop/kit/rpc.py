@@ -8,6 +8,7 @@ other module knows which status code belongs to which refusal.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -40,10 +41,22 @@ _OPTIONS = [
     # With the default of two minutes a client would find a restarted server up to two minutes late.
     ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
-_RETRIES = (
-    '{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":5,"initialBackoff":"0.2s","maxBackoff":"3s",'
-    '"backoffMultiplier":2,"retryableStatusCodes":["UNAVAILABLE"]}}]}'
-)
+
+
+def retry_config(*, wait_for_ready: bool = False) -> str:
+    """The gRPC service config of a client: five attempts at a call whose server is UNAVAILABLE.
+
+    With `wait_for_ready` a call waits, until its own deadline, for a server that has not been reached yet.
+    """
+    policy = {
+        "maxAttempts": 5,
+        "initialBackoff": "0.2s",
+        "maxBackoff": "3s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    every_method: dict[str, object] = {"name": [{}], "waitForReady": wait_for_ready, "retryPolicy": policy}
+    return json.dumps({"methodConfig": [every_method]})
 
 
 def status_of(refusal: RefusedError) -> grpc.StatusCode:
@@ -256,7 +269,7 @@ class _TraceInjector(
 
 def open_channel(address: str, ca: Path | None, cert: Path | None, key: Path | None) -> grpc.aio.Channel:
     """A channel to one of our services: with mTLS when the files are given, and retries while it is unavailable."""
-    options = [*_OPTIONS, ("grpc.service_config", _RETRIES), ("grpc.enable_retries", 1)]
+    options = [*_OPTIONS, ("grpc.service_config", retry_config()), ("grpc.enable_retries", 1)]
     if ca is None or cert is None or key is None:
         return grpc.aio.insecure_channel(address, options=options, interceptors=[_TraceInjector()])
     credentials = grpc.ssl_channel_credentials(ca.read_bytes(), key.read_bytes(), cert.read_bytes())

@@ -1,4 +1,6 @@
-"""Keeps a set of processes running and leaves none behind. It knows nothing of fleetloop's services."""
+"""A supervisor that keeps a set of processes running and leaves none behind. It knows nothing about fleetloop's
+services.
+"""
 
 from fleetloop.supervisor.restart import RestartPolicy
 from fleetloop.supervisor.spec import LivePolicy, ServiceSpec

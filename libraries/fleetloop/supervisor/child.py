@@ -1,7 +1,7 @@
-"""One service and the process that it currently is. Every change of phase happens here.
+"""One service and its current process. Every change of phase happens here.
 
-Not thread-safe: the supervisor calls it from the one thread that lives as long as the run (the kernel ties a
-child's death to the thread that started it) and holds its lock meanwhile.
+Not thread-safe: the supervisor calls it from one thread, which lives as long as the run because the kernel ties a
+child's death to the thread that started it, and holds its lock meanwhile.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _READY_TIMEOUT_S = 2.0
 
 
 class Child:
+    """A service under supervision: starts its process, probes it, restarts it, and stops it."""
+
     def __init__(self, spec: ServiceSpec, log_path: Path, restart: RestartPolicy, live: LivePolicy) -> None:
         self.spec = spec
         self.phase = Phase.WAITING
@@ -45,22 +47,24 @@ class Child:
         self._ready_s: float | None = None
         self._due_s = 0.0
         self._kill_at_s: float | None = None
-        self._wanted_death = False
+        self._kill_requested = False
         self._probe: Future[bool] | None = None
         self._probe_due_s = 0.0
         self._live_failures = 0
 
-    # --- what others ask
+    # --- state
 
     @property
     def running(self) -> bool:
+        """True while the service has a process."""
         return self._process is not None
 
     def cpu_s(self) -> float:
-        """Seconds of user and system time over all of the service's processes, past and present."""
+        """Return user and system seconds of all the service's processes, past and present."""
         return self._ended_cpu_s + (cpu_seconds(self._process.pid) if self._process else 0.0)
 
     def status(self, *, with_cpu: bool) -> ServiceStatus:
+        """Return the status; without `with_cpu`, CPU time covers only processes that have ended."""
         return ServiceStatus(
             name=self.spec.name,
             phase=self.phase,
@@ -74,9 +78,10 @@ class Child:
             after_stop=self.spec.after_stop,
         )
 
-    # --- what the supervisor does
+    # --- operations of the supervisor
 
     def launch(self, now_s: float, base_env: Mapping[str, str], pump: LogPump) -> None:
+        """Start the process with its output connected to the service's log."""
         write_end = pump.attach(self._log)
         try:
             self._process = subprocess.Popen(
@@ -92,12 +97,12 @@ class Child:
             os.close(write_end)
         self._mark = mark(self._process.pid)
         self._started_s, self._ready_s = now_s, None
-        self._kill_at_s, self._wanted_death, self._live_failures = None, False, 0
+        self._kill_at_s, self._kill_requested, self._live_failures = None, False, 0
         self._probe, self._probe_due_s = None, now_s
         self.phase, self.note = Phase.STARTING, ""
 
     def watch(self, now_s: float, probes: ThreadPoolExecutor) -> None:
-        """Notice an end, an answer to a probe, or that time is up."""
+        """Handle the end of the process, the answer of a probe, or a deadline that has passed."""
         if self._process is None:
             return
         if self._collect(now_s):
@@ -109,13 +114,14 @@ class Child:
         if self.phase is Phase.STARTING:
             self._watch_start(now_s, probes)
         elif self.phase is Phase.READY and self.spec.live is not None:
-            self._watch_life(now_s, probes)
+            self._watch_liveness(now_s, probes)
 
     def due(self, now_s: float) -> bool:
+        """Return True if the service may be started now, provided that its needs are met."""
         return self.phase is Phase.WAITING or (self.phase is Phase.BACKOFF and now_s >= self._due_s)
 
     def stop(self, now_s: float, *, patient: bool = True) -> None:
-        """SIGTERM, and SIGKILL after the grace period; at once when not `patient`."""
+        """Stop the process with SIGTERM, and with SIGKILL after the grace period, or at once if not `patient`."""
         if self._process is None:
             if self.phase is not Phase.STOPPED:
                 self.phase = Phase.STOPPED
@@ -128,23 +134,24 @@ class Child:
             self._kill_at_s = now_s
 
     def kill(self, number: signal.Signals) -> int:
-        """Send a signal to the running process and return its id; ProcessLookupError if there is none."""
+        """Send a signal to the running process and return its id. Raises ProcessLookupError if there is none."""
         if self._process is None:
             raise ProcessLookupError(f"{self.spec.name} is not running")
-        self._wanted_death = True
+        self._kill_requested = True
         self._signal(number)
         return self._process.pid
 
     def forgive(self, now_s: float) -> None:
-        """Forget the past of a service that was given up."""
+        """Reset the failures of a service, so that one in a crash loop is started again."""
         self._history = History()
         if self.phase in (Phase.CRASH_LOOP, Phase.BACKOFF):
             self.phase, self._due_s, self.note = Phase.BACKOFF, now_s, ""
 
     def close(self) -> None:
+        """Close the log."""
         self._log.close()
 
-    # --- inside
+    # --- internals
 
     def _watch_start(self, now_s: float, probes: ThreadPoolExecutor) -> None:
         if not self.spec.task:
@@ -157,7 +164,7 @@ class Child:
             self.note = f"not ready after {self.spec.ready_within_s:g} s"
             self._kill_at_s = now_s
 
-    def _watch_life(self, now_s: float, probes: ThreadPoolExecutor) -> None:
+    def _watch_liveness(self, now_s: float, probes: ThreadPoolExecutor) -> None:
         answer = self._ask(now_s, probes, start=False)
         if answer is None:
             return
@@ -167,7 +174,9 @@ class Child:
             self._kill_at_s = now_s
 
     def _ask(self, now_s: float, probes: ThreadPoolExecutor, *, start: bool) -> bool | None:
-        """The answer to a probe that was sent earlier; sends the next when it is time. None: not known yet."""
+        """Return the answer of the probe that was sent earlier, None if there is none yet. Sends the next when
+        due.
+        """
         if self._probe is not None:
             if not self._probe.done():
                 return None
@@ -180,10 +189,10 @@ class Child:
         return None
 
     def _collect(self, now_s: float) -> bool:
-        """Take note of the process's end, if it has ended."""
+        """Handle the end of the process. Returns False while it runs."""
         process = self._process
         assert process is not None
-        # First without reaping: as long as the zombie holds its id, the group's id is nobody else's.
+        # First without reaping: while the zombie keeps its id, the kernel gives the group's id to no other process.
         if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return False
         self._signal_group(signal.SIGKILL)
@@ -199,12 +208,12 @@ class Child:
             self.phase, self.note = Phase.DONE, ""
             return True
         ready_for_s = None if self._ready_s is None else now_s - self._ready_s
-        ended = Ended(code, ready_for_s, wanted=self._wanted_death)
+        ended = Ended(code, ready_for_s, requested=self._kill_requested)
         self._history, decision = after_exit(self._restart, self._history, ended)
         reason = self.note or _in_words(code)
         if isinstance(decision, GiveUp):
             self.phase = Phase.CRASH_LOOP
-            self.note = f"{reason}; given up after {decision.failures} ends in a row"
+            self.note = f"{reason}; not restarted after {decision.failures} failures in a row"
         else:
             self.phase, self.note = Phase.BACKOFF, reason
             self._due_s = now_s + decision.delay_s

@@ -1,10 +1,10 @@
-"""Outlives the supervisor by a moment, to end what the supervisor could not when it was killed itself.
-
-It waits on a pipe whose other end only the supervisor holds. When that end closes, for whatever reason, the guard
-ends every process of the run, runs the clean-up commands that the state file names, and goes. After an orderly
-stop there is nothing left to find, so this is the same path every time and not one that only accidents take.
+"""The guard: a process that stops the run's processes if the supervisor is killed.
 
     python -m fleetloop.supervisor.guard RUN_ID STATE_FILE < pipe
+
+It waits on a pipe whose other end only the supervisor holds. When that end closes, for any reason, the guard stops
+every process of the run, runs the clean-up commands in the state file, and exits. After an orderly stop it finds
+nothing, so the code path is the same every time and not only used in accidents.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fleetloop.supervisor.state import StateError, clean_up_outside, read_state
 
 
 def main() -> None:
+    """Wait for the supervisor to end, then clean up."""
     run_id, state_file = sys.argv[1], Path(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -1,10 +1,11 @@
-"""Becomes the service, after arranging that it dies with the supervisor. Run by path; imports nothing of ours.
-
-On Linux the kernel sends SIGKILL to the process when the thread that started it ends, whatever ended it, SIGKILL
-included. Elsewhere there is no such call: there the guard (guard.py) does it a moment later. The mark is kept
-across exec but not across fork, so what a service starts in turn is always the guard's business.
+"""Replace this process by a service, after arranging that the service dies with the supervisor.
 
     python -I -S launcher.py PARENT_PID COMMAND ARG...
+
+On Linux the kernel sends SIGKILL to the process when the thread that started it ends for any reason, SIGKILL
+included. Other systems have no such call, and the guard (guard.py) does it a moment later. The setting survives exec
+but not fork, so processes that a service starts are always left to the guard. Runs by path and imports nothing of
+ours.
 """
 
 import os
@@ -15,6 +16,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
+    """Set the death signal and execute the command."""
     parent = int(sys.argv[1])
     command = sys.argv[2:]
     if sys.platform.startswith("linux"):
@@ -22,7 +24,7 @@ def main() -> None:
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        os._exit(1)  # the supervisor died before the mark was set
+        os._exit(1)  # the supervisor died before the death signal was set
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""One log file per service, rotated. Services write into pipes that one thread empties.
+"""One rotated log file per service. Services write into pipes, which one thread empties.
 
-Pipes rather than files that the services open: rotation then loses no line and needs nothing from the service.
+With pipes instead of files that the services open, rotation loses no line and needs no support by the service.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CHUNK = 65_536
 
 
 class RotatingLog:
-    """`path`, and `path.1` to `path.<keep>` with what was before it. Cuts only between lines."""
+    """A log file `path` with its predecessors `path.1` to `path.<keep>`. Rotates only between lines."""
 
     def __init__(self, path: Path, *, limit_bytes: int = 8 * 1024 * 1024, keep: int = 2) -> None:
         self._path = path
@@ -26,9 +26,10 @@ class RotatingLog:
         self._size = self._file.tell()
 
     def write(self, data: bytes) -> None:
+        """Append to the log, rotating it when it exceeds its limit."""
         if self._size + len(data) > self._limit and self._size:
             head, newline, rest = data.partition(b"\n")
-            # Who never ends a line (a progress bar) is cut anyway, at twice the limit.
+            # Output without line ends, such as a progress bar, is cut at twice the limit.
             if newline or self._size > 2 * self._limit:
                 self._append(head + newline)
                 self._rotate()
@@ -36,7 +37,7 @@ class RotatingLog:
         self._append(data)
 
     def _append(self, data: bytes) -> None:
-        # A full disk must not stop the services: what cannot be written is dropped.
+        # A full disk must not stop the services, so output that cannot be written is dropped.
         with suppress(OSError):
             self._file.write(data)
             self._size += len(data)
@@ -52,11 +53,12 @@ class RotatingLog:
         self._size = 0
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
 class LogPump:
-    """Moves bytes from the services' pipes to their logs until both are closed."""
+    """Moves bytes from the services' pipes to their logs until both are closed, in a thread of its own."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -68,7 +70,7 @@ class LogPump:
         self._thread.start()
 
     def attach(self, log: RotatingLog) -> int:
-        """A file descriptor for the child to write to. The caller closes it once the child has it."""
+        """Return a file descriptor for a child to write to. The caller closes it once the child has it."""
         read_end, write_end = os.pipe()
         with self._lock:
             self._selector.register(read_end, selectors.EVENT_READ, log)
@@ -76,7 +78,7 @@ class LogPump:
         return write_end
 
     def close(self) -> None:
-        """Write out what the pipes still hold, then end. Pipes that somebody keeps open are let go."""
+        """Write what the pipes still hold and stop. Pipes that another process keeps open are closed on this side."""
         self._closing = True
         os.write(self._wake_write, b".")
         self._thread.join()
@@ -87,7 +89,7 @@ class LogPump:
 
     def _run(self) -> None:
         while True:
-            closing = self._closing  # before asking: what was written before `close` is then among the answers
+            closing = self._closing  # read before `select`, so that everything written before `close` is selected
             ready = self._selector.select(timeout=0.0 if closing else None)
             if closing and all(key.data is None for key, _ in ready):
                 return
@@ -104,7 +106,7 @@ class LogPump:
 
 
 def last_lines(path: Path, count: int = 12) -> list[str]:
-    """The end of a log, for error messages; empty if there is none."""
+    """Return the last lines of a log that are not blank, for error messages; empty if there is no log."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 16_384))

@@ -1,4 +1,4 @@
-"""Questions to a running process. All are answered within their time limit and none raises."""
+"""Probes of a running process. Each answers within its time limit, and none raises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fleetloop.supervisor.spec import Probe
 
 
 def http_ok(address: str, path: str) -> Probe:
-    """True when GET http://`address``path` answers 200; `address` is host:port."""
+    """Return a probe that is True if GET http://`address``path` answers 200; `address` is host:port."""
 
     def probe(timeout_s: float) -> bool:
         connection = http.client.HTTPConnection(address, timeout=timeout_s)
@@ -25,7 +25,7 @@ def http_ok(address: str, path: str) -> Probe:
 
 
 def port_open(address: str) -> Probe:
-    """True when something accepts connections at `address` (host:port)."""
+    """Return a probe that is True if a process accepts connections at `address` (host:port)."""
     host, _, port = address.rpartition(":")
 
     def probe(timeout_s: float) -> bool:

@@ -1,7 +1,7 @@
-"""Processes, told apart by id and start: ids are used again, so an id alone could kill a stranger.
+"""Processes, identified by id and start time, because ids are reused and a bare id could belong to another process.
 
-Whatever a run starts carries the run's id in its environment, and children inherit it. That finds those as well
-that left their parent's process group on purpose (a training job outlives its orchestrator, but not the run).
+Every process of a run has the run's id in its environment, which children inherit. This also finds processes that
+left their parent's process group on purpose: a training job outlives its orchestrator, but not the run.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ RUN_ID_VARIABLE = "FLEETLOOP_RUN_ID"
 
 @dataclass(frozen=True, slots=True)
 class ProcessMark:
-    """One process, for as long as the machine is up."""
+    """Identifies one process until the machine restarts."""
 
     pid: int
     started: str
-    """Linux: boot id and clock ticks since boot, which no clock adjustment changes; elsewhere the start time."""
+    """On Linux boot id and clock ticks since boot, which no clock adjustment changes; elsewhere the start time."""
 
 
 @cache
@@ -37,7 +37,7 @@ def _boot_id() -> str | None:
 
 
 def mark(pid: int) -> ProcessMark | None:
-    """The mark of a running process, or None if there is none (a zombie counts as none)."""
+    """Return the mark of a running process, or None if there is none. A zombie counts as none."""
     boot = _boot_id()
     if boot is None:
         try:
@@ -48,62 +48,63 @@ def mark(pid: int) -> ProcessMark | None:
         except psutil.Error:
             return None
     try:
-        # The second field is the command in brackets and may hold anything; the rest is plain.
+        # The second field is the command in parentheses and may contain any character, so split after the last one.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] in "ZX" else ProcessMark(pid, f"{boot}:{fields[19]}")
 
 
-def is_running(wanted: ProcessMark) -> bool:
-    return mark(wanted.pid) == wanted
+def is_running(process: ProcessMark) -> bool:
+    """Return True if exactly this process still runs."""
+    return mark(process.pid) == process
 
 
-def send(wanted: ProcessMark, number: signal.Signals) -> bool:
-    """Signal exactly this process; False if it is gone."""
-    if not is_running(wanted):
+def send(process: ProcessMark, number: signal.Signals) -> bool:
+    """Send a signal to exactly this process. Returns False if it has ended."""
+    if not is_running(process):
         return False
     try:
-        os.kill(wanted.pid, number)
+        os.kill(process.pid, number)
     except ProcessLookupError:
         return False
     return True
 
 
 def of_run(run_id: str) -> list[ProcessMark]:
-    """All processes of this user, except the caller, that carry the run's id in their environment."""
+    """Return all processes of this user, except the caller, with the run's id in their environment."""
     found = []
     for process in psutil.process_iter():
         if process.pid == os.getpid():
             continue
         try:
-            carries = process.environ().get(RUN_ID_VARIABLE) == run_id
+            belongs = process.environ().get(RUN_ID_VARIABLE) == run_id
         except (psutil.Error, OSError):
             continue
-        marked = mark(process.pid) if carries else None
+        marked = mark(process.pid) if belongs else None
         if marked is not None:
             found.append(marked)
     return found
 
 
 def sweep(run_id: str, recorded: Iterable[ProcessMark] = (), *, grace_s: float = 3.0) -> int:
-    """End everything that belongs to a run: SIGTERM, `grace_s`, SIGKILL. Returns how many processes it met."""
-    met: set[ProcessMark] = set()
+    """Stop all processes of a run: SIGTERM, then SIGKILL after `grace_s` seconds. Returns the number of processes."""
+    found: set[ProcessMark] = set()
     deadline = time.monotonic() + grace_s
     known = [each for each in recorded if is_running(each)]
     while True:
         running = {*of_run(run_id), *(each for each in known if is_running(each))}
         if not running:
-            return len(met)
+            return len(found)
         final = time.monotonic() >= deadline
-        for each in running if final else running - met:
+        for each in running if final else running - found:
             send(each, signal.SIGKILL if final else signal.SIGTERM)
-        met |= running
+        found |= running
         time.sleep(0.05)
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, of the children that it has waited for, and of those still running."""
+    """Return user and system seconds of a process, of its running children, and of those that it has waited for."""
     total = 0.0
     try:
         process = psutil.Process(pid)

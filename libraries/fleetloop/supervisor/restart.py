@@ -1,34 +1,38 @@
-"""When to start a service again, and when to stop trying.
+"""When to restart a service, and when to stop trying.
 
-Pure, because the rule has corners worth testing without processes: a service that ran well for a while has its
-past forgiven, one that was killed on purpose is not blamed, and exit 70 ("a dependency is broken, restart me")
-is waited out for ever, since the fault lies elsewhere.
+Pure, because the rule has corner cases worth testing without processes. A service that was healthy for a while starts
+with a clean history. A service that was killed on request is not blamed. Exit 70 ("a dependency is broken, restart
+me") is retried indefinitely, because the fault is elsewhere.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-EXIT_BROKEN_DEPENDENCY = 70
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
 
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
+    """Delays between restarts, and the number of failures that make a crash loop."""
+
     first_delay_s: float = 0.5
     factor: float = 2.0
     longest_delay_s: float = 15.0
     healthy_after_s: float = 10.0
-    """Ready for this long, and earlier failures no longer count."""
+    """Seconds of readiness after which earlier failures no longer count."""
     loop_exits: int = 5
-    """So many failures in a row without having been healthy are a crash loop."""
+    """Failures in a row, without having been healthy, that make a crash loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
+    """The failures of a service since it was last healthy."""
+
     failures: int = 0
-    """In a row; sets the delay."""
+    """Failures in a row, which determine the delay."""
     blamed: int = 0
-    """Those among them that were the service's own fault; sets the verdict."""
+    """Those that were the service's own fault, which determine whether it is a crash loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +40,32 @@ class Ended:
     """How one process ended."""
 
     code: int
-    """As `subprocess` has it: negative is the signal."""
+    """Exit code as in `subprocess`: a negative number is the signal."""
     ready_for_s: float | None
     """Seconds since it became ready; None if it never was."""
-    wanted: bool = False
-    """Somebody asked for its death (a chaos test, `restart`)."""
+    requested: bool = False
+    """True if its end was requested, by a chaos test or by `restart`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartAgain:
+    """Restart the service after a delay."""
+
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """A crash loop: starting again has been tried often enough to know that it does not help."""
+    """Do not restart the service: it is in a crash loop."""
 
     failures: int
 
 
 def after_exit(policy: RestartPolicy, history: History, ended: Ended) -> tuple[History, StartAgain | GiveUp]:
-    """The new history and what to do next."""
+    """Return the new history and the decision after a process has ended."""
     if ended.ready_for_s is not None and ended.ready_for_s >= policy.healthy_after_s:
         history = History()
-    if ended.wanted:
+    if ended.requested:
         return history, StartAgain(policy.first_delay_s)
     blame = 0 if ended.code == EXIT_BROKEN_DEPENDENCY else 1
     history = History(history.failures + 1, history.blamed + blame)

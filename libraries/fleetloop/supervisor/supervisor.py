@@ -1,8 +1,8 @@
-"""Starts services in the order of their needs, restarts what ends, and ends everything when told or when killed.
+"""Start services in the order of their needs, restart those that end, and stop all of them at the end.
 
-One thread does it all and lives from `start` to `stop`; other threads only ask, signal, or wait. Three things
-together leave nothing behind: the orderly stop, the kernel's death mark on every child (launcher.py), and the guard
-(guard.py), which also finds what the services themselves have started.
+One thread does all of this from `start` to `stop`; other threads only ask, signal, or wait. Three mechanisms together
+leave no process behind: the orderly stop, the kernel's death signal for every child (launcher.py), and the guard
+(guard.py), which also finds processes that services have started.
 """
 
 from __future__ import annotations
@@ -42,15 +42,24 @@ _TICK_S = 0.1
 
 
 class NotReadyError(Exception):
-    """Services that were waited for did not become ready; says which, why, and what they last wrote."""
+    """Services did not become ready in time. The message names them with the reason and their last log lines."""
 
 
 class Supervisor:
-    """Runs `specs` below `folder`. Use as a context manager, or call `start` and `stop`.
+    """Runs services below a folder. Use it as a context manager, or call `start` and `stop`.
 
-    `start` returns at once; `wait_ready` waits. A second supervisor in the same folder is refused (UserError);
-    what a killed one has left there is ended first. `lock` is the folder's lock if the caller holds it already,
-    because it had something to prepare there; it is let go when everything has ended.
+    `start` returns at once; `wait_ready` waits. A second supervisor in the same folder is refused with UserError.
+    Processes that a killed supervisor left in the folder are stopped first.
+
+    Args:
+        specs: The services.
+        folder: The run's folder.
+        restart: When to restart a service.
+        live: When a service counts as frozen.
+        starting_at_once: Most services that start at the same time; by default the number of cores, at least 2.
+        info: Stored in the state file for clients.
+        on_change: Called with every change of a service's status, from the supervisor's thread.
+        lock: The folder's lock, if the caller holds it already. It is released when all processes have ended.
     """
 
     def __init__(
@@ -94,9 +103,10 @@ class Supervisor:
     ) -> None:
         self.stop()
 
-    # --- life
+    # --- start and stop
 
     def start(self) -> None:
+        """Start the supervisor's thread and return at once."""
         if self._thread is not None:
             raise RuntimeError("a supervisor starts once")
         self._layout.root.mkdir(parents=True, exist_ok=True)
@@ -120,7 +130,7 @@ class Supervisor:
         self._thread.start()
 
     def stop(self, *, hurry: bool = False) -> None:
-        """End everything, dependents first, and wait for it. With `hurry`, without grace periods. Repeatable."""
+        """Stop all services, dependents first, and wait for it. With `hurry`, skip grace periods. Idempotent."""
         if self._thread is None:
             return
         if hurry:
@@ -130,7 +140,10 @@ class Supervisor:
             self._thread.join(0.2)
 
     def wait_ready(self, timeout_s: float = 300.0, names: Sequence[str] | None = None) -> None:
-        """Until `names` (all by default) are ready. NotReadyError at the first crash loop, or when time is up."""
+        """Wait until `names` (all by default) are ready.
+
+        Raises NotReadyError at the first crash loop, or after `timeout_s` seconds.
+        """
         deadline = time.monotonic() + timeout_s
         with self._changed:
             wanted = [self._children[name] for name in self._with_needs(names or list(self._children))]
@@ -140,33 +153,37 @@ class Supervisor:
                     return
                 broken = [child for child in late if child.phase is Phase.CRASH_LOOP]
                 if broken:
-                    raise NotReadyError("\n".join(_obituary(child) for child in broken))
+                    raise NotReadyError("\n".join(_describe(child) for child in broken))
                 left_s = deadline - time.monotonic()
                 if left_s <= 0 or self._stopping.is_set():
-                    raise NotReadyError("\n".join(_obituary(child) for child in late))
+                    raise NotReadyError("\n".join(_describe(child) for child in late))
                 self._changed.wait(min(left_s, 1.0))
 
-    # --- questions and interventions, from any thread
+    # --- for any thread
 
     def status(self) -> tuple[ServiceStatus, ...]:
+        """Return the status of all services."""
         with self._lock:
             return tuple(child.status(with_cpu=True) for child in self._children.values())
 
     def cpu_seconds(self) -> dict[str, float]:
-        """User and system seconds per service, over all its processes (and their children) so far."""
+        """Return user and system seconds by service, over all its processes and their children."""
         with self._lock:
             return {name: child.cpu_s() for name, child in self._children.items()}
 
     def log_path(self, service: str) -> Path:
+        """Return the path of a service's log."""
         return self._children[service].log_path
 
     def kill(self, service: str, number: signal.Signals = signal.SIGKILL) -> int:
-        """Signal a service as a chaos test would; its restart is not held against it. Returns the process id."""
+        """Send a signal to a service, as a chaos test does. This does not count as a failure. Returns the process
+        id.
+        """
         with self._lock:
             return self._children[service].kill(number)
 
     def restart(self, service: str) -> None:
-        """Start a service again that was given up, or replace a running one."""
+        """Restart a service, also one in a crash loop."""
         with self._lock:
             child = self._children[service]
             child.forgive(time.monotonic())
@@ -199,13 +216,13 @@ class Supervisor:
             self._start_guard()
 
     def _tick_down(self, probes: ThreadPoolExecutor) -> bool:
-        """One step of stopping: whoever is needed by nobody that still runs. False when all have ended."""
+        """Stop the services that no running service needs. Returns False when all have ended."""
         now_s = time.monotonic()
         with self._changed:
             for child in self._children.values():
                 child.watch(now_s, probes)
             needed: set[str] = set()
-            for name, child in reversed(self._children.items()):  # everybody stands behind what it needs
+            for name, child in reversed(self._children.items()):  # a service comes after those that it needs
                 if child.running or name in needed:
                     needed.update(child.spec.needs)
             for name, child in self._children.items():
@@ -215,20 +232,20 @@ class Supervisor:
             return any(child.running for child in self._children.values())
 
     def _needs_are_met(self, child: Child) -> bool:
-        """Ready once is enough for a restart: who loses a dependency later copes, or exits with 70."""
+        """Return True if the service may start. A restart does not wait: a lost dependency is an exit with 70."""
         if child.phase is Phase.BACKOFF:
             return True
         return all(self._children[name].phase in (Phase.READY, Phase.DONE) for name in child.spec.needs)
 
     def _with_needs(self, names: Sequence[str]) -> list[str]:
         wanted = dict.fromkeys(names)
-        for name in reversed(self._children):  # everybody stands behind what it needs
+        for name in reversed(self._children):  # a service comes after those that it needs
             if name in wanted:
                 wanted.update(dict.fromkeys(self._children[name].spec.needs))
         return list(wanted)
 
     def _publish(self) -> None:
-        """Tell everybody what has changed: the state file, the callback, those who wait."""
+        """Publish changes to the state file, to the callback, and to waiting threads."""
         changed = []
         for name, child in self._children.items():
             status = child.status(with_cpu=False)
@@ -246,7 +263,7 @@ class Supervisor:
     def _state(self) -> RunState:
         return RunState(self.run_id, self._own, self._info, tuple(self._shown.values()))
 
-    # --- beginning and end
+    # --- guard and clean-up
 
     def _start_guard(self) -> None:
         if self._guard_pipe is not None:
@@ -285,7 +302,7 @@ class Supervisor:
 
 
 def lock_folder(layout: RunLayout) -> IO[str]:
-    """Hold a run's folder as long as the returned file is open. UserError if somebody else does."""
+    """Lock a run's folder for as long as the returned file is open. Raises UserError if it is locked already."""
     layout.root.mkdir(parents=True, exist_ok=True)
     file = layout.lock_file.open("a")
     try:
@@ -293,27 +310,30 @@ def lock_folder(layout: RunLayout) -> IO[str]:
     except BlockingIOError:
         file.close()
         raise UserError(
-            f"Something is already up in {layout.root}.",
-            "See `fleetloop status`, end it with `fleetloop down`, or give another folder with --dir.",
+            f"A fleet is already running in {layout.root}.",
+            "See `fleetloop status`, stop it with `fleetloop down`, or name another folder with --dir.",
         ) from None
     return file
 
 
 def clear_leftovers(layout: RunLayout) -> int:
-    """End what a killed supervisor has left in this folder; call it with the folder's lock. Counts processes."""
+    """Stop the processes that a killed supervisor has left in this folder, and return their number.
+
+    Call it while holding the folder's lock.
+    """
     try:
         state = read_state(layout.state_file)
     except StateError as error:
-        raise UserError(f"{error}.", "End what runs there with the version that started it.") from error
+        raise UserError(f"{error}.", "Stop the run with the version that started it.") from error
     if state is None:
         return 0
-    met = sweep(state.run_id, state.marks())
+    left = sweep(state.run_id, state.marks())
     clean_up_outside(state)
     layout.state_file.unlink(missing_ok=True)
-    return met
+    return left
 
 
-def _obituary(child: Child) -> str:
+def _describe(child: Child) -> str:
     lines = "".join(f"\n    {line}" for line in last_lines(child.log_path, 8))
     why = f" ({child.note})" if child.note else ""
     return f"{child.spec.name}: {child.phase.value}{why}; its log {child.log_path} ends with:{lines or ' nothing'}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from fleetloop.domain.signals import Signal, SignalCatalogue
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.triggerlang.errors import ExpressionError
 from fleetloop.triggerlang.nodes import BOOL, ENUM, NUMBER, Node, NodeTable
 from fleetloop.triggerlang.syntax import Call, Name, Number, Operation, Syntax, Text, Truth, parse
@@ -40,7 +41,7 @@ class Meaning:
 
     def __init__(self, catalogue: SignalCatalogue, memory_s: float, table: NodeTable | None = None) -> None:
         self._catalogue = catalogue
-        self._memory_ns = round(memory_s * 1e9)
+        self._memory_ns = seconds_to_ns(memory_s)
         self._table = table if table is not None else NodeTable()
 
     def condition(self, source: str, named: Mapping[str, str] | None = None) -> Node:
@@ -57,7 +58,8 @@ class Meaning:
         back_ns = typed.node.lookback_ns
         if back_ns > self._memory_ns:
             raise ExpressionError(
-                f"nested windows reach back {back_ns / 1e9:g} s, over the {self._memory_ns / 1e9:g} s that are kept",
+                f"nested windows reach back {ns_to_seconds(back_ns):g} s, "
+                f"over the {ns_to_seconds(self._memory_ns):g} s that are kept",
                 source,
                 0,
             )
@@ -142,14 +144,14 @@ class _Reader:
 
     def signal(self, signal: Signal, tree: Syntax, known_ns: int = 0, skip_nan: bool = False) -> _Typed:
         kind = self.kind_of(signal, tree)
-        span_ns = known_ns or min(round(signal.max_age_s * 1e9), self.memory_ns)
+        span_ns = known_ns or min(seconds_to_ns(signal.max_age_s), self.memory_ns)
         node = self.table.make("signal", (), kind, path=signal.path, span_ns=span_ns, skip_nan=skip_nan)
         return _Typed(node, self.unit_of(signal, tree), signal.values)
 
     def field(self, signal: Signal, group: str, tree: Syntax) -> _Typed:
         kind = self.kind_of(signal, tree)
         name = signal.path.rpartition(".")[2]
-        span_ns = min(round(signal.max_age_s * 1e9), self.memory_ns)
+        span_ns = min(seconds_to_ns(signal.max_age_s), self.memory_ns)
         node = self.table.make("field", (), kind, path=group, name=name, span_ns=span_ns, tracked=True)
         return _Typed(node, self.unit_of(signal, tree), signal.values)
 
@@ -241,12 +243,12 @@ class _Reader:
     def duration(self, tree: Syntax, what: str) -> int:
         if not isinstance(tree, Number) or tree.unit not in ("s", "ms", "min"):
             raise self.fail(f"{what} must be written out, such as `0.5 s`: an open one cannot be kept", tree)
-        span_ns = round(tree.value * UNITS[tree.unit].factor * 1e9)
+        span_ns = seconds_to_ns(tree.value * UNITS[tree.unit].factor)
         if span_ns <= 0:
             raise self.fail(f"{what} must be longer than nothing", tree)
         if span_ns > self.memory_ns:
-            kept = f"{self.memory_ns / 1e9:g} s"
-            raise self.fail(f"{what} is {span_ns / 1e9:g} s, over the {kept} that are kept", tree)
+            kept = f"{ns_to_seconds(self.memory_ns):g} s"
+            raise self.fail(f"{what} is {ns_to_seconds(span_ns):g} s, over the {kept} that are kept", tree)
         return span_ns
 
     def call(self, tree: Call, group: str) -> _Typed:
@@ -323,7 +325,7 @@ class _Reader:
         self.need(BOOL, typed, predicate, f"`{tree.function}` takes a condition on a track second")
         if not typed.node.tracked:
             raise self.fail(f"the condition reads no field of {name.path}", predicate)
-        span_ns = min(round(self.catalogue[identity].max_age_s * 1e9), self.memory_ns)
+        span_ns = min(seconds_to_ns(self.catalogue[identity].max_age_s), self.memory_ns)
         kind = BOOL if tree.function == "any_track" else NUMBER
         node = self.table.make(tree.function, (typed.node,), kind, path=name.path, span_ns=span_ns)
         return _Typed(node)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.triggerlang.errors import ExpressionError
 from fleetloop.triggerlang.meaning import Meaning
 from fleetloop.triggerlang.nodes import Node, NodeTable
@@ -107,7 +108,7 @@ def compile_program(conditions: Sequence[Condition], catalogue: SignalCatalogue,
         groups={g: tuple(sorted(names - {"Id"})) for g, names in fields.items()},
         group_reach_ns={g: ns for (kind, g), ns in reach.items() if kind == "group"},
         kinds=kinds,
-        memory_ns=round(memory_s * 1e9),
+        memory_ns=seconds_to_ns(memory_s),
     )
 
 

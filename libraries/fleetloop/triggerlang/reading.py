@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.triggerlang.kernels.scan import END_NS, FRAME_AT, FRAMES, KEY_END, SEQUENCE, START_NS, UTC_NS, scan
 from fleetloop.triggerlang.lowering import KIND_BYTES, KIND_CODES, Ints, Lowered
 
@@ -101,7 +102,7 @@ class Reader:
             np.array([s.maximum for s in signals], np.float64),
             np.array([s.nan_allowed for s in signals], np.bool_),
             group_of,
-            np.array([limits.max_frames, limits.max_values, int(limits.max_span_s * 1e9)], np.int64),
+            np.array([limits.max_frames, limits.max_values, seconds_to_ns(limits.max_span_s)], np.int64),
         )  # fmt: skip
         self._guesses = np.zeros(_POSITIONS, np.int64)
         self._guess_at = np.zeros((_POSITIONS, 2), np.int64)

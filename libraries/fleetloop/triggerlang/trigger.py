@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from fleetloop.domain.signals import SignalCatalogue
+from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.triggerlang.errors import ExpressionError, TriggerFileError
 from fleetloop.triggerlang.program import Condition, check
 
@@ -218,7 +219,7 @@ def _instant(raw: Mapping[Any, Any], field: str) -> int:
         value = datetime(value.year, value.month, value.day)
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return int(moment.timestamp()) * 10**9 + moment.microsecond * 1000
+        return seconds_to_ns(int(moment.timestamp())) + moment.microsecond * 1000
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise TriggerFileError(field, f"{value!r} is not a time such as 2026-11-21T08:00:00Z")
     return value

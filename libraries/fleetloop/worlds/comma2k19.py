@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetloop.domain.clips import ClipError, DriveInfo, DriveSignal, DriveWriter
+from fleetloop.kit.process.clock import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND
 
 SOURCE = "comma2k19, https://github.com/commaai/comma2k19, MIT"
 _GAP_S = 0.02
@@ -77,7 +78,8 @@ def _info(segment: Path, signals: Mapping[str, DriveSignal]) -> DriveInfo:
     times, fixes = _load(segment / "processed_log", "GNSS/live_gnss_ublox", 6)
     begin_ns = min(int(signal.times_ns[0]) for signal in signals.values())
     # Each fix carries UTC; the median over the drive leaves out what single fixes were late by.
-    utc_minus_monotonic_ns = round(float(np.median(fixes[:, 3] * 1e6 - times * 1e9)))
+    utc_ns, monotonic_ns = fixes[:, 3] * NANOSECONDS_PER_MILLISECOND, times * NANOSECONDS_PER_SECOND
+    utc_minus_monotonic_ns = round(float(np.median(utc_ns - monotonic_ns)))
     drive = segment.resolve().parent.name
     return DriveInfo(
         vehicle_id=drive.partition("|")[0] or "comma2k19",
@@ -104,14 +106,15 @@ def _load(log: Path, name: str, width: int) -> tuple[Floats, Floats]:
 def _plain(array: tuple[Floats, Floats], column: int, factor: float = 1.0, precise: bool = False) -> DriveSignal:
     times, rows = array
     values = rows[:, column] * factor
-    return DriveSignal(np.round(times * 1e9).astype(np.int64), values if precise else values.astype(np.float32))
+    times_ns = np.round(times * NANOSECONDS_PER_SECOND).astype(np.int64)
+    return DriveSignal(times_ns, values if precise else values.astype(np.float32))
 
 
 def _radar(times: Floats, values: Floats) -> dict[str, DriveSignal]:
     """Rows are single objects; a burst of them is one instant, when the last has come."""
     begins = _bursts(times, values[:, 5])
     splits = np.append(begins, len(times)).astype(np.uint32)
-    instants = np.round(times[splits[1:].astype(np.int64) - 1] * 1e9).astype(np.int64)
+    instants = np.round(times[splits[1:].astype(np.int64) - 1] * NANOSECONDS_PER_SECOND).astype(np.int64)
     columns: dict[str, npt.NDArray[np.generic]] = {
         "Id": values[:, 5].astype(np.int64),
         "Distance": values[:, 0].astype(np.float32),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
 
 from nicegui import ui
@@ -11,7 +10,8 @@ from nicegui import ui
 from fleet_console.labelling import Labelling, State
 from fleet_console.pages.frame import heading
 from fleet_console.pages.pictures import pictures_html
-from fleet_console.wording import NS, duration, number, words
+from fleet_console.wording import duration, number, words
+from fleetloop.kit.process.clock import ns_to_seconds, utc_second
 from fleetloop.protos.label.v1 import label_pb2
 
 _HURRY_S = 60
@@ -124,7 +124,7 @@ def _hurry(work: Labelling, now_utc_ns: int) -> str:
     """How much time is left, once it is short."""
     if work.assignment is None:
         return ""
-    left_s = (work.assignment.lease_expires_at_utc_ns - now_utc_ns) / NS
+    left_s = ns_to_seconds(work.assignment.lease_expires_at_utc_ns - now_utc_ns)
     return f"{duration(left_s)} left for this task." if left_s < _HURRY_S else ""
 
 
@@ -134,7 +134,7 @@ def _facts(task: label_pb2.LabelTaskCreated) -> None:
         "Trigger": f"{words(task.provenance.trigger or trigger)} v{task.provenance.trigger_version}",
         "Because": words(conditions) if conditions and conditions != "fired" else "",
         "Vehicle": task.provenance.vehicle_id,
-        "Recorded": f"{datetime.fromtimestamp(task.moment_utc_ns / NS, UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "Recorded": f"{utc_second(task.moment_utc_ns):%Y-%m-%d %H:%M:%S} UTC",
         "Place": f"{task.place.latitude_deg:.5f}, {task.place.longitude_deg:.5f}" if task.HasField("place") else "",
         "Project": f"{task.project}, for dataset {task.dataset}",
         "Agreement": f"{task.agreement} equal answers end the task"

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from fleet_console.wording import NS
+from fleetloop.kit.process.clock import ns_to_seconds
 from fleetloop.protos.label.v1 import label_pb2
 
 _FRONT = "front"
@@ -22,11 +22,11 @@ def pictures_html(task_id: str, frames: Sequence[label_pb2.TaskFrame]) -> str:
     times = sorted({frame.at_utc_ns for frame in frames})
     moment = next((place for place, at in enumerate(times) if _is_moment(frames, at)), 0)
     by = {(frame.at_utc_ns, frame.camera): frame for frame in frames}
-    captions = [_caption((at - times[moment]) / NS, place == moment) for place, at in enumerate(times)]
+    captions = [_caption(ns_to_seconds(at - times[moment]), place == moment) for place, at in enumerate(times)]
     strip = "".join(
         f'<button type="button" class="{"moment" if place == moment else ""}" '
         f'aria-pressed="{str(place == moment).lower()}" aria-label="{captions[place]}">'
-        f"<span>{'moment' if place == moment else _offset((at - times[moment]) / NS)}</span>"
+        f"<span>{'moment' if place == moment else _offset(ns_to_seconds(at - times[moment]))}</span>"
         f'<div class="rows">{"".join(_image(by, at, camera) for camera in fronts)}</div></button>'
         for place, at in enumerate(times)
     )

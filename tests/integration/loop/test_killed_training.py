@@ -27,7 +27,7 @@ from tests.integration.loop.assigned_vehicles import AssignedVehicles
 from tests.integration.loop.small_training import DATASET, TEST_SET, labelled_set
 from tests.integration.loop.topics import Topics
 
-from fleetloop.commands.datasets import import_labelled
+from fleetloop.api.datasets import import_labelled
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.topics import COMMAND, MODEL, TRAINING
 from fleetloop.embedded.run import EmbeddedRun

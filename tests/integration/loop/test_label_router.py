@@ -121,7 +121,9 @@ async def test_bytes_that_are_no_firing_go_to_the_dead_letters(topics: Topics) -
     await topics.write(Event(TRIGGER, vehicle, uuid4().hex, "fleet.trigger.v1.TriggerFired", b"\xff\xff", NOW_NS))
     await topics.write(good)
     dead = await topics.read(f"{TRIGGER}.dlq", vehicle, 2)
-    mine = [m for m in dead if dict(m.headers)["buried_by"] == b"label-router"]  # the keeper buries it as well
+    mine = [
+        m for m in dead if dict(m.headers)["dead_lettered_by"] == b"label-router"
+    ]  # the keeper sends it there as well
     assert len(mine) == 1
     headers = dict(mine[0].headers)
     assert headers["origin_topic"] == TRIGGER.encode()

@@ -26,7 +26,8 @@ from fleetloop.embedded.run import EmbeddedRun
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.rpc import open_channel
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc

@@ -15,8 +15,8 @@ from fleet_console.peers import PEERS, LabelDesk, Peers, Services
 from fleet_console.settings import FleetConsoleSettings
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.rpc import RpcServer, caller
-from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import AllowList, IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 
 NOW = datetime.now(UTC)

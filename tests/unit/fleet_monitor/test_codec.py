@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fleet_monitor.codec import from_bytes, to_bytes
-from fleet_monitor.model import Sums, VehicleRecord, Where
+from fleet_monitor.model import SumKey, Sums, VehicleRecord
 from fleet_monitor.settings import FleetMonitorSettings
 from fleetloop.kit.messaging.topics import load_topics
 
@@ -24,7 +24,7 @@ def driven_around_the_clock() -> VehicleRecord:
     for number in range(round(settings.keep_s / settings.window_s)):
         km, p99 = (float(value) for value in chance.uniform(0, 20, 2))
         counts = {name: int(chance.integers(0, 10_000)) for name in COUNTS}
-        where = Where("a3" * 32, "b7" * 32, "c1" * 16, 2, round(number * settings.window_s) * 10**9)
+        where = SumKey("a3" * 32, "b7" * 32, "c1" * 16, 2, round(number * settings.window_s) * 10**9)
         sums = Sums(autopilot_km=km, inference_p99_ms_max=p99, faults={"clip_gone": number})
         windows[where] = replace(sums, **counts)  # type: ignore[arg-type]
     return VehicleRecord(boot="b" * 32, sequence=1, windows=windows)
@@ -39,14 +39,14 @@ def test_a_vehicle_that_drives_around_the_clock_fits_into_the_changelog() -> Non
 
 
 def test_a_record_from_before_packing_is_read() -> None:
-    record = VehicleRecord(boot="b1", sequence=3, windows={Where("m", "", "r", 1, 0): Sums(1.5, 2)})
+    record = VehicleRecord(boot="b1", sequence=3, windows={SumKey("m", "", "r", 1, 0): Sums(1.5, 2)})
     text = zlib.decompress(to_bytes(record))
     assert json.loads(text)["boot"] == "b1"
     assert from_bytes(text) == record
 
 
 def test_a_record_that_names_each_value_is_read() -> None:
-    where, sums = Where("m", "s", "r", 1, 600), Sums(1.5, 2, faults={"clip_gone": 3})
+    where, sums = SumKey("m", "s", "r", 1, 600), Sums(1.5, 2, faults={"clip_gone": 3})
     old = {
         "boot": "b1", "sequence": 3, "earlier": {"b0": 7}, "latest": asdict(where), "reported_until_utc_ns": 5,
         "seen_at_utc_ns": 6, "windows": [[asdict(where), asdict(sums)]],

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from fleet_monitor.codec import from_bytes, to_bytes
 from fleet_monitor.core import Selection, add, compare, window_start
-from fleet_monitor.model import Report, Sums, VehicleRecord, Where
+from fleet_monitor.model import Report, SumKey, Sums, VehicleRecord
 
 S = 10**9
 
 
 def report(sequence: int, boot: str = "b1", minute: int | None = None, rollout: str = "r", km: float = 1.0) -> Report:
     start = (sequence if minute is None else minute) * 60 * S
-    where = Where("m" * 64, "", rollout, 3, window_start(start, 600))
+    where = SumKey("m" * 64, "", rollout, 3, window_start(start, 600))
     sums = Sums(autopilot_km=km, interventions=1, reports=1, faults={"clip_gone": 1}, inference_p99_ms_max=sequence)
     return Report(boot, sequence, where, sums, start + 60 * S, 0)
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from fleet_monitor.codec import to_bytes
-from fleet_monitor.model import Sums, VehicleRecord, Where
+from fleet_monitor.model import SumKey, Sums, VehicleRecord
 from fleet_monitor.rpc import MonitorService
 from fleet_monitor.stream import FleetRecords
 from fleetloop.kit.refusal import RefusalKind, RefusedError
 from fleetloop.protos.monitor.v1 import monitor_pb2
 
-WHERE = Where("m" * 64, "", "r", 1, 0)
+WHERE = SumKey("m" * 64, "", "r", 1, 0)
 
 
 def records(whole: bool) -> FleetRecords:

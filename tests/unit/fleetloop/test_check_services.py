@@ -10,8 +10,8 @@ import pytest
 from fleetloop.check_services import check_all, main
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind
+from fleetloop.kit.security.identity import AllowList, IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 
 
 def _identity(folder: Path, name: str, authority: str = "authority") -> Credentials:
@@ -59,7 +59,7 @@ async def test_a_server_of_another_fleets_authority_does_not_pass(tmp_path: Path
     assert found["label-desk"] is not None
 
 
-def test_it_says_how_it_wants_to_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_how_to_call_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["check_services", "label-desk"])
-    with pytest.raises(SystemExit, match="say which"):
+    with pytest.raises(SystemExit, match="name the services"):
         main()

@@ -54,7 +54,7 @@ def test_mistakes_get_a_sentence_and_exit_code_2(tmp_path: Path, arguments: tupl
 def test_without_java_maven_or_docker_up_says_what_is_missing(tmp_path: Path) -> None:
     done = _fleetloop("up", "--services", "none", "--dir", str(tmp_path), PATH="/nowhere", JAVA_HOME="")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: There is no Kafka to be had: Java 17 or newer is missing")
+    assert done.stderr.startswith("error: No Kafka is available: Java 17 or newer is missing")
     assert "KAFKA_BOOTSTRAP_SERVERS" in done.stderr
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from tests.unit.perception.nets import SCHEMA
 
-from perception.data import BatchDraw, DatasetError, read_version
+from perception.data import BatchSampler, DatasetError, read_version
 
 
 def write(path: Path, answers: str = '{"sign": {"is_sign": 0}}', shape: list[int] | None = None) -> str:
@@ -59,11 +59,11 @@ def test_a_version_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_hard_rows_make_up_their_share_and_rare_groups_come_more_often() -> None:
     groups = [""] * 100 + ["t/common"] * 90 + ["t/rare"] * 10
-    drawn = np.concatenate([BatchDraw(groups, 0.33).rows(60, np.random.default_rng(s)) for s in range(200)])
+    drawn = np.concatenate([BatchSampler(groups, 0.33).rows(60, np.random.default_rng(s)) for s in range(200)])
     assert (drawn >= 100).mean() == pytest.approx(0.33, abs=0.01)
     assert (drawn >= 190).sum() / (drawn >= 100).sum() == pytest.approx(0.25, abs=0.03)  # 1 in 10 by count
 
 
 @pytest.mark.parametrize("groups", [[""] * 5, ["t/a"] * 5])
 def test_without_hard_or_without_plain_rows_the_others_fill_the_batch(groups: list[str]) -> None:
-    assert len(BatchDraw(groups, 0.33).rows(12, np.random.default_rng(0))) == 12
+    assert len(BatchSampler(groups, 0.33).rows(12, np.random.default_rng(0))) == 12

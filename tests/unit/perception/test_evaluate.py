@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.perception.nets import SCHEMA, red_squares
 
-from perception.evaluate import RARE, judge, metrics
+from perception.evaluate import RARE, decide_verdict, metrics
 
 PLAIN = ("plain", "none")
 
@@ -56,20 +56,20 @@ def right(*groups: tuple[str, int, int]) -> tuple[dict[str, np.ndarray], list[st
 
 def test_a_first_model_must_beat_chance_on_every_plain_slice() -> None:
     good, slices = right(("plain", 55, 60), ("none", 58, 60), ("odd", 0, 60))
-    assert judge("sign", good, None, slices, PLAIN).passed
+    assert decide_verdict("sign", good, None, slices, PLAIN).passed
     bad, slices = right(("plain", 31, 60), ("none", 58, 60))
-    verdict = judge("sign", bad, None, slices, PLAIN)
+    verdict = decide_verdict("sign", bad, None, slices, PLAIN)
     assert not verdict.passed and "plain" in verdict.reasons[0] and "51.7 %" in verdict.reasons[0]
 
 
 def test_a_better_tail_passes_unless_a_plain_slice_is_lost() -> None:
     before, slices = right(("plain", 58, 60), ("odd", 20, 60))
     better, _ = right(("plain", 57, 60), ("odd", 45, 60))
-    assert judge("sign", better, before, slices, PLAIN).passed
+    assert decide_verdict("sign", better, before, slices, PLAIN).passed
     costly, _ = right(("plain", 40, 60), ("odd", 55, 60))
-    verdict = judge("sign", costly, before, slices, PLAIN)
+    verdict = decide_verdict("sign", costly, before, slices, PLAIN)
     assert not verdict.passed and any("plain got worse" in reason for reason in verdict.reasons)
-    same = judge("sign", before, before, slices, PLAIN)
+    same = decide_verdict("sign", before, before, slices, PLAIN)
     assert not same.passed and "did not improve" in same.reasons[0]
 
 
@@ -77,5 +77,8 @@ def test_a_better_tail_passes_unless_a_plain_slice_is_lost() -> None:
 def test_two_models_are_never_both_significantly_better(hits: int, other: int) -> None:
     one, slices = right(("odd", hits, 30))
     two, _ = right(("odd", other, 30))
-    passed = judge("sign", one, two, slices, PLAIN).passed, judge("sign", two, one, slices, PLAIN).passed
+    passed = (
+        decide_verdict("sign", one, two, slices, PLAIN).passed,
+        decide_verdict("sign", two, one, slices, PLAIN).passed,
+    )
     assert passed != (True, True)

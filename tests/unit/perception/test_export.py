@@ -9,8 +9,8 @@ import torch
 from tests.unit.perception.nets import RECIPE, SCHEMA, red_squares
 
 from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from perception.examine import answers, exported_answers
 from perception.export import export
+from perception.inference import predict, predict_exported
 from perception.model import Net
 from vehicle_agent.runner import ModelError, OnnxRunner, perceived_signals
 
@@ -32,7 +32,7 @@ def test_the_digest_is_that_of_the_files(exported: tuple[Path, Net, str]) -> Non
 def test_exported_graphs_answer_as_the_net_for_any_number_of_scenes(exported: tuple[Path, Net, str]) -> None:
     folder, net, _ = exported
     frames = red_squares(7, 9).frames
-    got, wanted = exported_answers(folder, frames, SCHEMA), answers(net, frames, SCHEMA)
+    got, wanted = predict_exported(folder, frames, SCHEMA), predict(net, frames, SCHEMA)
     for column in wanted:
         np.testing.assert_allclose(got[column], wanted[column], atol=2e-3)
 
@@ -44,7 +44,7 @@ def test_a_vehicle_frame_by_frame_perceives_what_the_whole_net_does(exported: tu
     frames = red_squares(6, 9).frames[:, 0]  # six different single frames
     for at in range(6):
         one, two = runner.infer(["a", "b"], np.stack([frames[at], frames[5 - at]]))
-    last = answers(net, np.stack([frames[4:6], frames[1::-1]]), SCHEMA)
+    last = predict(net, np.stack([frames[4:6], frames[1::-1]]), SCHEMA)
     for column in last:
         np.testing.assert_allclose(one[column], last[column][0], atol=2e-3)
         np.testing.assert_allclose(two[column], last[column][1], atol=2e-3)

@@ -8,14 +8,14 @@ import torch
 from tests.unit.perception.nets import RECIPE, SCHEMA, red_squares
 
 from perception.evaluate import decisions
-from perception.examine import answers
+from perception.inference import predict
 from perception.train import CHECKPOINT, loss_of, train
 
 
 def test_a_net_learns_to_see_red_squares() -> None:
     trained = train(red_squares(200, 1), SCHEMA, RECIPE, seed=1)
     test = red_squares(60, 2)
-    said = decisions(SCHEMA, answers(trained.net, test.frames, SCHEMA))["sign"]
+    said = decisions(SCHEMA, predict(trained.net, test.frames, SCHEMA))["sign"]
     wanted = decisions(SCHEMA, test.targets)["sign"]
     assert (said == wanted).mean() > 0.9
 
@@ -70,7 +70,7 @@ def test_a_head_that_is_asked_of_signs_learns_nothing_where_there_is_none() -> N
     outputs = {
         column: torch.zeros(rows, head.width, requires_grad=True) for column, (_, head) in SCHEMA.columns().items()
     }
-    loss_of(outputs, targets, SCHEMA, RECIPE).backward()  # type: ignore[no-untyped-call]
+    loss_of(outputs, targets, SCHEMA, RECIPE).backward()
     assert outputs["sign.applies"].grad is None and outputs["sign.distance"].grad is None
     gradient = outputs["sign.is_sign"].grad
     assert gradient is not None and float(gradient.abs().sum()) > 0

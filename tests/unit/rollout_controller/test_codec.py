@@ -48,7 +48,7 @@ def test_sums_are_added_up_and_the_slowest_inference_counts() -> None:
     ("fault", "counts"),
     [
         ("inference_failed", True),
-        ("silent_inference_failed", True),
+        ("shadow_inference_failed", True),
         ("model_refused", True),
         ("values_out_of_range", True),
         ("spool_full", False),

@@ -14,7 +14,7 @@ from fleetloop.domain.archive_files import Footer, list_files, read_file
 from fleetloop.domain.frames import Column, FrameBatch
 from fleetloop.domain.validation import BatchError
 from fleetloop.kit.storage.objects import Objects
-from telemetry_archiver.core import GapError, OpenFile, check_log, check_shape, next_offset, recall
+from telemetry_archiver.core import GapError, OpenFile, check_log, check_shape, known_batches, next_offset
 from telemetry_archiver.model import Arrival, SeenBatches
 from telemetry_archiver.store import Archive
 
@@ -45,7 +45,7 @@ class Archiver:
         for arrival in [each for each in self.log if each.offset >= self.position][:count]:
             if not self.file.fits(arrival) and not self.close():
                 return
-            self.file.take(arrival)
+            self.file.add(arrival)
             self.position = arrival.offset + 1
 
     def close(self) -> bool:
@@ -117,7 +117,7 @@ def test_seen_batches_know_exactly_what_was_added(sequences: list[int]) -> None:
     ranges = seen.ranges().get("v", {}).get("b", [])
     assert {number for low, high in ranges for number in range(low, high + 1)} == plain
     assert all(low > before[1] + 1 for before, (low, _) in itertools.pairwise(ranges))
-    seen.forget_before(6)
+    seen.prune_before(6)
     assert seen.ranges() == {}
 
 
@@ -140,7 +140,7 @@ def test_repeats_are_known_as_long_as_the_bound_says() -> None:
             asked.append(number)
             yield footer(number, number * 1000)
 
-    seen = recall(newest_first(), 1500)  # type: ignore[arg-type]
+    seen = known_batches(newest_first(), 1500)  # type: ignore[arg-type]
     assert seen.ranges() == {"v": {"62": [(2, 3)]}}
     assert asked == [3, 2, 1]
 

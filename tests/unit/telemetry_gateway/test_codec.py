@@ -13,7 +13,7 @@ from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.protos.command.v1 import command_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway import metrics
-from telemetry_gateway.codec import ERROR_CODES, asked_again, clip_event, command_of, rejection, stored_clip
+from telemetry_gateway.codec import ERROR_CODES, clip_event, command_of, rejection, repeated_announcement, stored_clip
 from telemetry_gateway.model import Clip
 
 CLIP = Clip("a" * 64, 100, "fleet", "car", b"12345678", 1, 2, ("front",), "command", "firing", "b" * 64)
@@ -32,9 +32,9 @@ def test_every_code_that_the_check_raises_has_a_code_on_the_wire() -> None:
 
 def test_a_clip_that_comes_again_is_announced_in_the_same_words() -> None:
     first = stored_clip(CLIP, "fleet/clips/x", 99)
-    assert clip_event(asked_again(first, CLIP)) == clip_event(first)
+    assert clip_event(repeated_announcement(first, CLIP)) == clip_event(first)
     assert first.provenance.clip_id == CLIP.sha256
-    other = asked_again(first, Clip("a" * 64, 1, "fleet", "car", b"other666", 5, 6, (), "c2", "f2"))
+    other = repeated_announcement(first, Clip("a" * 64, 1, "fleet", "car", b"other666", 5, 6, (), "c2", "f2"))
     assert (other.provenance.firing_id, other.command_id, other.start_utc_ns) == ("f2", "c2", 1)
     assert other.event_id != first.event_id
 

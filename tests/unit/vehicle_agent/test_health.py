@@ -29,7 +29,7 @@ class Minute:
     def drive(
         self,
         active: str,
-        silent: str = "",
+        shadow: str = "",
         speed: float = 40.0,
         feature: str = "none",
         distance: float = 1000.0,
@@ -40,7 +40,7 @@ class Minute:
         for number, letter in enumerate(active):
             self.interventions += intervene and number == 0
             self.watch.tick(self.now_ns, {"interventions": self.interventions, "distance_km": self.now_ns / S}, speed)
-            other = says[silent[number]] if silent else None
+            other = says[shadow[number]] if shadow else None
             self.watch.frame(self.now_ns, says[letter], other, speed, feature, distance)
             self.now_ns += S // 2
 
@@ -67,7 +67,7 @@ def test_a_stop_that_only_the_silent_model_saw_before_an_intervention_would_have
     minute.drive("gggg", "ggss")
     minute.drive("g", "g", intervene=True)
     minute.drive("g" * 30, "g" * 30)
-    minute.drive("g", "g", intervene=True)  # long after: nobody saw that one
+    minute.drive("g", "g", intervene=True)  # long after: no model predicted that one
     report = minute.report()
     assert (report.interventions, report.would_have_prevented, report.false_alarms) == (2, 1, 0)
     assert (report.shadow_frames, report.shadow_disagreements) == (36, 2)
@@ -80,7 +80,7 @@ def test_a_stop_that_both_saw_is_no_merit_of_the_silent_one() -> None:
     assert minute.report().would_have_prevented == 0
 
 
-def test_a_stop_that_nobody_made_was_vain() -> None:
+def test_a_stop_that_the_driver_did_not_make_was_false() -> None:
     minute = Minute()
     minute.drive("gggggg", "gssgsg")
     minute.drive("g" * 20, "g" * 20)

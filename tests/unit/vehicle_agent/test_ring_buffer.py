@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fleetloop.domain.clips import DriveInfo, read_drive
 from fleetloop.domain.frames import Column, FrameBatch
 from vehicle_agent.model import ClipRequest
-from vehicle_agent.ring_buffer import Reach, RingBuffer, Shot, write_cut
+from vehicle_agent.ring_buffer import Availability, CameraFrame, RingBuffer, write_clip
 
 S = 1_000_000_000
 BASE = DriveInfo("v", "d", boot_id=b"12345678", fleet_id="f", utc_source="simulated")
@@ -48,7 +48,7 @@ def test_a_clip_is_what_was_recorded(lengths: list[int], horizon: int, start: in
     now, shot_times = 0, []
     for number, frames in enumerate(lengths):
         for tick in range(now, now + frames, 5):
-            ring.add_shot(Shot(tick, np.full((2, 8, 8, 3), tick % 256, np.uint8), ("left", "right")))
+            ring.add_camera_frame(CameraFrame(tick, np.full((2, 8, 8, 3), tick % 256, np.uint8), ("left", "right")))
             shot_times.append(tick)
         ring.add_batch(batch(now, frames, number))
         now += frames
@@ -59,13 +59,13 @@ def test_a_clip_is_what_was_recorded(lengths: list[int], horizon: int, start: in
         oldest == 0 or latest - horizon - max(lengths) < oldest <= latest
     )  # at most one batch more than the horizon
     wanted = request(start, start + length)
-    reach = ring.reach(wanted)
-    assert (reach is Reach.GONE) == (start < oldest)
-    assert (reach is Reach.READY) == (oldest <= start and start + length <= latest)
-    if reach is Reach.GONE or start > latest:
+    availability = ring.availability(wanted)
+    assert (availability is Availability.GONE) == (start < oldest)
+    assert (availability is Availability.READY) == (oldest <= start and start + length <= latest)
+    if availability is Availability.GONE or start > latest:
         return
     buffer = io.BytesIO()
-    write_cut(ring.cut(wanted, BASE), buffer)
+    write_clip(ring.cut(wanted, BASE), buffer)
     drive = read_drive(buffer.getvalue())
     speed = drive.signals["Vehicle.Speed"]
     expected = np.arange(start, min(start + length, latest) + 1)
@@ -81,12 +81,12 @@ def test_a_clip_is_what_was_recorded(lengths: list[int], horizon: int, start: in
 def test_a_clip_names_its_cause_its_model_and_its_cameras() -> None:
     ring = RingBuffer(100)
     for number in range(4):
-        ring.add_shot(Shot(number * 10, np.zeros((2, 8, 8, 3), np.uint8), ("left", "right")))
+        ring.add_camera_frame(CameraFrame(number * 10, np.zeros((2, 8, 8, 3), np.uint8), ("left", "right")))
         ring.add_batch(batch(number * 10, 10, number))
     cut = ring.cut(request(5, 35, onset=22, cameras=("right",)), BASE)
     first, second = io.BytesIO(), io.BytesIO()
-    assert write_cut(cut, first) == ("right",)
-    write_cut(cut, second)
+    assert write_clip(cut, first) == ("right",)
+    write_clip(cut, second)
     assert first.getvalue() == second.getvalue()
     drive = read_drive(first.getvalue())
     assert drive.cameras == ("right",)
@@ -102,8 +102,8 @@ def test_a_clip_names_its_cause_its_model_and_its_cameras() -> None:
 
 def test_nothing_recorded_yet_is_waited_for() -> None:
     ring = RingBuffer(10)
-    assert ring.reach(request(0, 5)) is Reach.WAITING
+    assert ring.availability(request(0, 5)) is Availability.WAITING
     ring.add_batch(batch(0, 3))
-    assert ring.reach(request(0, 5)) is Reach.WAITING
+    assert ring.availability(request(0, 5)) is Availability.WAITING
     ring.add_batch(batch(3, 3), until_ns=8)
-    assert ring.reach(request(0, 8)) is Reach.READY
+    assert ring.availability(request(0, 8)) is Availability.READY

@@ -28,7 +28,7 @@ from rollout_controller.metadata import (
 from rollout_controller.model import Assignment as Signed
 from rollout_controller.model import Cohort, ListedFile
 from vehicle_agent.model import ModelRefusedError
-from vehicle_agent.updater import ModelShelf, ModelUpdater, UnreachableError
+from vehicle_agent.updater import ModelCache, ModelUpdater, UnreachableError
 
 NOW = datetime.now(UTC)
 NOW_NS = int(NOW.timestamp()) * 10**9
@@ -103,8 +103,8 @@ def repositories(tmp_path: Path) -> Repositories:
 
 
 def updater(repositories: Repositories, folder: Path, vehicle: str = "car") -> ModelUpdater:
-    shelf = ModelShelf(folder / "shelf")
-    return ModelUpdater(vehicle, repositories.trust, folder / vehicle, shelf, repositories.fetcher)
+    store = ModelCache(folder / "store")
+    return ModelUpdater(vehicle, repositories.trust, folder / vehicle, store, repositories.fetcher)
 
 
 def test_a_vehicle_gets_what_it_is_assigned_and_a_second_one_checks_without_fetching(
@@ -141,9 +141,9 @@ def test_altered_bytes_are_refused(repositories: Repositories, tmp_path: Path) -
     digest = repositories.add_model(b"1")
     for key in [key for key in repositories.files if key[1].endswith("head.onnx")]:
         repositories.files[key] = b"H" + repositories.files[key][1:]
-    with pytest.raises(ModelRefusedError, match="not to be trusted"):
+    with pytest.raises(ModelRefusedError, match="cannot be trusted"):
         updater(repositories, tmp_path).model(digest)
-    assert not (tmp_path / "shelf" / digest).exists()
+    assert not (tmp_path / "store" / digest).exists()
 
 
 def test_longer_bytes_are_refused(repositories: Repositories, tmp_path: Path) -> None:
@@ -208,9 +208,9 @@ def test_another_vehicles_assignment_is_refused(repositories: Repositories, tmp_
         updater(repositories, tmp_path).assignment()
 
 
-def test_a_model_that_nobody_listed_is_refused(repositories: Repositories, tmp_path: Path) -> None:
+def test_a_model_that_is_not_listed_is_refused(repositories: Repositories, tmp_path: Path) -> None:
     repositories.add_model(b"1")
-    with pytest.raises(ModelRefusedError, match="nobody vouches"):
+    with pytest.raises(ModelRefusedError, match="not listed in signed metadata"):
         updater(repositories, tmp_path).model("c" * 64)
 
 

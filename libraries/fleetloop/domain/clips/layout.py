@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image as Pictures
 
 from fleetloop.domain.clips.model import DTYPES, ClipError, DriveSignal
+from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND
 
 PROFILE = "fleetloop.drive.1"
 METADATA = "fleetloop.drive"
@@ -100,7 +101,7 @@ def decode_png(where: str, png: bytes) -> npt.NDArray[np.uint8]:
 
 def pack_image(png: bytes, camera: str, utc_ns: int) -> bytes:
     """A foxglove.CompressedImage as JSON."""
-    seconds, nanoseconds = divmod(utc_ns, 1_000_000_000)
+    seconds, nanoseconds = divmod(utc_ns, NANOSECONDS_PER_SECOND)
     return json.dumps(
         {
             "timestamp": {"sec": seconds, "nsec": nanoseconds},

@@ -25,6 +25,7 @@ from fleetloop.domain.clips.layout import (
     unpack_signal,
 )
 from fleetloop.domain.clips.model import ClipError, DriveInfo, DriveSignal, Image, check_signal
+from fleetloop.kit.process.clock import seconds_to_ns
 
 _MAX_UNPACKED_BYTES = 2 * 1024**3
 _MAX_CHUNK_BYTES = 256 * 1024**2
@@ -74,7 +75,7 @@ class Drive:
         The last frame is the newest at or before `moment_ns`, the others lie `period_s` apart before it.
         Raises ClipError when a camera or a frame is missing (none within half a period), or sizes differ.
         """
-        period_ns = round(period_s * 1e9)
+        period_ns = seconds_to_ns(period_s)
         stacks = []
         for camera in schema_cameras:
             images = self.images(camera)

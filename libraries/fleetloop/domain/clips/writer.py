@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -26,8 +26,10 @@ from fleetloop.domain.clips.layout import (
     pack_signal,
 )
 from fleetloop.domain.clips.model import ClipError, DriveInfo, DriveSignal, check_signal
+from fleetloop.kit.process.atomic_file import replacing
+from fleetloop.kit.process.clock import seconds_to_ns
 
-_CHUNK_NS = 10 * 1_000_000_000
+_CHUNK_NS = seconds_to_ns(10)
 """A message holds at most so much of a signal, so that a reader can look into a long drive."""
 
 
@@ -37,9 +39,13 @@ class DriveWriter:
     def __init__(self, target: Path | BinaryIO, info: DriveInfo) -> None:
         """Raises ClipError when `info` lacks a name, OSError when the file cannot be written."""
         DriveInfo.from_text(info.to_text())
-        self._path = target if isinstance(target, Path) else None
-        self._draft = None if self._path is None else self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
-        self._file: BinaryIO = self._draft.open("wb") if self._draft is not None else target  # type: ignore[assignment]
+        self._closing = ExitStack()
+        """Closes the draft and puts it in place, where the target is a path."""
+        if isinstance(target, Path):
+            draft = self._closing.enter_context(replacing(target, sync=True))
+            self._file: BinaryIO = self._closing.enter_context(draft.open("wb"))
+        else:
+            self._file = target
         self._info = info
         self._mcap = Writer(self._file, compression=CompressionType.ZSTD, enable_data_crcs=True)
         self._mcap.start(profile=PROFILE, library="fleetloop")
@@ -55,17 +61,11 @@ class DriveWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if kind is not None:
+            self._closing.__exit__(kind, error, trace)
+            return
+        with self._closing:
             self._mcap.finish()  # type: ignore[no-untyped-call]
-        if self._path is not None and self._draft is not None:
-            if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            self._file.close()
-            if kind is None:
-                self._draft.replace(self._path)
-            else:
-                self._draft.unlink(missing_ok=True)
 
     def signal(
         self,

@@ -1,4 +1,4 @@
-"""Which Kafka to use: one that the environment names, else Java with Kafka's jars, else Docker."""
+"""Choose a Kafka broker: the one that the environment names, otherwise Kafka's jars with Java, otherwise Docker."""
 
 from __future__ import annotations
 
@@ -23,17 +23,25 @@ SERVICE = "kafka"
 
 @dataclass(frozen=True, slots=True)
 class Broker:
+    """A broker, and how to run it."""
+
     bootstrap_servers: str
     spec: ServiceSpec | None
-    """How to run it; None for one that somebody else runs."""
+    """How to run it; None for a broker that runs already."""
     origin: str
-    """For people: where this broker comes from."""
+    """Explanation for people: where this broker comes from."""
 
 
-def find_broker(folder: Path, environ: Mapping[str, str], chance: random.Random, *, bench: bool = False) -> Broker:
-    """The broker to use, with its storage prepared below `folder`. `bench` leaves the JVM's JIT alone.
+def find_broker(folder: Path, environ: Mapping[str, str], rng: random.Random, *, bench: bool = False) -> Broker:
+    """Choose a broker and prepare its storage.
 
-    UserError with one sentence when none of the three ways is open, or a named broker does not answer.
+    Args:
+        folder: Where an embedded broker stores its files.
+        environ: Environment variables; KAFKA_BOOTSTRAP_SERVERS names a broker that runs already.
+        rng: Source of new ports.
+        bench: Tune the JVM for throughput instead of a quick start.
+
+    Raises UserError if the named broker does not answer, or if there is neither Java with Maven nor Docker.
     """
     named = environ.get(ADDRESS_VARIABLE, "").strip()
     if named:
@@ -45,21 +53,20 @@ def find_broker(folder: Path, environ: Mapping[str, str], chance: random.Random,
         return Broker(named, None, f"{ADDRESS_VARIABLE}={named}")
     java = find_java(environ)
     if java is not None and (cached_jars(environ) is not None or shutil.which("mvn", path=environ.get("PATH"))):
-        return _from_jars(folder, environ, chance, java, bench)
+        return _from_jars(folder, environ, rng, java, bench)
     docker = find_docker(environ)
     if docker is not None:
-        return _from_image(folder, chance, docker)
+        return _from_image(folder, rng, docker)
     missing = "Maven (mvn)" if java is not None else f"Java {LEAST_JAVA} or newer"
     raise UserError(
-        f"There is no Kafka to be had: {missing} is missing, no Docker engine answers, "
-        f"and {ADDRESS_VARIABLE} is not set.",
+        f"No Kafka is available: {missing} is missing, no Docker engine answers, and {ADDRESS_VARIABLE} is not set.",
         f"Install Java {LEAST_JAVA}+ and Maven (Debian: apt-get install openjdk-17-jre-headless maven), "
         f"or start Docker, or set {ADDRESS_VARIABLE} to a broker's host:port.",
     )
 
 
-def _from_jars(folder: Path, environ: Mapping[str, str], chance: random.Random, java: Path, bench: bool) -> Broker:
-    ports = remembered_ports(folder / "ports.json", ("broker", "controller"), chance)
+def _from_jars(folder: Path, environ: Mapping[str, str], rng: random.Random, java: Path, bench: bool) -> Broker:
+    ports = remembered_ports(folder / "ports.json", ("broker", "controller"), rng)
     node = KafkaNode(
         folder, java, ensure_jars(environ), ports["broker"], ports["controller"], BENCH_JVM if bench else QUICK_JVM
     )
@@ -69,12 +76,12 @@ def _from_jars(folder: Path, environ: Mapping[str, str], chance: random.Random, 
     return Broker(node.bootstrap_servers, spec, f"Kafka from {node.jars} on {java}")
 
 
-def _from_image(folder: Path, chance: random.Random, docker: str) -> Broker:
+def _from_image(folder: Path, rng: random.Random, docker: str) -> Broker:
     name_file = folder / "container"
     folder.mkdir(parents=True, exist_ok=True)
     if not name_file.exists():
         name_file.write_text(f"fleetloop-kafka-{secrets.token_hex(6)}")
-    ports = remembered_ports(folder / "ports.json", ("broker",), chance)
+    ports = remembered_ports(folder / "ports.json", ("broker",), rng)
     container = KafkaContainer(docker, name_file.read_text(), ports["broker"])
     probe = kafka_answers(container.bootstrap_servers)
     spec = ServiceSpec(

@@ -1,7 +1,7 @@
-"""The third rung: the same Kafka from its own image, for machines that have Docker but no Java.
+"""Kafka from its own image, for machines with Docker and without Java.
 
-Written to the image's documented environment variables and never run by our tests where no Docker engine is;
-the first two rungs are the ones that every change is tested against.
+It follows the image's documented environment variables. It has never been run: no Docker engine was available. The
+other two ways to a broker are tested with every change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 
 
 def find_docker(environ: Mapping[str, str]) -> str | None:
-    """Path of a `docker` whose engine answers, or None."""
+    """Return the path of a `docker` whose engine answers, or None."""
     docker = shutil.which("docker", path=environ.get("PATH"))
     if docker is None:
         return None
@@ -30,7 +30,7 @@ def find_docker(environ: Mapping[str, str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class KafkaContainer:
-    """Its data lie in the named volume `name`, which a container that is removed leaves for the next."""
+    """A Kafka container. Its data are in a volume of the same name, which outlives the container."""
 
     docker: str
     name: str
@@ -38,10 +38,14 @@ class KafkaContainer:
 
     @property
     def bootstrap_servers(self) -> str:
+        """host:port of the broker."""
         return f"127.0.0.1:{self.port}"
 
     def command(self) -> tuple[str, ...]:
-        """In the foreground, so that signals and the log pass through. A container left by a crash goes first."""
+        """Return the command that removes a container left by a crash, then runs a new one in the foreground.
+
+        In the foreground, signals and the log pass through.
+        """
         run = [self.docker, "run", "--rm", "--init", "--name", self.name]
         run += ["--publish", f"127.0.0.1:{self.port}:{self.port}", "--volume", f"{self.name}:/var/lib/kafka/data"]
         for key, value in self._settings().items():
@@ -50,6 +54,7 @@ class KafkaContainer:
         return ("/bin/sh", "-c", script, "sh", self.docker, self.name, *run, IMAGE)
 
     def removal(self) -> tuple[str, ...]:
+        """Return the command that removes the container."""
         return (self.docker, "rm", "--force", self.name)
 
     def _settings(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A broker for as long as a block of code lasts: what tests and benchmarks use."""
+"""A broker that runs while a block of code lasts, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fleetloop.supervisor.supervisor import Supervisor
 
 @contextmanager
 def running_broker(folder: Path, *, environ: Mapping[str, str] | None = None, bench: bool = False) -> Iterator[str]:
-    """Yields the bootstrap servers of a broker that answers, its files below `folder`; stops it afterwards.
+    """Yield the bootstrap servers of a running broker with its files below `folder`, and stop it afterwards.
 
-    UserError when there is none to be had; NotReadyError when it does not come up.
+    Raises UserError if no broker is available, and NotReadyError if it does not become ready.
     """
     broker = find_broker(folder / "kafka", os.environ if environ is None else environ, random.Random(), bench=bench)
     if broker.spec is None:

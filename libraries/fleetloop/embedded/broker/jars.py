@@ -1,4 +1,4 @@
-"""Java and Kafka's jars: found, or fetched once per machine by Maven into a cache that all checkouts share."""
+"""Find Java and Kafka's jars. Maven fetches the jars once per machine into a cache that all checkouts share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FETCH_WITHIN_S = 900
 
 
 def find_java(environ: Mapping[str, str]) -> Path | None:
-    """JAVA_HOME's java, or the one on the PATH, if it is new enough."""
+    """Return JAVA_HOME's java or the one on the PATH, if it is new enough, otherwise None."""
     candidates = []
     if environ.get("JAVA_HOME"):
         candidates.append(Path(environ["JAVA_HOME"]) / "bin" / "java")
@@ -33,7 +33,7 @@ def find_java(environ: Mapping[str, str]) -> Path | None:
 
 
 def java_version(java: Path) -> int:
-    """The major version, or 0 if this is no Java that runs."""
+    """Return the major version, or 0 if this Java does not run."""
     try:
         said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
     except (OSError, subprocess.TimeoutExpired):
@@ -42,13 +42,13 @@ def java_version(java: Path) -> int:
 
 
 def parse_java_version(said: str) -> int:
-    """The major version in what `java -version` says ("1.8.0" is 8), or 0."""
+    """Return the major version in the output of `java -version` ("1.8.0" is 8), or 0 if there is none."""
     match = re.search(r'version "(?:1\.)?(\d+)', said)
     return int(match.group(1)) if match else 0
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """FLEETLOOP_CACHE_DIR, or `fleetloop` in the user's cache folder."""
+    """Return FLEETLOOP_CACHE_DIR, or `fleetloop` in the user's cache folder."""
     if environ.get("FLEETLOOP_CACHE_DIR"):
         return Path(environ["FLEETLOOP_CACHE_DIR"]).expanduser()
     base = environ.get("XDG_CACHE_HOME")
@@ -56,15 +56,15 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def cached_jars(environ: Mapping[str, str]) -> Path | None:
-    """The folder with Kafka's jars, if it has been fetched before. It appears whole, by one rename."""
+    """Return the folder with Kafka's jars, or None before they are fetched. One rename makes the folder appear."""
     folder = cache_folder(environ) / f"kafka-{KAFKA_VERSION}"
     return folder if folder.is_dir() else None
 
 
 def ensure_jars(environ: Mapping[str, str]) -> Path:
-    """The folder with Kafka's jars; fetched by Maven if need be. UserError when Maven fails.
+    """Return the folder with Kafka's jars, fetching them with Maven if needed. Concurrent callers wait.
 
-    Runs that come at the same time wait for the one that fetches.
+    Raises UserError if Maven is missing or fails.
     """
     cache = cache_folder(environ)
     cache.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def ensure_jars(environ: Mapping[str, str]) -> Path:
             return found
         maven = shutil.which("mvn", path=environ.get("PATH"))
         if maven is None:
-            raise UserError("Kafka's jars are not here and there is no Maven to fetch them.", "Install Maven (mvn).")
+            raise UserError("Kafka's jars are missing, and so is Maven, which fetches them.", "Install Maven (mvn).")
         folder = cache / f"kafka-{KAFKA_VERSION}"
         with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as draft:
             _fetch(maven, Path(draft) / "jars", environ)
@@ -100,5 +100,5 @@ def _fetch(maven: str, target: Path, environ: Mapping[str, str]) -> None:
         said = (done.stdout + done.stderr).strip().splitlines()
         raise UserError(
             f"Maven could not fetch Kafka's jars: {said[0] if said else f'exit code {done.returncode}'}",
-            f"Check the network and Maven's settings, or see the whole story with: {' '.join(command)}",
+            f"Check the network and Maven's settings, or see Maven's output with: {' '.join(command)}",
         )

@@ -12,12 +12,12 @@ from pathlib import Path
 from fleetloop.errors import UserError
 
 QUICK_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms96m", "-Xmx512m")
-"""Up in half the time and a third of the memory; for tests and demos on two cores."""
+"""Starts in half the time with a third of the memory; for tests and demos on two cores."""
 BENCH_JVM = ("-XX:+UseG1GC", "-Xms1g", "-Xmx1g")
-"""The JIT left alone, for measurements."""
+"""Full JIT and a larger heap, for measurements."""
 
-# A single node: every internal topic has one replica, and few partitions, since each costs files and start-up time.
-# After a SIGKILL the node has to wait until its own old session has run out, so that is kept short.
+# A single node: every internal topic has one replica and few partitions, because each costs files and start-up time.
+# After a SIGKILL the node waits until its own old session has expired, so the session timeout is short.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -65,8 +65,10 @@ logger.server.level = INFO
 
 @dataclass(frozen=True, slots=True)
 class KafkaNode:
+    """A Kafka node of this machine."""
+
     folder: Path
-    """Its data and configuration; a second start in the same folder finds the same topics."""
+    """Data and configuration. A second start in the same folder finds the same topics."""
     java: Path
     jars: Path
     port: int
@@ -75,16 +77,19 @@ class KafkaNode:
 
     @property
     def bootstrap_servers(self) -> str:
+        """host:port of the broker."""
         return f"127.0.0.1:{self.port}"
 
     def command(self) -> tuple[str, ...]:
+        """Return the command that runs the node."""
         return (*self._java(*self.jvm), "kafka.Kafka", str(self._config))
 
     def prepare(self) -> None:
-        """Write the configuration, and format the storage if that has not been done. UserError if it fails."""
+        """Write the configuration, and format the storage if needed. Raises UserError if it fails."""
+        # Kafka splits log.dirs at commas.
         if "," in str(self.folder):
             raise UserError(
-                f"Kafka takes no folder with a comma in its name: {self.folder}.", "Give another with --dir."
+                f"Kafka cannot use a folder with a comma in its name: {self.folder}.", "Name another one with --dir."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         self._logging.write_text(_LOGGING.format())
@@ -97,9 +102,9 @@ class KafkaNode:
         path.write_text(_PROPERTIES.format(port=self.port, controller_port=self.controller_port, data=escaped))
 
     def _format(self) -> None:
-        """Make the storage beside its place and rename it, so that it is there whole or not at all."""
+        """Format the storage in a temporary folder and rename it, so that it exists completely or not at all."""
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        # The tool would take a leading dash for an option.
+        # The tool would read a leading dash as an option.
         cluster_id = cluster_id.replace("-", "A", 1) if cluster_id.startswith("-") else cluster_id
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="formatting-") as draft:
             config, data = Path(draft) / "server.properties", Path(draft) / "data"
@@ -109,13 +114,13 @@ class KafkaNode:
                 done = subprocess.run(tool, capture_output=True, text=True, timeout=180, check=False)
             except subprocess.TimeoutExpired as error:
                 raise UserError(
-                    "Kafka did not prepare its storage within 180 s.", "Is the machine overloaded?"
+                    "Kafka did not format its storage within 180 s.", "Check whether the machine is overloaded."
                 ) from error
             if done.returncode != 0:
                 said = (done.stderr or done.stdout).strip().splitlines()
                 raise UserError(
-                    f"Kafka could not prepare its storage in {self._data}: {said[-1] if said else 'no reason given'}",
-                    "Check that the folder is writable and the disk has room.",
+                    f"Kafka could not format its storage in {self._data}: {said[-1] if said else 'no reason given'}",
+                    "Check that the folder is writable and that the disk has free space.",
                 )
             data.replace(self._data)
 

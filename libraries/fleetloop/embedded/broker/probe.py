@@ -1,6 +1,6 @@
-"""Whether a Kafka really answers, asked in its own protocol with nothing but a socket.
+"""Probe whether Kafka answers, in its own protocol over a plain socket.
 
-An open port says too little: the node accepts connections before it serves requests.
+An open port is not enough: the node accepts connections before it serves requests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _REQUEST = struct.pack(">hhih5s", 18, 0, _CORRELATION, 5, b"probe")
 
 
 def kafka_answers(bootstrap_servers: str) -> Probe:
-    """True when one of the comma-separated host:port answers an ApiVersions request without an error."""
+    """Return a probe that is True if one of the comma-separated host:port answers an ApiVersions request."""
     addresses = [each.strip().rpartition(":") for each in bootstrap_servers.split(",")]
 
     def probe(timeout_s: float) -> bool:

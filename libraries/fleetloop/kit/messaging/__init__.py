@@ -1,1 +1,1 @@
-"""Kafka: events and their headers, the producer, the consumers, Faust, and the topic catalogue."""
+"""Kafka: events and their headers, the publisher, the readers, Faust, and the topic catalogue."""

@@ -1,4 +1,4 @@
-"""CloudEvents in Kafka's binary mode: what an event is stands in headers, the payload is plain protobuf."""
+"""CloudEvents in Kafka's binary mode: the attributes of an event are headers, the payload is plain protobuf."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Headers = Sequence[tuple[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event on its way to a topic."""
+    """An event to be sent to a topic."""
 
     topic: str
     key: str
     """Partition key, such as the vehicle."""
     event_id: str
-    """Hash of what caused it; a repeat has the same."""
+    """Hash of the causes of the event; a repeat has the same id."""
     event_type: str
     """Full name of the protobuf message."""
     payload: bytes
@@ -49,22 +49,22 @@ def to_headers(event: Event, source: str) -> list[tuple[str, bytes]]:
 
 
 def header(headers: Headers, name: str) -> str | None:
-    """The first header of that name as text, or None."""
+    """The first header with that name as text, or None."""
     return next((value.decode("utf-8", "replace") for key, value in headers if key == name), None)
 
 
 def event_id_of(headers: Headers) -> str | None:
-    """The CloudEvents id."""
+    """The CloudEvents id, or None."""
     return header(headers, "ce_id")
 
 
 def traceparent_of(headers: Headers) -> str | None:
-    """The trace that the event belongs to."""
+    """The `traceparent` of the trace that the event belongs to, or None."""
     return header(headers, "ce_traceparent")
 
 
 def event_time_ns_of(headers: Headers) -> int | None:
-    """The CloudEvents time as UTC nanoseconds, exact to a microsecond; None when absent or damaged."""
+    """The CloudEvents time in nanoseconds since 1970, exact to a microsecond; None when absent or damaged."""
     text = header(headers, "ce_time")
     if text is None:
         return None

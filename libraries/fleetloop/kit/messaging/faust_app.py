@@ -1,33 +1,34 @@
-"""A Faust app with the settings that were found to be safe. Every deviation from Faust's defaults has its reason.
+"""A Faust app with safe settings. Every deviation from Faust's defaults has its reason beside it.
 
-Two rules hold for whoever writes an agent: no exception may leave it (Faust would acknowledge the message), and
-no message may stay unacknowledged while a later one is acknowledged (the commit would pass over it). `handled`
-below keeps both.
+Two rules hold for every agent. No exception may leave it, because Faust would acknowledge the message. And no message
+may stay unacknowledged while a later one is acknowledged, because the commit would skip it. `handled` keeps both
+rules.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import faust
 from faust.types import EventT
 
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, broker_tls
-from fleetloop.kit.process.clock import Clock, ns_to_seconds
-from fleetloop.kit.process.lifecycle import EXIT_BROKEN_DEPENDENCY, Runtime
+from fleetloop.kit.messaging.progress import ConsumerProgress
+from fleetloop.kit.process.clock import Clock, seconds_to_ms
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
+from fleetloop.kit.process.lifecycle import Runtime
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.process.metrics import CONSUMER_LAG, DEAD_LETTERS, LAST_COMMIT, MESSAGES
+from fleetloop.kit.process.metrics import MESSAGES, create_alerted_counters
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.settings import ServiceSettings
 
 log = get_logger(__name__)
 
 
 def build_app(service: str, settings: ServiceSettings) -> faust.App:
-    """An app named after the service, which is also its consumer group. Never at module level."""
+    """An app named after the service, which is also its consumer group. Do not call it at module level."""
     try:
         from faust._cython.streams import StreamIterator  # noqa: F401
     except ImportError as error:  # the pure-Python iterator loses acknowledgements of noack streams
@@ -52,10 +53,10 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
         processing_guarantee="at_least_once",  # exactly_once doubled 612 of 30,000
         topic_allow_declare=False,  # topics come from the catalogue
         topic_disable_leader=True,
-        web_enabled=False,  # its port shows tables to everybody
+        web_enabled=False,  # its port would show the tables to any client
         consumer_auto_offset_reset="earliest",
-        # No static membership: a worker that took its member's place back after SIGKILL fetched nothing for 40 s.
-        broker_session_timeout=6.0,  # its 60 s would be how long a kill delays the loop
+        # No static membership: a worker that rejoined as the same member after SIGKILL fetched nothing for 40 s.
+        broker_session_timeout=6.0,  # a kill delays the loop by this much; the default is 60 s
         broker_heartbeat_interval=2.0,
         broker_request_timeout=90.0,
         producer_acks=-1,
@@ -71,7 +72,7 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
 
 
 def record_of(event: EventT[Any]) -> Record:
-    """The message behind a Faust event."""
+    """The message of a Faust event as a Record."""
     message = event.message
     headers: Any = message.headers or []
     pairs: list[tuple[str, bytes]] = list(headers.items()) if isinstance(headers, dict) else list(headers)
@@ -82,7 +83,7 @@ def record_of(event: EventT[Any]) -> Record:
         key=message.key,
         value=message.value or b"",
         headers=pairs,
-        appended_ms=round((message.timestamp or 0) * 1000),
+        appended_ms=seconds_to_ms(message.timestamp or 0),
     )
 
 
@@ -92,17 +93,18 @@ async def handled(
     publisher: KafkaPublisher,
     service: str,
 ) -> None:
-    """Carries out `work` for one event of a `noack()` stream and acknowledges it, whatever it was.
+    """Carries out `work` for one event of a `noack()` stream and acknowledges the event afterwards.
 
-    `work` returns the outcome for the metric. UnreadableMessageError sends the message to the dead letters; any
-    other exception means a broken dependency and ends the process at once with exit code 70, unacknowledged.
+    `work` returns the outcome for the metric of messages. When it raises UnreadableMessageError, the message goes to
+    the dead-letter queue. Any other exception means a broken dependency and ends the process at once with exit code
+    70; the event stays unacknowledged.
     """
     record = record_of(event)
     try:
         try:
             outcome = await work(record)
         except UnreadableMessageError as error:
-            await publisher.bury(record, error)
+            await publisher.send_to_dlq(record, error)
             outcome = "dead"
     except Exception:
         log.exception("dependency_broken", topic=record.topic, offset=record.offset)
@@ -112,8 +114,10 @@ async def handled(
 
 
 STALLED_AFTER_S = 12.0
-"""A worker that was assigned its partitions after a kill sometimes fetches nothing for minutes. Leaving the group and
-coming back helps at once, so that is not left to the liveness probe's patience."""
+"""Seconds without a commit after which a worker with work leaves its group and restarts. After a kill, a worker
+sometimes fetches nothing for minutes although it has its partitions; a restart helps at once, and so does not wait
+for
+the liveness check."""
 
 
 class StreamStalledError(Exception):
@@ -121,56 +125,47 @@ class StreamStalledError(Exception):
 
 
 class StreamWatch:
-    """Lag and progress of a Faust worker, which has no lag gauge of its own. A stuck worker is a dead one."""
+    """Lag and progress of a Faust worker, which exports no lag of its own; see ConsumerProgress for the rules."""
 
     def __init__(self, service: str, app: faust.App, stuck_after_s: float, clock: Clock) -> None:
         self._service = service
         self._app = app
-        self._stuck_after_s = stuck_after_s
         self._clock = clock
+        self._progress = ConsumerProgress(service, [], stuck_after_s, clock)
         self._committed: dict[Any, int] = {}
-        self._lag = 0
-        self._progress_ns = clock.monotonic_ns()
         self._busy_ns = 0
         self.assigned = False
 
     def observe(self) -> None:
-        """Reads offsets from the worker and sets the gauges."""
+        """Reads offsets from the worker and sets the metrics."""
         consumer: Any = self._app.consumer
         partitions = consumer.assignment()
         self.assigned = bool(partitions)
-        lag, committed = 0, {}
+        behind, committed = {}, {}
         for partition in partitions:
             end, done = consumer.highwater(partition), consumer._committed_offset.get(partition)
             committed[partition] = done
-            behind = max(0, end - done) if end is not None and done is not None else 0
-            CONSUMER_LAG.labels(self._service, partition.topic, str(partition.partition)).set(behind)
-            DEAD_LETTERS.labels(self._service, partition.topic)  # from 0, or the first one would be no increase
-            lag += behind
-        if lag == 0 or committed != self._committed:
-            self._progress_ns = self._clock.monotonic_ns()
-            LAST_COMMIT.labels(self._service).set(ns_to_seconds(self._clock.now_utc_ns()))
-        self._lag, self._committed = lag, committed
+            behind[partition] = max(0, end - done) if end is not None and done is not None else 0
+        create_alerted_counters(self._service, reads={partition.topic for partition in partitions})
+        if committed != self._committed:
+            self._progress.committed()
+        self._progress.revoked(self._committed.keys() - committed.keys())
+        self._progress.observe_lag(behind)
+        self._committed = committed
 
     def problem(self) -> str | None:
-        """Why the worker counts as stuck, or None."""
-        return self._complaint(self._progress_ns, self._stuck_after_s)
+        """Liveness check: why the worker counts as stuck, or None."""
+        return self._progress.problem()
 
     def stall(self) -> str | None:
-        """Why the worker counts as stalled, or None. Restoring tables and rebalancing take what they take."""
+        """Why the worker counts as stalled, or None. Restoring tables and rebalancing have no time limit."""
         if self._app.rebalancing or not self._app.tables.actives_ready:
             self._busy_ns = self._clock.monotonic_ns()
-        return self._complaint(max(self._progress_ns, self._busy_ns), STALLED_AFTER_S)
-
-    def _complaint(self, since_ns: int, after_s: float) -> str | None:
-        idle_s = ns_to_seconds(self._clock.monotonic_ns() - since_ns)
-        if self._lag > 0 and idle_s > after_s:
-            return f"{self._lag} messages behind and no commit for {idle_s:.0f} s"
-        return None
+        return self._progress.idle_problem(self._busy_ns, STALLED_AFTER_S)
 
 
 async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, clock: Clock) -> None:
-    """Runs a Faust app inside our lifecycle until it is told to stop. A crash of the app is the process's."""
+    """Runs a Faust app until the process stops. A crash of the app ends the process."""
     watch = StreamWatch(runtime.service, app, settings.stuck_after_s, clock)
     runtime.http.add_liveness("faust", watch.problem)
     runtime.http.add_readiness("faust", lambda: None if watch.assigned else "no partitions yet")
@@ -183,7 +178,6 @@ async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, c
             stall = watch.stall()
             if stall is not None:
                 raise StreamStalledError(stall)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(runtime.stopping.wait(), 1.0)
+            await pause(runtime.stopping, 1.0)
     finally:
         await app.stop()

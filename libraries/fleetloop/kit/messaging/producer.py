@@ -1,8 +1,8 @@
-"""Kafka for shells: a producer that knows when a message is safe, and a consumer loop that commits last.
+"""Sending to Kafka: a publisher that returns once every in-sync replica has a message, and the dead-letter queue.
 
-Both ends keep one promise: nothing is committed before everything that follows from it has been acknowledged.
-A message that cannot be understood goes to the dead letters and is then done; a dependency that is broken ends
-the process, because a consumer that goes on would leave a gap.
+Consumers commit an offset only after the publisher has returned for everything that follows from the message. A
+message that can never be understood goes to the dead-letter queue and counts as handled. A broken dependency ends the
+process, because a consumer that continued would leave a gap.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from aiokafka.helpers import create_ssl_context
 
 from fleetloop.kit.messaging.events import Event, to_headers
 from fleetloop.kit.messaging.topics import DLQ_SUFFIX
-from fleetloop.kit.process.metrics import DEAD_LETTERS, PRODUCED
+from fleetloop.kit.process.metrics import DEAD_LETTERS, PRODUCED, create_alerted_counters
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.process.tracing import current_traceparent
 
 MAX_REQUEST_BYTES = 1_200_000
+"""Largest request of a producer; above the `max_bytes` of every topic."""
 SMALL_BATCH_BYTES = 16_384
-"""Fits every topic of the catalogue."""
+"""Bytes of one request to a partition; below the `max_bytes` of every topic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message as it was read."""
+    """One message as it was read from Kafka."""
 
     topic: str
     partition: int
@@ -39,23 +40,23 @@ class Record:
     value: bytes
     headers: Sequence[tuple[str, bytes]]
     appended_ms: int
-    """When the broker or the producer stamped it, milliseconds since 1970."""
+    """The message's timestamp, set by the broker or the producer, in milliseconds since 1970."""
 
 
 class UnreadableMessageError(Exception):
-    """The message cannot be understood and never will be: it belongs into the dead letters."""
+    """The message can never be understood, by any retry: it belongs into the dead-letter queue."""
 
 
 class Publisher(Protocol):
-    """Sends events and returns once Kafka has them all."""
+    """Sends events to Kafka."""
 
     async def publish(self, events: Iterable[Event]) -> None:
-        """Raises when any of them was not acknowledged; then some may have been."""
+        """Returns once Kafka has acknowledged all events. Raises when it refused any; some may be stored then."""
         ...
 
 
 def connection_options(settings: ServiceSettings) -> dict[str, Any]:
-    """How a client reaches and is known to the broker."""
+    """The options with which every Kafka client connects and authenticates."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
     }
@@ -73,18 +74,32 @@ def connection_options(settings: ServiceSettings) -> dict[str, Any]:
 
 
 def broker_tls(settings: ServiceSettings) -> ssl.SSLContext | None:
-    """How brokers are checked: against their own CA where one is named, such as Strimzi's, else the fleet's."""
+    """The TLS context for brokers: with their own CA if one is set, such as Strimzi's, otherwise the fleet's."""
     authority = settings.kafka_ca or settings.tls_ca
     context: ssl.SSLContext | None = create_ssl_context(cafile=str(authority)) if authority else None
     return context
 
 
 class KafkaPublisher:
-    """The real Publisher: acks=all, idempotent, murmur2 over the key."""
+    """The Publisher for Kafka: acks=all, idempotent, partitioned by murmur2 over the key."""
 
-    def __init__(self, service: str, settings: ServiceSettings, batch_bytes: int = SMALL_BATCH_BYTES) -> None:
-        """`batch_bytes` are what goes to a partition at once; the broker holds it against the topic's `max_bytes`."""
+    def __init__(
+        self,
+        service: str,
+        settings: ServiceSettings,
+        batch_bytes: int = SMALL_BATCH_BYTES,
+        *,
+        topics: Iterable[str] = (),
+    ) -> None:
+        """
+        Args:
+            service: Name under which metrics count and the broker knows the producer.
+            settings: How to reach the broker.
+            batch_bytes: Bytes that go to a partition in one request; the broker's limit is the topic's `max_bytes`.
+            topics: Topics whose counter of messages starts at 0, because an alert watches it.
+        """
         self._service = service
+        create_alerted_counters(service, writes=topics)
         self._producer = AIOKafkaProducer(
             **connection_options(settings),
             client_id=service,
@@ -103,10 +118,10 @@ class KafkaPublisher:
         await self._producer.stop()
 
     async def enqueue(self, event: Event) -> asyncio.Future[Any]:
-        """Puts an event in its partition's line, behind those enqueued before; the future is Kafka's acknowledgement.
+        """Queues an event behind earlier events of its partition and returns the future of its acknowledgement.
 
-        For streams that must keep their order without waiting for each acknowledgement. Whoever calls awaits the
-        future: nothing is safe before.
+        For streams that must keep their order without waiting for each acknowledgement. The event is safe only once
+        the future has a result, so the caller has to await it.
         """
         if event.traceparent is None:
             event = replace(event, traceparent=current_traceparent())
@@ -121,7 +136,7 @@ class KafkaPublisher:
             PRODUCED.labels(self._service, topic).inc()
 
     async def publish(self, events: Iterable[Event]) -> None:
-        """Sends all and waits for every acknowledgement: `send` alone returns before delivery."""
+        """Sends all events and waits for every acknowledgement."""
         futures = [await self.enqueue(event) for event in events]
         for result in await asyncio.gather(*futures, return_exceptions=True):
             if isinstance(result, BaseException):
@@ -130,17 +145,20 @@ class KafkaPublisher:
     async def send_raw(
         self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
     ) -> None:
-        """Sends bytes as they are and waits for the acknowledgement."""
+        """Sends bytes without CloudEvents headers and waits for the acknowledgement."""
         await self._producer.send_and_wait(topic, key=key, value=value, headers=list(headers))
         PRODUCED.labels(self._service, topic).inc()
 
-    async def bury(self, record: Record, error: Exception, attempts: int = 1) -> None:
-        """Puts a message that cannot be processed into the dead letters of its topic, with where and why."""
+    async def send_to_dlq(self, record: Record, error: Exception, attempts: int = 1) -> None:
+        """Sends a message that cannot be processed to the dead-letter queue of its topic.
+
+        Headers say where the message came from, which service rejected it, and why.
+        """
         origin = [
             ("origin_topic", record.topic.encode()),
             ("origin_partition", str(record.partition).encode()),
             ("origin_offset", str(record.offset).encode()),
-            ("buried_by", self._service.encode()),
+            ("dead_lettered_by", self._service.encode()),
             ("error_type", type(error).__name__.encode()),
             ("error", str(error).encode()[:2000]),
             ("attempts", str(attempts).encode()),

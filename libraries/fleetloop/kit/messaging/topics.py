@@ -1,4 +1,4 @@
-"""The topic catalogue (protos/topics.yaml) as values, and the creation of what it lists."""
+"""Reads the topic catalogue (protos/topics.yaml) and creates the topics that it lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DLQ_HEADROOM_BYTES = 65_536
 
 
 class TopicCatalogueError(Exception):
-    """The catalogue, or a broker's topic, is not as it must be. The text names the topic and the remedy."""
+    """The catalogue, or a topic of the broker, is wrong. The text names the topic and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Topic:
     readers: tuple[str, ...]
     partitions: int
     retention_h: int
-    """-1: for ever."""
+    """Hours that messages are kept; -1 means indefinitely."""
     cleanup: str
     max_bytes: int
     stamped_by_broker: bool = False
-    """Timestamps are the broker's at append, not the producer's."""
+    """Whether the broker sets the timestamp when it appends a message; otherwise the producer sets it."""
 
     def broker_config(self) -> dict[str, str]:
-        """What the broker is told."""
+        """The topic's configuration in Kafka's terms."""
         retention_ms = -1 if self.retention_h < 0 else self.retention_h * 3_600_000
         return {
             "cleanup.policy": self.cleanup,
@@ -49,9 +49,9 @@ class Topic:
 
 
 def load_topics(path: Path) -> dict[str, Topic]:
-    """All topics of the catalogue by name, dead-letter topics and changelogs included.
+    """All topics of the catalogue by name, including dead-letter queues and changelogs.
 
-    Raises TopicCatalogueError that names the topic and the field.
+    Raises TopicCatalogueError, which names the topic and the field.
     """
     raw = yaml.safe_load(path.read_text())
     topics: dict[str, Topic] = {}
@@ -60,7 +60,7 @@ def load_topics(path: Path) -> dict[str, Topic]:
             topic = _topic_of(name, entry)
             topics[name] = topic
             if entry.get("dlq"):
-                topics[name + DLQ_SUFFIX] = _dead_letters_of(topic)
+                topics[name + DLQ_SUFFIX] = _dead_letter_queue_of(topic)
     return topics
 
 
@@ -82,10 +82,10 @@ def _topic_of(name: str, entry: Mapping[str, object]) -> Topic:
     except KeyError as error:
         raise TopicCatalogueError(f"{name}: the field {error.args[0]} is missing in the topic catalogue") from error
     except ValueError as error:
-        raise TopicCatalogueError(f"{name}: {error}; a whole number is wanted") from error
+        raise TopicCatalogueError(f"{name}: {error}; write a whole number") from error
 
 
-def _dead_letters_of(topic: Topic) -> Topic:
+def _dead_letter_queue_of(topic: Topic) -> Topic:
     return Topic(
         name=topic.name + DLQ_SUFFIX,
         key=topic.key,
@@ -105,10 +105,16 @@ async def create_topics(
     replication: int = 1,
     options: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Creates what is missing and returns the new names. `options` say how the client is known to the broker.
+    """Creates missing topics and returns their names.
 
-    Raises TopicCatalogueError when a topic exists with another number of partitions: that never changes in
-    place, because keys would move; a new topic version is the way.
+    Args:
+        bootstrap_servers: Addresses of brokers, separated by commas.
+        topics: The topics that have to exist.
+        replication: Replicas of each new topic.
+        options: Options of the client for authentication, as from `connection_options`.
+
+    Raises TopicCatalogueError when a topic exists with another number of partitions. That number never changes in
+    place, because keys would move to other partitions; a new version of the topic is the remedy.
     """
     admin = AIOKafkaAdminClient(**{**(options or {}), "bootstrap_servers": bootstrap_servers})
     await admin.start()
@@ -116,12 +122,12 @@ async def create_topics(
         existing = set(await admin.list_topics())
         present = [name for name in topics if name in existing]
         for description in await admin.describe_topics(present) if present else []:
-            wanted = topics[description["topic"]].partitions
+            expected = topics[description["topic"]].partitions
             found = len(description["partitions"])
-            if found != wanted:
+            if found != expected:
                 raise TopicCatalogueError(
-                    f"{description['topic']} has {found} partitions and the catalogue wants {wanted}: "
-                    "partition counts never change in place, make a new version of the topic"
+                    f"{description['topic']} has {found} partitions but the catalogue says {expected}: "
+                    "the number never changes in place; create a new version of the topic"
                 )
         missing = [topic for name, topic in topics.items() if name not in existing]
         if missing:
@@ -130,7 +136,7 @@ async def create_topics(
             )
             for name, code, *rest in response.topic_errors:
                 error = for_code(code)
-                if code and error is not TopicAlreadyExistsError:  # somebody else was faster
+                if code and error is not TopicAlreadyExistsError:  # another client created it first
                     raise TopicCatalogueError(f"{name}: the broker refused it: {error.__name__} {rest}")
         return [topic.name for topic in missing]
     finally:

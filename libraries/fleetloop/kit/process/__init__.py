@@ -1,1 +1,1 @@
-"""One process from start to stop: settings, clock, logs, metrics, traces, health endpoints, and exit codes."""
+"""What every process needs: settings, clock, logs, metrics, traces, health endpoints, exit codes, whole files."""

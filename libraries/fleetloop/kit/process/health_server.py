@@ -1,4 +1,4 @@
-"""The HTTP side of every process: /metrics for Prometheus, /livez and /readyz for whoever supervises it."""
+"""The HTTP server of every process: /metrics for Prometheus, /livez and /readyz for Kubernetes or the supervisor."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 Check = Callable[[], str | None]
-"""Returns what is wrong, or None."""
+"""Returns what is wrong, or None if nothing is."""
 
 
 class HealthServer:
-    """Answers from the checks that a service registers."""
+    """Answers health probes with the checks that a service has registered."""
 
     def __init__(self, listen: str) -> None:
         host, _, port = listen.rpartition(":")
@@ -31,11 +31,11 @@ class HealthServer:
         self.port = 0
 
     def add_liveness(self, name: str, check: Check) -> None:
-        """A check whose failure means: kill me and start me anew."""
+        """Registers a liveness check: the process is restarted when it fails."""
         self._live[name] = check
 
     def add_readiness(self, name: str, check: Check) -> None:
-        """A check whose failure means: send me nothing yet."""
+        """Registers a readiness check: the process gets no requests while it fails."""
         self._ready[name] = check
 
     async def start(self) -> None:

@@ -1,8 +1,8 @@
-"""A process from its first line to its last: signals, background work, the order of stopping, the exit code.
+"""The life of a process: signals, background tasks, the order of stopping, and the exit code.
 
-A background task that fails ends the process with exit code 70, so that the supervisor starts it anew from what
-is committed. SIGTERM and SIGINT stop it: consumers first finish what they hold, then servers close. What people wrote
-wrongly ends it with exit code 2, which no restart mends.
+A background task that fails ends the process with exit code 70, so that the supervisor restarts it from what is
+committed. On SIGTERM or SIGINT, background tasks first finish what they have in hand; then servers close. A wrong
+setting or configuration file ends the process with exit code 2, because a restart would not help.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from fleetloop.kit.process.clock import SystemClock
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY, EXIT_USAGE
 from fleetloop.kit.process.health_server import HealthServer
 from fleetloop.kit.process.logs import configure_logs, get_logger
 from fleetloop.kit.process.renewal import RenewalWatch
 from fleetloop.kit.process.settings import ServiceSettings, SettingsError, load_settings
 from fleetloop.kit.process.tracing import configure_tracing
 
-EXIT_USAGE = 2
-EXIT_BROKEN_DEPENDENCY = 70
 log = get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
 
 
 class Runtime:
-    """What a composition root gets: places to register background work and clean-up."""
+    """Runs the background tasks and the clean-up that a composition root registers."""
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         self.service = service
@@ -44,15 +43,15 @@ class Runtime:
         self.http.add_readiness("start", lambda: None if self._started else "still starting")
 
     def spawn(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
-        """Runs `work` in the background until `stopping`. Its failure is the process's."""
+        """Runs `work` as a background task, which has to end once `stopping` is set. Its failure ends the process."""
         self._tasks[asyncio.create_task(work, name=name)] = name
 
     def on_stop(self, cleanup: Callable[[], Awaitable[object]]) -> None:
-        """Registers clean-up; the last registered runs first, after background work has ended."""
+        """Registers clean-up. It runs after all background tasks have ended, last registered first."""
         self._cleanups.append(cleanup)
 
     async def run(self, start: Callable[[Runtime], Awaitable[None]]) -> int:
-        """Starts, runs until a signal or a failure, stops; returns the exit code."""
+        """Starts the process, runs it until a signal or a failure, stops it, and returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
@@ -66,7 +65,7 @@ class Runtime:
         except SettingsError as error:
             log.error("wrong_settings", problems=str(error).splitlines())
             wrong = True
-        except ValueError:  # so say the catalogue of signals, the task schema and other files that people edit
+        except ValueError:  # raised for the signal catalogue, the task schema and other files that people edit
             log.exception("wrong_settings")
             wrong = True
         except Exception:
@@ -121,14 +120,18 @@ class Runtime:
 
 
 def run_service(service: str, settings_type: type[S], start: Callable[[Runtime, S], Awaitable[None]]) -> None:
-    """The whole `main` of a service. Exits 2 with a line a variable when a setting is wrong."""
+    """The `main` of every service. Exits with code 2 and one line per wrong setting if there is any."""
     try:
         settings = load_settings(settings_type)
     except SettingsError as error:
         print(f"{service}: wrong settings\n{error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     configure_logs(service, settings.log_format, settings.log_level)
-    configure_tracing(service, settings.trace_file, settings.trace_file_bytes)
+    try:
+        configure_tracing(service, settings.trace_file, settings.trace_file_bytes, settings.otlp_endpoint)
+    except SettingsError as error:
+        log.error("wrong_settings", problems=str(error).splitlines())
+        sys.exit(EXIT_USAGE)
 
     async def main() -> int:
         return await Runtime(service, settings).run(lambda runtime: start(runtime, settings))

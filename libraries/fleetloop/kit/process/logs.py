@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with the service, the trace and whatever the caller names."""
+"""Structured logs: one JSON object per line, with the service, the trace, and the keywords of the call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def configure_logs(service: str, log_format: str = "json", level: str = "info") -> None:
-    """Sends this process's logs, and those of the libraries that use `logging`, to stderr in one format."""
+    """Writes the logs of this process, including those of libraries that use `logging`, to stderr in one format."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -55,6 +55,6 @@ def configure_logs(service: str, log_format: str = "json", level: str = "info") 
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger that takes an event's name and its facts as keywords."""
+    """A logger whose methods accept the name of an event and its facts as keywords."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
     return logger

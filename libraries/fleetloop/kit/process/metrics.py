@@ -1,44 +1,75 @@
-"""The metrics that every service has. A service's own stand in its `metrics.py`.
+"""The metrics of every service. The `metrics.py` of a service has those that only it exports.
 
-Names follow Prometheus: base units, `_total` for counters. One process a pod, so the plain registry serves.
+Names follow the conventions of Prometheus: base units, and `_total` for counters. The help text of a metric is its
+documentation. Each process exports its own metrics, so the default registry is enough.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
 
 _AGES_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
-# Messages between the end of a partition and what this service has committed.
 CONSUMER_LAG = Gauge(
-    "fleetloop_consumer_lag_messages", "Messages not yet committed.", ["service", "topic", "partition"]
+    "fleetloop_consumer_lag_messages",
+    "Messages between the end of a partition and what this service has made durable, including those in hand.",
+    ["service", "topic", "partition"],
 )
-# Wall clock of the last commit; alerts compare it with time().
 LAST_COMMIT = Gauge(
-    "fleetloop_consumer_last_commit_timestamp_seconds", "When offsets were last committed.", ["service"]
+    "fleetloop_consumer_last_commit_timestamp_seconds",
+    "Unix time of the last successful commit of offsets; before the first one, of the start of the process.",
+    ["service"],
 )
-# Age of an event when it was handled, from its CloudEvents time.
 EVENT_AGE = Histogram(
-    "fleetloop_event_age_seconds", "Age of events when handled.", ["service", "topic"], buckets=_AGES_S
+    "fleetloop_event_age_seconds",
+    "Age of events when they are read, by CloudEvents time or else by timestamp in Kafka; the first and the "
+    "last event of each poll of a partition are observed.",
+    ["service", "topic"],
+    buckets=_AGES_S,
 )
-# Messages by what became of them: handled, repeat (known id), dead (to the DLQ), skipped.
-MESSAGES = Counter("fleetloop_messages_total", "Messages read, by outcome.", ["service", "topic", "outcome"])
-# Messages put into a dead-letter topic.
-DEAD_LETTERS = Counter("fleetloop_dead_letters_total", "Messages that could not be processed.", ["service", "topic"])
-# Messages that Kafka acknowledged to this service.
-PRODUCED = Counter("fleetloop_produced_messages_total", "Messages acknowledged by Kafka.", ["service", "topic"])
-# Seconds that a sample spent in this stage of the loop: the stage's share of the lead time.
+MESSAGES = Counter(
+    "fleetloop_messages_total",
+    "Messages that were read, by outcome: handled, repeat (handled before), dead (sent to the dead-letter queue) or "
+    "skipped.",
+    ["service", "topic", "outcome"],
+)
+DEAD_LETTERS = Counter(
+    "fleetloop_dead_letters_total",
+    "Messages that could not be processed and were sent to the dead-letter queue of their topic.",
+    ["service", "topic"],
+)
+PRODUCED = Counter(
+    "fleetloop_produced_messages_total", "Messages that Kafka has acknowledged to this service.", ["service", "topic"]
+)
 STAGE_SECONDS = Histogram(
     "fleetloop_stage_seconds",
-    "Time that one sample spent in a stage.",
+    "Time that one sample spent in a stage of the loop.",
     ["service", "stage"],
     buckets=(0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400),
 )
-# Rows of the outbox that wait for the relay.
-OUTBOX_ROWS = Gauge("fleetloop_outbox_rows", "Events waiting to be published.", ["service"])
-# Rows that were let go because nobody needs them any more, by kind.
-PRUNED_ROWS = Counter("fleetloop_pruned_rows_total", "Rows let go after their retention.", ["service", "kind"])
-# RPCs by method and gRPC status.
-RPCS = Counter("fleetloop_rpcs_total", "RPCs served, by status.", ["service", "method", "code"])
-# Seconds that an RPC took; streams count from open to close.
-RPC_SECONDS = Histogram("fleetloop_rpc_seconds", "Time that RPCs took.", ["service", "method"])
+OUTBOX_ROWS = Gauge(
+    "fleetloop_outbox_rows", "Events in the outbox that have not been published to Kafka yet.", ["service"]
+)
+PRUNED_ROWS = Counter(
+    "fleetloop_pruned_rows_total", "Rows that were pruned after their retention, by kind.", ["service", "kind"]
+)
+RPCS = Counter(
+    "fleetloop_rpcs_total", "RPCs that have ended, by method and gRPC status code.", ["service", "method", "code"]
+)
+RPC_SECONDS = Histogram(
+    "fleetloop_rpc_seconds", "Duration of RPCs; of a stream, the time that it was open.", ["service", "method"]
+)
+
+
+def create_alerted_counters(service: str, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) -> None:
+    """Creates the counters that alerts read (charts/fleetloop/alerts.yaml) at 0, for the topics of one client.
+
+    Prometheus computes an increase or a rate from two samples. Without a sample at 0 the first dead letter would
+    raise no alert, and a gateway that has stored nothing since its start would look like one that does not exist.
+    """
+    for topic in reads:
+        DEAD_LETTERS.labels(service, topic)
+    for topic in writes:
+        PRODUCED.labels(service, topic)

@@ -1,8 +1,8 @@
-"""A certificate that was renewed on disk reaches the process by a restart: gRPC reads it once, when a server starts.
+"""Restarts the process after its certificate was renewed on disk, because gRPC reads it only when a server starts.
 
-cert-manager and the like write a new certificate long before the old one ends. So a process that finds one there
-fails its liveness, and whoever supervises it starts it anew with the new one. Replicas would otherwise all do so at
-once: each waits for its own share of `within_s`, by its name.
+cert-manager and similar tools write a new certificate long before the old one expires. A process that finds one fails
+its liveness check, so that Kubernetes or the supervisor restarts it. Replicas do not restart at once: each waits for
+a part of `within_s` that depends on its name.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _SHARES = 2**32
 
 
 class RenewalWatch:
-    """Compares the certificate's file with what it held when the process started."""
+    """Compares the file of the certificate with its content when the process started."""
 
     def __init__(self, certificate: Path, name: str, within_s: float, clock: Clock) -> None:
-        """`name` tells replicas apart."""
+        """`name` differs between the replicas of a service."""
         self._certificate = certificate
         self._in_use = self._read()
         self._delay_s = within_s * crc32(name.encode()) / _SHARES
@@ -27,7 +27,7 @@ class RenewalWatch:
         self._seen_ns: int | None = None
 
     def problem(self) -> str | None:
-        """That a restart is due, or None. A file that is away for a moment is no renewal."""
+        """Liveness check: that a restart is due, or None. A file that is missing for a moment is no renewal."""
         if self._read() in (self._in_use, None):
             self._seen_ns = None
             return None
@@ -36,7 +36,7 @@ class RenewalWatch:
             self._seen_ns = now_ns
         if ns_to_seconds(now_ns - self._seen_ns) < self._delay_s:
             return None
-        return f"{self._certificate} was renewed: a restart takes it into use"
+        return f"{self._certificate} was renewed: restart to use it"
 
     def _read(self) -> bytes | None:
         try:

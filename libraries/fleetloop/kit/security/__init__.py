@@ -1,1 +1,1 @@
-"""Certificates, SPIFFE identities, who may call what, which vehicles are admitted, and signing keys."""
+"""Certificates, identities, allow-lists of RPC methods, the list of admitted vehicles, and signing keys."""

@@ -1,8 +1,8 @@
-"""Who of the certificate holders is (still) admitted: an allow-list file that is read again when it changes.
+"""The list of admitted vehicles: a file that is read again when it changes.
 
-A certificate alone is not enough, because it cannot be taken back. `fleetloop vehicles enrol` and `revoke` write
-the list; the gateway asks it, also about streams that are open already. No list, no entry, or a list that cannot
-be read all mean no: the safe answer is the default.
+A certificate is not enough to be admitted, because it cannot be revoked. `fleetloop vehicles enrol` and `revoke`
+write the list; the gateway checks it for every message, also on streams that are open already. A vehicle is refused
+when there is no list, when it has no entry, and when the list cannot be read.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from fleetloop.kit.security.pki import PkiError, SpiffeId, replace_file
+from fleetloop.kit.process.atomic_file import replace_text
+from fleetloop.kit.security.identity import Identity, PkiError
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """One line of the list."""
+    """One entry of the list."""
 
     spiffe_id: str
     serial: str
-    """Of the only certificate that is accepted; an older one of the same name is not."""
+    """Serial number of the only certificate that is accepted; older ones of the same name are not."""
     since: str
-    """ISO 8601, UTC."""
+    """Time of the admission, ISO 8601 in UTC."""
     revoked: str | None = None
-    """When it was taken back; None while admitted."""
+    """Time of the revocation, ISO 8601 in UTC; None while admitted."""
     reason: str = ""
 
 
 class AdmissionList:
-    """The list in `path`, for reading. Cheap enough to be asked per message: one `stat` when nothing changed."""
+    """The list in `path`, for reading. Checks cost one `stat` while the file is unchanged."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -44,7 +45,7 @@ class AdmissionList:
         self._fault = ""
 
     def refusal(self, spiffe_id: str, serial: str | None = None) -> str | None:
-        """None if admitted, else the reason for a person. Without a `serial` the name alone decides."""
+        """None if admitted, otherwise the reason in words. Without a `serial` only the name is checked."""
         self._refresh()
         if self._fault:
             return self._fault
@@ -54,11 +55,11 @@ class AdmissionList:
         if entry.revoked is not None:
             return f"{spiffe_id} was revoked on {entry.revoked}" + (f": {entry.reason}" if entry.reason else "")
         if serial is not None and serial != entry.serial:
-            return f"{spiffe_id} has been enrolled anew; this certificate is no longer accepted"
+            return f"{spiffe_id} has been enrolled again; this certificate is no longer accepted"
         return None
 
     def entries(self) -> tuple[Admission, ...]:
-        """All lines, by name; PkiError if the file cannot be read."""
+        """All entries, by name. Raises PkiError if the file cannot be read."""
         self._refresh()
         if self._fault and self._seen is not None:
             raise PkiError(self._fault)
@@ -74,15 +75,18 @@ class AdmissionList:
             self._seen = seen
         except FileNotFoundError:
             self._entries, self._seen = {}, None
-            self._fault = f"nobody is enrolled: there is no {self._path}"
+            self._fault = f"no vehicle is enrolled: there is no {self._path}"
         except (OSError, ValueError, TypeError, KeyError) as error:
             self._entries, self._seen = {}, (0, 0, 0)
             self._fault = f"the admission list {self._path} cannot be read: {error!r}"
 
 
-def admit(path: Path, who: SpiffeId, serial: str, *, now: datetime) -> Admission:
-    """Put somebody on the list, in place of an older line of the same name. PkiError if the list is broken."""
-    entry = Admission(str(who), serial, now.isoformat(timespec="seconds"))
+def admit(path: Path, who: Identity, serial: str, *, now: datetime) -> Admission:
+    """Admits a vehicle and replaces an older entry of the same name. Idempotent.
+
+    Raises PkiError if the list cannot be read.
+    """
+    entry = Admission(who.uri, serial, now.isoformat(timespec="seconds"))
     with _changing(path) as entries:
         known = entries.get(entry.spiffe_id)
         if known is not None and known.serial == serial and known.revoked is None:
@@ -91,16 +95,16 @@ def admit(path: Path, who: SpiffeId, serial: str, *, now: datetime) -> Admission
     return entry
 
 
-def revoke(path: Path, who: SpiffeId, *, now: datetime, reason: str = "") -> Admission:
-    """Take an admission back. Twice is once. PkiError if `who` is not on the list."""
+def revoke(path: Path, who: Identity, *, now: datetime, reason: str = "") -> Admission:
+    """Revokes an admission. Idempotent. Raises PkiError if `who` is not on the list."""
     with _changing(path) as entries:
-        known = entries.get(str(who))
+        known = entries.get(who.uri)
         if known is None:
-            raise PkiError(f"{who} is not enrolled; `fleetloop vehicles list` shows who is")
+            raise PkiError(f"{who.uri} is not enrolled; `fleetloop vehicles list` shows all entries")
         if known.revoked is not None:
             return known
         entry = Admission(known.spiffe_id, known.serial, known.since, now.isoformat(timespec="seconds"), reason)
-        entries[str(who)] = entry
+        entries[who.uri] = entry
     return entry
 
 
@@ -114,7 +118,7 @@ def _parse(data: bytes) -> dict[str, Admission]:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[dict[str, Admission]]:
-    """The entries, to be changed by one process at a time; written back when the block ends well."""
+    """Yields the entries for a change, under a file lock; writes them when the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -131,4 +135,5 @@ def _changing(path: Path) -> Iterator[dict[str, Admission]]:
                 {name: getattr(entry, name) for name in Admission.__slots__}
                 for entry in sorted(entries.values(), key=lambda entry: entry.spiffe_id)
             ]
-            replace_file(path, (json.dumps({"format": _FORMAT, "admitted": lines}, indent=1) + "\n").encode())
+            document = {"format": _FORMAT, "admitted": lines}
+            replace_text(path, json.dumps(document, indent=1) + "\n", mode=0o644, sync=True)

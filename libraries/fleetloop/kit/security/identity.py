@@ -1,7 +1,7 @@
-"""Who speaks: SPIFFE ids in client certificates, and the list of who may call what.
+"""Identities of vehicles, services and people, and the lists of who may call which method.
 
-`spiffe://<fleet>/vehicle/<id>`, `spiffe://<fleet>/service/<name>` and `spiffe://<fleet>/user/<name>`. A method
-that no rule names may be called by nobody.
+An identity is written as a SPIFFE URI in a certificate: `spiffe://<fleet>/vehicle/<name>`,
+`spiffe://<fleet>/service/<name>` or `spiffe://<fleet>/user/<name>`. A method that no rule names is closed to all.
 """
 
 from __future__ import annotations
@@ -9,37 +9,76 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
 
-_PERSON_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_FLEET = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 HEALTH_AND_REFLECTION = ("/grpc.health.v1.Health/*", "/grpc.reflection.*")
+
+
+class PkiError(Exception):
+    """An identity or a certificate cannot be made or read. The text names what is wrong and the remedy."""
+
+
+class IdentityKind(StrEnum):
+    """What an identity belongs to."""
+
+    SERVICE = "service"
+    VEHICLE = "vehicle"
+    USER = "user"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The peer, as its certificate says and the CA vouches."""
+    """One vehicle, service or person of one fleet. The constructor checks the parts and raises PkiError."""
 
     fleet_id: str
     kind: str
-    """vehicle, service or user."""
+    """One of IdentityKind."""
     name: str
 
+    def __post_init__(self) -> None:
+        if not _FLEET.fullmatch(self.fleet_id):
+            raise PkiError(f"fleet {self.fleet_id!r}: use up to 63 of a-z, 0-9, '.', '_', '-'")
+        if self.kind not in tuple(IdentityKind):
+            raise PkiError(f"the kind {self.kind!r} is unknown; there are {', '.join(IdentityKind)}")
+        if not _NAME.fullmatch(self.name):
+            raise PkiError(f"{self.kind} name {self.name!r}: use up to 63 of A-Z, a-z, 0-9, '.', '_', '-'")
+
+    @classmethod
+    def parse(cls, uri: str) -> Identity:
+        """The identity of a SPIFFE URI. Raises PkiError for any other text."""
+        scheme, separator, rest = uri.partition("://")
+        parts = rest.split("/")
+        if scheme != "spiffe" or not separator or len(parts) != 3:
+            raise PkiError(f"{uri!r} is not of the form spiffe://<fleet>/<kind>/<name>")
+        try:
+            return cls(*parts)
+        except PkiError as error:
+            raise PkiError(f"{uri!r}: {error}") from error
+
+    @property
+    def uri(self) -> str:
+        """`spiffe://<fleet>/<kind>/<name>`, as certificates and the admission list have it."""
+        return f"spiffe://{self.fleet_id}/{self.kind}/{self.name}"
+
     def __str__(self) -> str:
+        """`<kind>/<name>`, as allow-lists, logs and records of who changed what have it."""
         return f"{self.kind}/{self.name}"
 
 
 def parse_spiffe_id(uri: str) -> Identity | None:
-    """The identity in a SPIFFE URI of our form, or None for any other."""
-    scheme, _, rest = uri.partition("://")
-    parts = rest.split("/")
-    if scheme != "spiffe" or len(parts) != 3 or not all(parts):
+    """The identity of a SPIFFE URI, or None for any other text."""
+    try:
+        return Identity.parse(uri)
+    except PkiError:
         return None
-    return Identity(*parts)
 
 
 def is_person_name(name: object) -> bool:
     """True for what may stand in `user/<name>`: 1 to 63 ASCII letters, digits, dots, hyphens, underscores."""
-    return isinstance(name, str) and _PERSON_NAME.fullmatch(name) is not None
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,18 @@
-"""The certificate authority of an embedded run: mTLS is on from the first version, so somebody has to issue.
+"""The certificate authority of an embedded run, which has mTLS everywhere.
 
-On a cluster cert-manager or SPIRE does this; services only ever see PEM files and cannot tell the difference. An
-identity is a SPIFFE URI, `spiffe://<fleet>/<kind>/<name>`, in a certificate's subject alternative name. Everything
-here may be repeated: what is there and good for a while is used again, and files appear whole or not at all.
+On a cluster cert-manager or SPIRE issues the certificates; services only see PEM files and cannot tell the
+difference. A certificate names its identity as a SPIFFE URI in the subject alternative name. Every call is
+idempotent: valid files are used again, and files appear whole or not at all.
 """
 
 from __future__ import annotations
 
 import fcntl
 import ipaddress
-import os
-import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
@@ -24,66 +20,26 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fleetloop.kit.process.atomic_file import replace_bytes
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
+
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 _BACKDATE = timedelta(minutes=5)
-"""Clocks of vehicles differ a little; a certificate is good from just before it was issued."""
+"""Certificates are valid from this long before they are issued, because clocks of vehicles differ."""
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_FLEET = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-
-
-class PkiError(Exception):
-    """An identity cannot be made or read. The text names what is wrong and the remedy."""
-
-
-class IdentityKind(StrEnum):
-    SERVICE = "service"
-    VEHICLE = "vehicle"
-    USER = "user"
-
-
-@dataclass(frozen=True, slots=True)
-class SpiffeId:
-    """Who somebody is. Making one checks its parts (PkiError)."""
-
-    fleet: str
-    kind: IdentityKind
-    name: str
-
-    def __post_init__(self) -> None:
-        if not _FLEET.fullmatch(self.fleet):
-            raise PkiError(f"fleet {self.fleet!r}: use up to 63 of a-z, 0-9, '.', '_', '-'")
-        if not _NAME.fullmatch(self.name):
-            raise PkiError(f"{self.kind.value} name {self.name!r}: use up to 63 of A-Z, a-z, 0-9, '.', '_', '-'")
-
-    @classmethod
-    def parse(cls, uri: str) -> SpiffeId:
-        """From `spiffe://fleet/kind/name`; PkiError for anything else."""
-        scheme, separator, rest = uri.partition("://")
-        parts = rest.split("/")
-        if scheme != "spiffe" or not separator or len(parts) != 3:
-            raise PkiError(f"{uri!r} is not of the form spiffe://<fleet>/<kind>/<name>")
-        try:
-            kind = IdentityKind(parts[1])
-        except ValueError as error:
-            kinds = ", ".join(IdentityKind)
-            raise PkiError(f"{uri!r}: the kind {parts[1]!r} is unknown; there are {kinds}") from error
-        return cls(parts[0], kind, parts[2])
-
-    def __str__(self) -> str:
-        return f"spiffe://{self.fleet}/{self.kind.value}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A certificate with its key, as files. `serial` is lower-case hex without leading zeros."""
+    """A certificate with its key, as files."""
 
-    spiffe_id: SpiffeId
+    identity: Identity
     ca: Path
     cert: Path
     key: Path
     serial: str
+    """Serial number in lower-case hex, without leading zeros."""
     not_after: datetime
 
 
@@ -92,39 +48,27 @@ def serial_of(certificate: x509.Certificate) -> str:
 
 
 def serial_of_pem(pem: bytes) -> str:
-    """The serial of a PEM certificate, such as gRPC's `x509_pem_cert`; PkiError if it is none."""
+    """The serial number of a PEM certificate, such as gRPC's `x509_pem_cert`. Raises PkiError for other bytes."""
     try:
         return serial_of(x509.load_pem_x509_certificate(pem))
     except ValueError as error:
-        raise PkiError("this is not a PEM certificate") from error
+        raise PkiError("these bytes are not a PEM certificate") from error
 
 
-def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
-    """The only SPIFFE URI of a certificate; PkiError if there is none or more than one."""
+def identity_of(certificate: x509.Certificate) -> Identity:
+    """The identity that a certificate names. Raises PkiError unless it has exactly one SPIFFE URI."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound as error:
         raise PkiError("the certificate has no subject alternative names") from error
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1:
-        raise PkiError(f"the certificate has {len(uris)} URIs; exactly one SPIFFE id is wanted")
-    return SpiffeId.parse(uris[0])
+        raise PkiError(f"the certificate has {len(uris)} URIs; it must have exactly one SPIFFE id")
+    return Identity.parse(uris[0])
 
 
-def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write `path` whole, with `mode` from the first byte on: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+def _replace(path: Path, content: bytes, mode: int = 0o644) -> None:
+    replace_bytes(path, content, mode=mode, sync=True)
 
 
 class CertificateAuthority:
@@ -140,11 +84,12 @@ class CertificateAuthority:
 
     @classmethod
     def open(cls, folder: Path, *, fleet: str, now: datetime) -> CertificateAuthority:
-        """The authority in `folder`, made there if there is none (ca.pem, ca.key).
+        """Opens the authority in `folder` (ca.pem, ca.key), or creates it if there is none.
 
-        `now` has a time zone. PkiError if it belongs to another fleet, has expired, or cannot be read.
+        `now` has a time zone. Raises PkiError if the authority belongs to another fleet, is about to expire, or
+        cannot be read.
         """
-        SpiffeId(fleet, IdentityKind.SERVICE, "check")
+        Identity(fleet, IdentityKind.SERVICE, "check")  # raises PkiError for a bad name of a fleet
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder):
             if not (folder / "ca.pem").exists():
@@ -157,7 +102,7 @@ class CertificateAuthority:
                 "use another folder, or set FLEETLOOP_FLEET_ID"
             )
         if now >= certificate.not_valid_after_utc - LEAF_LIFETIME / 12:
-            raise PkiError(f"the authority in {folder} has expired or is about to; remove the folder and enrol anew")
+            raise PkiError(f"the authority in {folder} has expired or is about to; remove the folder and enrol again")
         return cls(folder, fleet, certificate, key)
 
     @property
@@ -175,28 +120,28 @@ class CertificateAuthority:
         hosts: Sequence[str] = _LOCAL_HOSTS,
         renew: bool = False,
     ) -> Credentials:
-        """cert.pem, key.pem (0600) and ca.pem in `folder`.
+        """Issues a certificate: cert.pem, key.pem (mode 0600) and ca.pem in `folder`.
 
-        One that is there is used again unless it is in the last third of its lifetime, is somebody else's or
-        another authority's, lacks one of `hosts`, or `renew` is set. PkiError for a bad name.
+        A certificate that is there is used again, unless it is in the last third of its lifetime, belongs to another
+        identity or authority, lacks one of `hosts`, or `renew` is set. Raises PkiError for an invalid name.
         """
-        spiffe_id = SpiffeId(self.fleet, kind, name)
+        identity = Identity(self.fleet, kind, name)
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder):
-            known = None if renew else self._still_good(folder, spiffe_id, hosts, now)
+            known = None if renew else self._still_good(folder, identity, hosts, now)
             if known is not None:
                 return known
             key = ec.generate_private_key(ec.SECP256R1())
-            certificate = self._sign(spiffe_id, key, now, lifetime, hosts)
-            # The key first: a certificate without its key would be taken for a whole identity.
-            replace_file(folder / "key.pem", _pem_of(key), 0o600)
-            replace_file(folder / "ca.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
-            replace_file(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
-        return self._credentials(folder, spiffe_id, certificate)
+            certificate = self._sign(identity, key, now, lifetime, hosts)
+            # The key first, because a certificate without its key would look like a complete identity.
+            _replace(folder / "key.pem", _pem_of(key), 0o600)
+            _replace(folder / "ca.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
+            _replace(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
+        return self._credentials(folder, identity, certificate)
 
-    def _credentials(self, folder: Path, spiffe_id: SpiffeId, certificate: x509.Certificate) -> Credentials:
+    def _credentials(self, folder: Path, identity: Identity, certificate: x509.Certificate) -> Credentials:
         return Credentials(
-            spiffe_id,
+            identity,
             folder / "ca.pem",
             folder / "cert.pem",
             folder / "key.pem",
@@ -204,15 +149,15 @@ class CertificateAuthority:
             certificate.not_valid_after_utc,
         )
 
-    def _still_good(self, folder: Path, who: SpiffeId, hosts: Sequence[str], now: datetime) -> Credentials | None:
+    def _still_good(self, folder: Path, who: Identity, hosts: Sequence[str], now: datetime) -> Credentials | None:
         try:
             certificate = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
             key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
             certificate.verify_directly_issued_by(self._certificate)
-            same = spiffe_id_of(certificate) == who and key.public_key() == certificate.public_key()
+            same = identity_of(certificate) == who and key.public_key() == certificate.public_key()
             anchored = (folder / "ca.pem").read_bytes() == self.ca_path.read_bytes()
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except Exception:  # whatever is wrong with it, it is made anew
+        except Exception:  # whatever is wrong with the files, they are issued again
             return None
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         fresh = begin <= now < end - (end - begin) / 3
@@ -221,17 +166,17 @@ class CertificateAuthority:
 
     def _sign(
         self,
-        spiffe_id: SpiffeId,
+        identity: Identity,
         key: ec.EllipticCurvePrivateKey,
         now: datetime,
         lifetime: timedelta,
         hosts: Sequence[str],
     ) -> x509.Certificate:
-        names = [x509.UniformResourceIdentifier(str(spiffe_id)), *(_general_name(host) for host in hosts)]
+        names = [x509.UniformResourceIdentifier(identity.uri), *(_general_name(host) for host in hosts)]
         usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         return (
             x509.CertificateBuilder()
-            .subject_name(_subject(self.fleet, f"{spiffe_id.kind.value} {spiffe_id.name}"[:64]))
+            .subject_name(_subject(self.fleet, f"{identity.kind} {identity.name}"[:64]))
             .issuer_name(self._certificate.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
@@ -264,8 +209,8 @@ def _make_authority(folder: Path, fleet: str, now: datetime) -> None:
         .add_extension(_issued_by(key), critical=False)
         .sign(key, hashes.SHA256())
     )
-    replace_file(folder / "ca.key", _pem_of(key), 0o600)
-    replace_file(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
+    _replace(folder / "ca.key", _pem_of(key), 0o600)
+    _replace(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -274,10 +219,10 @@ def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePri
         key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
     except (OSError, ValueError) as error:
         raise PkiError(
-            f"the authority in {folder} cannot be read ({error}); remove the folder and enrol anew"
+            f"the authority in {folder} cannot be read ({error}); remove the folder and enrol again"
         ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise PkiError(f"ca.key in {folder} does not belong to ca.pem; remove the folder and enrol anew")
+        raise PkiError(f"ca.key in {folder} does not belong to ca.pem; remove the folder and enrol again")
     return certificate, key
 
 
@@ -320,7 +265,7 @@ def _key_usage(*, authority: bool) -> x509.KeyUsage:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """One process at a time in this folder."""
+    """Holds the lock of the folder, so that only one process at a time writes to it."""
     with (folder / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -44,7 +44,7 @@ class Inbox:
                 try:
                     outcome = await self._database.run(partial(self._once, record=record))
                 except UnreadableMessageError as error:
-                    await self._publisher.bury(record, error)
+                    await self._publisher.send_to_dlq(record, error)
                     outcome = "dead"
             MESSAGES.labels(self._service, record.topic, outcome).inc()
 

@@ -7,13 +7,13 @@ recognise. The same holds for several relays of one database: each may publish a
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import sqlalchemy as sa
 
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.producer import Publisher
 from fleetloop.kit.process.metrics import OUTBOX_ROWS
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 
 _BATCH_ROWS = 500
@@ -33,8 +33,7 @@ class OutboxRelay:
         while not stopping.is_set():
             self._database.outbox_filled.clear()
             if await self.relay_once() == 0:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._database.outbox_filled.wait(), self._poll_s)
+                await pause(self._database.outbox_filled, self._poll_s)
         await self._database.run(lambda tx: None)  # wait for the write that was under way
         while await self.relay_once():
             pass

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.metrics import PRUNED_ROWS
+from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 
 Batch = Callable[[Transaction, int, int], int]
@@ -40,8 +40,7 @@ async def prune(
     while not stopping.is_set():
         for name, batch in batches.items():
             await prune_once(stopping, service, database, clock, name, batch)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _EVERY_S)
+        await pause(stopping, _EVERY_S)
 
 
 async def prune_once(
@@ -55,8 +54,7 @@ async def prune_once(
         deleted += count
         if count < BATCH_ROWS:
             break
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _PAUSE_S)
+        await pause(stopping, _PAUSE_S)
     return deleted
 
 

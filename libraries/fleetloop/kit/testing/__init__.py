@@ -1,4 +1,4 @@
-"""What tests of every service share: a clock that is set by hand and a publisher that keeps what it is given."""
+"""Test doubles for every service: a clock that is set by hand and a publisher that records events."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.process.clock import seconds_to_ns
 
 
 @dataclass
 class ManualClock:
-    """A clock that moves only when told."""
+    """A clock that moves only when a test advances it."""
 
     utc_ns: int = 1_700_000_000_000_000_000
     mono_ns: int = 0
@@ -23,13 +24,13 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         """Moves both clocks forward."""
-        self.utc_ns += round(seconds * 1e9)
-        self.mono_ns += round(seconds * 1e9)
+        self.utc_ns += seconds_to_ns(seconds)
+        self.mono_ns += seconds_to_ns(seconds)
 
 
 @dataclass
-class KeepingPublisher:
-    """A Publisher for tests of shells: keeps events, and fails when `broken`."""
+class RecordingPublisher:
+    """A Publisher that records events and raises `broken` if that is set."""
 
     events: list[Event] = field(default_factory=list)
     broken: Exception | None = None

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fleetloop.domain.tasks import TaskSchema
+from fleetloop.kit.process.clock import ns_to_seconds
 from fleetloop.worlds.town.driver import Driver, Habits
 from fleetloop.worlds.town.labelled import day_light, night_light
 from fleetloop.worlds.town.render import Renderer, View
@@ -20,7 +21,7 @@ from fleetloop.worlds.world import TICK_NS, TICKS_PER_PICTURE, FrameTruth, Sense
 
 START_UTC_NS = 1_577_836_800_000_000_000
 """Where a fleet's clocks start unless told otherwise: 2020-01-01, so far back that they never overtake now."""
-TICK_S = TICK_NS / 1e9
+TICK_S = ns_to_seconds(TICK_NS)
 NIGHT_SHARE = 0.25
 _BLOCKS_OF_ONE_LIGHT = 12
 _MAP_WORDS = {MAP_NONE: "none", MAP_STOP_SIGN: "stop_sign"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetloop.domain.tasks import HeadValue, TaskSchema
+from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND
 from fleetloop.worlds.town.render import Pictures, Renderer, View
 from fleetloop.worlds.town.scene import truth, view
 from fleetloop.worlds.town.streets import Street, Town
@@ -70,7 +71,7 @@ def sample(schema: TaskSchema, town_seed: int, counts: Mapping[str, int], rng: n
             choices.append(told.answers["stop_sign"])
             slices.append(name)
             places.append(street.place)
-            times.append(int(moment_s * 1e9))
+            times.append(int(moment_s * NANOSECONDS_PER_SECOND))
     pictures = np.concatenate([renderer.render(views[i : i + 64]) for i in range(0, len(views), 64)])
     frames_each = schema.frames.count
     return Scenes(pictures.reshape(-1, frames_each, *pictures.shape[1:]), answers, choices, slices, places, times)

@@ -27,5 +27,5 @@ def test_a_wrong_file_is_named_with_what_it_should_be(tmp_path: Path, text: str)
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Nothing is up"):
+    with pytest.raises(UserError, match="No fleet is running"):
         RunningFleet.open(tmp_path)

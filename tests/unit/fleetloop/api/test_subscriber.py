@@ -12,8 +12,8 @@ import pytest
 from fleetloop import watch_models
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials, IdentityKind
+from fleetloop.kit.security.identity import AllowList, IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 
 ALLOWED = {"/fleet.rollout.v1.ModelService/*": ("user/*",)}

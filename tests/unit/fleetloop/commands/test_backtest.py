@@ -41,12 +41,12 @@ def test_it_counts_every_firing_and_what_the_active_ones_would_have_shown(archiv
     wanted = live(a_log(np.random.default_rng(3)), request(objects))
     assert sum(each["firings"] for each in triggers) == len(wanted)
     first = next(each for each in triggers if each["name"] == CHOSEN[0])
-    assert (first["alone"], [o["trigger"] for o in first["overlaps"]]) == (0, [CHOSEN[0]])
+    assert (first["unique"], [o["trigger"] for o in first["overlaps"]]) == (0, [CHOSEN[0]])
     assert "raw pixels of 8 cameras at 2 Hz" in str(result["cost"])
     assert CHOSEN[0] in page.read_text()
 
 
-def test_it_says_what_it_looked_at_and_tells_its_progress(archive: Path) -> None:
+def test_it_says_what_it_replayed_and_shows_its_progress(archive: Path) -> None:
     text = str(call(archive, "--vehicles", "h*")["text"])
     assert f"of {len(CHOSEN)} vehicles" in text
     assert "no clip is stored" in text
@@ -57,5 +57,5 @@ def test_nothing_to_look_at_is_an_error_with_a_remedy(archive: Path, tmp_path: P
         call(archive, "--from", "2030-01-01")
     with pytest.raises(UserError, match="has the fleets none"):
         call(tmp_path)
-    with pytest.raises(UserError, match="is no time"):
+    with pytest.raises(UserError, match="is not a time"):
         call(archive, "--to", "yesterday")

@@ -39,7 +39,7 @@ def test_where_a_version_is_in_force_is_said_with_what_the_others_have() -> None
     one = in_force_text(CAMPAIGN, TRIGGER, [process("d1", 7, 12), process("d2", 6, 11)])
     assert "v7 on 1 of 2 detector processes, which evaluate 12 of 23 vehicles; v6 on d2" in one
     assert "refused: no such signal" in in_force_text(CAMPAIGN, TRIGGER, [process("d1", 7, 1, "no such signal")])
-    assert "not known" in in_force_text(CAMPAIGN, TRIGGER, [])
+    assert "unknown" in in_force_text(CAMPAIGN, TRIGGER, [])
 
 
 def test_tables_have_what_runs_what_has_ended_and_why_the_rest_was_dropped() -> None:

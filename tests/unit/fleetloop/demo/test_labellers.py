@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from fleetloop.demo.labellers import TruthLedger, answer
+from fleetloop.demo.labellers import GroundTruth, answer
 from fleetloop.protos.label.v1 import label_pb2
 
 TASK = label_pb2.LabelTaskCreated(task="stop_sign")
@@ -32,7 +32,7 @@ def test_who_knows_no_truth_cannot_tell() -> None:
 
 def test_the_ledger_says_what_held_at_a_moment_and_grows(tmp_path: Path) -> None:
     path = tmp_path / "truth.jsonl"
-    ledger = TruthLedger([path, tmp_path / "not-there-yet.jsonl"])
+    ledger = GroundTruth([path, tmp_path / "not-there-yet.jsonl"])
     note(path, 10 * S, "plain")
     note(path, 20 * S, "held")
     ledger.read_on()

@@ -36,8 +36,8 @@ async def work_through(codes: list[grpc.StatusCode], monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(labellers, "open_channel", channel)
     monkeypatch.setattr(labellers, "_label_one", ask)
-    monkeypatch.setattr(labellers, "_PATIENCE_S", 0.0)
-    ledger = labellers.TruthLedger([])
+    monkeypatch.setattr(labellers, "_RETRY_AFTER_S", 0.0)
+    ledger = labellers.GroundTruth([])
     await labellers.label("desk", Path(), ledger, 0.0, random.Random(1), stopping)
     return asked
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fleetloop.demo.account import Account, LeadTime, Rate, RecordedDrive, Turn
 from fleetloop.demo.plan import CONFIG, DemoPlan
+from fleetloop.demo.preparation import vehicle_names, write_config
 from fleetloop.demo.report import write_reports
+from fleetloop.demo.results import DemoResults, LeadTime, Rate, RecordedDrive, Turn
 from fleetloop.demo.screen import lead_text, rate_text, recall_text
-from fleetloop.demo.setting import vehicle_names, write_config
-from fleetloop.demo.vehicles import Driven
+from fleetloop.demo.vehicles import DriveResult
 
 
 def turn(outcome: str, lead: LeadTime | None) -> Turn:
@@ -33,23 +33,23 @@ def turn(outcome: str, lead: LeadTime | None) -> Turn:
 
 
 @pytest.fixture
-def account() -> Account:
-    return Account(
+def results() -> DemoResults:
+    return DemoResults(
         recorded_drive=RecordedDrive("a source", 100, 100, 0, 0),
         first_model={"rare": (0.4, 0.35, 0.45)},
         turns=[
             turn("released", LeadTime(3.0, 20.0, 60.0, 90.0)),
             turn("rolled_back", LeadTime(3.0, 20.0, 60.0, None)),
         ],
-        drives=[Driven("p", 300, 41.0, 40.0, 50, 9000, {})],
+        drives=[DriveResult("p", 300, 41.0, 40.0, 50, 9000, {})],
         cpu_s={"kafka": 12.3},
         wall_s=400.0,
         simulated_rate=120.0,
     )
 
 
-def test_the_report_has_the_documented_fields(account: Account, tmp_path: Path) -> None:
-    json_path, picture, page = write_reports(account, tmp_path)
+def test_the_report_has_the_documented_fields(results: DemoResults, tmp_path: Path) -> None:
+    json_path, picture, page = write_reports(results, tmp_path)
     report = json.loads(json_path.read_text())
     assert {"source", "frames_sent", "frames_archived", "frames_duplicated"} <= set(report["recorded_drive"])
     first, second = report["turns"]
@@ -64,10 +64,10 @@ def test_the_report_has_the_documented_fields(account: Account, tmp_path: Path) 
     assert "Rare slices improved &lt;b&gt;" in page.read_text()
 
 
-def test_a_turn_that_failed_is_shown_as_one(account: Account) -> None:
-    assert lead_text(account.turns[1], "last_vehicle") == "–"
+def test_a_turn_that_failed_is_shown_as_one(results: DemoResults) -> None:
+    assert lead_text(results.turns[1], "last_vehicle") == "–"
     assert rate_text(Rate(0, 0.0, 0)).startswith("0.0 [0.0, inf]")
-    assert recall_text(account.turns[0], "rare") == "0.40 → 0.70 [0.65, 0.75]"
+    assert recall_text(results.turns[0], "rare") == "0.40 → 0.70 [0.65, 0.75]"
 
 
 def test_every_value_that_the_demo_replaces_is_in_the_shipped_configuration(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.refusal import FailedPreconditionError
 from fleetloop.kit.rpc import ON_BEHALF_OF, RpcServer, caller, open_channel
-from fleetloop.kit.security.identity import AllowList
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import AllowList, IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 
 METHOD, CLOSED = "/test.v1.Test/WhoAmI", "/test.v1.Test/ForServicesOnly"
 FAILING, REFUSING, UNNAMED = (f"/test.v1.Test/{name}" for name in ("Fail", "Refuse", "Unnamed"))

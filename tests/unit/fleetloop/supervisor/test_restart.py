@@ -12,7 +12,7 @@ ENDS = st.builds(
     Ended,
     code=st.sampled_from([0, 1, 70, -9]),
     ready_for_s=st.none() | st.floats(0, 30),
-    wanted=st.booleans(),
+    requested=st.booleans(),
 )
 
 
@@ -36,8 +36,8 @@ def test_having_been_ready_for_a_moment_does_not() -> None:
     assert isinstance(after_exit(POLICY, History(5, 5), Ended(1, ready_for_s=9.9))[1], GiveUp)
 
 
-@given(st.lists(ENDS.filter(lambda ended: ended.wanted or ended.code == 70), max_size=200))
-def test_wanted_deaths_and_broken_dependencies_never_end_in_a_verdict(ends: list[Ended]) -> None:
+@given(st.lists(ENDS.filter(lambda ended: ended.requested or ended.code == 70), max_size=200))
+def test_requested_ends_and_broken_dependencies_never_make_a_crash_loop(ends: list[Ended]) -> None:
     history = History()
     for ended in ends:
         history, decision = after_exit(POLICY, history, ended)
@@ -52,7 +52,7 @@ def test_a_verdict_needs_that_many_ends_in_a_row_without_health(ends: list[Ended
         history, decision = after_exit(POLICY, history, ended)
         if ended.ready_for_s is not None and ended.ready_for_s >= 10.0:
             in_a_row = 0
-        in_a_row += not ended.wanted and ended.code != 70
-        gives_up = not ended.wanted and in_a_row >= 6 and ended.code != 70
+        in_a_row += not ended.requested and ended.code != 70
+        gives_up = not ended.requested and in_a_row >= 6 and ended.code != 70
         if ended.code != 70:
             assert isinstance(decision, GiveUp) is gives_up

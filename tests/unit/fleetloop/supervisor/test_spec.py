@@ -28,8 +28,8 @@ def test_everybody_stands_behind_what_it_needs(data: st.DataObject, count: int) 
 @pytest.mark.parametrize(
     "specs, reason",
     [
-        ([_spec("a", "b"), _spec("b", "c"), _spec("c", "a")], "in a circle: a -> b -> c -> a"),
-        ([_spec("a", "a")], "in a circle: a -> a"),
+        ([_spec("a", "b"), _spec("b", "c"), _spec("c", "a")], "in a cycle: a -> b -> c -> a"),
+        ([_spec("a", "a")], "in a cycle: a -> a"),
         ([_spec("a", "b")], "a needs b, which is not in the table"),
         ([_spec("a"), _spec("a")], "same name"),
     ],

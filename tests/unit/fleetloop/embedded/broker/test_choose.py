@@ -19,7 +19,7 @@ def test_without_java_docker_or_an_address_one_sentence_says_what_to_do(tmp_path
     with pytest.raises(UserError) as caught:
         find_broker(tmp_path, {"PATH": "/nowhere", "FLEETLOOP_CACHE_DIR": str(tmp_path)}, random.Random(1))
     assert caught.value.message == (
-        "There is no Kafka to be had: Java 17 or newer is missing, no Docker engine answers, "
+        "No Kafka is available: Java 17 or newer is missing, no Docker engine answers, "
         "and KAFKA_BOOTSTRAP_SERVERS is not set."
     )
     assert "apt-get install openjdk-17-jre-headless maven" in caught.value.remedy

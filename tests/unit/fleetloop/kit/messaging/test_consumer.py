@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, RebalanceInProgressError, UnknownMemberIdError
 from prometheus_client import REGISTRY
 
 from fleetloop.kit.messaging.consumer import ConsumerLoop
@@ -55,7 +55,7 @@ class Partition:
 def loop_over(
     partition: Partition, handle: object, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> ConsumerLoop:
-    monkeypatch.setattr("fleetloop.kit.messaging.consumer.AIOKafkaConsumer", lambda **_options: partition)
+    monkeypatch.setattr("fleetloop.kit.messaging.partition_reader.AIOKafkaConsumer", lambda **_options: partition)
     settings = ServiceSettings(kafka_bootstrap_servers="nowhere:1", stuck_after_s=60)
     return ConsumerLoop(name, [TP.topic], handle, settings, clock)  # type: ignore[arg-type]
 
@@ -127,16 +127,18 @@ async def test_what_was_not_handled_is_not_committed(monkeypatch: pytest.MonkeyP
     assert partition.commits == [3]
 
 
-@pytest.mark.parametrize("error", [CommitFailedError("x"), IllegalStateError("x")])
+@pytest.mark.parametrize(
+    "error_type", [CommitFailedError, IllegalStateError, RebalanceInProgressError, UnknownMemberIdError]
+)
 async def test_partitions_that_went_to_another_are_no_reason_to_die(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
+    monkeypatch: pytest.MonkeyPatch, error_type: type[Exception]
 ) -> None:
     partition, stopping = Partition(messages=4, at_once=2), asyncio.Event()
     seen: list[int] = []
 
     async def lost(offsets: Mapping[TopicPartition, int]) -> None:
         if offsets[TP] == 2:
-            raise error
+            raise error_type("x")
         partition.commits.append(offsets[TP])
 
     async def handle(records: Sequence[Record]) -> None:

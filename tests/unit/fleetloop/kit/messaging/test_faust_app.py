@@ -13,24 +13,24 @@ from prometheus_client import REGISTRY
 
 from fleetloop.kit.messaging.faust_app import STALLED_AFTER_S, StreamWatch, build_app, handled, record_of
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
-from fleetloop.kit.process.lifecycle import EXIT_BROKEN_DEPENDENCY
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.testing import ManualClock
 
 TP = TopicPartition("fleet.x.v1", 2)
 
 
-class Undertaker:
-    """A publisher of which only burials are wanted."""
+class DeadLetterQueue:
+    """A publisher of which only the dead-letter queue is used."""
 
     def __init__(self, broken: bool = False) -> None:
-        self.buried: list[tuple[int, str]] = []
+        self.messages: list[tuple[int, str]] = []
         self._broken = broken
 
-    async def bury(self, record: Record, error: Exception) -> None:
+    async def send_to_dlq(self, record: Record, error: Exception) -> None:
         if self._broken:
             raise ConnectionError("Kafka is gone")
-        self.buried.append((record.offset, str(error)))
+        self.messages.append((record.offset, str(error)))
 
 
 class ProcessEndedError(BaseException):
@@ -64,20 +64,20 @@ async def test_a_message_is_acknowledged_after_its_work(ended: list[int]) -> Non
         assert one.acks == []
         return "handled"
 
-    await handled(one, work, Undertaker(), "test-faust")  # type: ignore[arg-type]
+    await handled(one, work, DeadLetterQueue(), "test-faust")  # type: ignore[arg-type]
     assert (one.acks, ended) == ([1], [])
     labels = {"service": "test-faust", "topic": TP.topic, "outcome": "handled"}
     assert REGISTRY.get_sample_value("fleetloop_messages_total", labels) == 1
 
 
-async def test_what_cannot_be_read_is_buried_and_then_acknowledged(ended: list[int]) -> None:
-    one, undertaker = event(), Undertaker()
+async def test_what_cannot_be_read_goes_to_the_dead_letter_queue_and_is_acknowledged(ended: list[int]) -> None:
+    one, queue = event(), DeadLetterQueue()
 
     async def work(record: Record) -> str:
         raise UnreadableMessageError("no protobuf")
 
-    await handled(one, work, undertaker, "test-faust")  # type: ignore[arg-type]
-    assert (undertaker.buried, one.acks, ended) == ([(9, "no protobuf")], [1], [])
+    await handled(one, work, queue, "test-faust")  # type: ignore[arg-type]
+    assert (queue.messages, one.acks, ended) == ([(9, "no protobuf")], [1], [])
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -89,7 +89,7 @@ async def test_a_broken_dependency_ends_the_process_and_acknowledges_nothing(end
         raise UnreadableMessageError("no protobuf") if broken else ConnectionError("the database is gone")
 
     with pytest.raises(ProcessEndedError):
-        await handled(one, work, Undertaker(broken), "test-faust")  # type: ignore[arg-type]
+        await handled(one, work, DeadLetterQueue(broken), "test-faust")  # type: ignore[arg-type]
     assert (one.acks, ended) == ([], [EXIT_BROKEN_DEPENDENCY])
 
 
@@ -145,6 +145,8 @@ def test_messages_that_wait_without_a_commit_are_a_stall_and_then_a_problem(
     assert watch.problem() is None
     lag = {"service": "test-watch", "topic": TP.topic, "partition": "2"}
     assert REGISTRY.get_sample_value("fleetloop_consumer_lag_messages", lag) == 3
+    dead = {"service": "test-watch", "topic": TP.topic}
+    assert REGISTRY.get_sample_value("fleetloop_dead_letters_total", dead) == 0
     clock.advance(50)
     assert watch.problem() == "3 messages behind and no commit for 63 s"
     app.done = 11  # it goes on, if slowly

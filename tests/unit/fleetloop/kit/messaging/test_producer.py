@@ -17,7 +17,8 @@ from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableM
 from fleetloop.kit.process import tracing
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.process.tracing import span
-from fleetloop.kit.security.pki import CertificateAuthority, IdentityKind
+from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 
 SETTINGS = ServiceSettings(kafka_bootstrap_servers="one:1,two:2")
 
@@ -102,15 +103,23 @@ async def test_an_event_carries_its_own_trace_or_the_one_it_is_made_in(
     assert header(given, "ce_traceparent") == own
 
 
-async def test_what_is_buried_says_where_it_came_from_and_why(publisher: KafkaPublisher) -> None:
+def test_the_counter_of_a_topic_that_an_alert_watches_starts_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "AIOKafkaProducer", Producer)
+    KafkaPublisher("test-new", SETTINGS, topics=["fleet.x.v1"])
+    labels = {"service": "test-new", "topic": "fleet.x.v1"}
+    assert REGISTRY.get_sample_value("fleetloop_produced_messages_total", labels) == 0
+
+
+async def test_a_dead_letter_says_where_it_came_from_and_why(publisher: KafkaPublisher) -> None:
     record = Record("fleet.x.v1", 3, 77, b"car", b"\xff", [("ce_id", b"e1")], 5)
-    await publisher.bury(record, UnreadableMessageError("x" * 5000), attempts=2)
+    await publisher.send_to_dlq(record, UnreadableMessageError("x" * 5000), attempts=2)
     ((topic, message),) = producer_of(publisher).sent
     headers = dict(message["headers"])
     assert (topic, message["key"], message["value"]) == ("fleet.x.v1.dlq", b"car", b"\xff")
     assert headers["ce_id"] == b"e1"
     origin = [
-        headers[name] for name in ("origin_topic", "origin_partition", "origin_offset", "buried_by", "attempts")
+        headers[name]
+        for name in ("origin_topic", "origin_partition", "origin_offset", "dead_lettered_by", "attempts")
     ]
     assert origin == [b"fleet.x.v1", b"3", b"77", b"test-kafka", b"2"]
     assert (headers["error_type"], len(headers["error"])) == (b"UnreadableMessageError", 2000)

@@ -54,5 +54,5 @@ def test_a_missing_field_is_named_with_its_topic(tmp_path: Path, field: str) -> 
 
 
 def test_a_number_that_is_none_is_named_with_its_topic(tmp_path: Path) -> None:
-    with pytest.raises(TopicCatalogueError, match=r"^a: .*'many'.*; a whole number is wanted"):
+    with pytest.raises(TopicCatalogueError, match=r"^a: .*'many'.*; write a whole number"):
         load_topics(catalogue(tmp_path, f"topics: {{a: {ENTRY.replace('partitions: 4', 'partitions: many')}}}}}"))

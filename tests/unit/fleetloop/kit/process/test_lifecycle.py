@@ -3,7 +3,8 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from fleetloop.kit.process.lifecycle import EXIT_BROKEN_DEPENDENCY, EXIT_USAGE, Runtime
+from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY, EXIT_USAGE
+from fleetloop.kit.process.lifecycle import Runtime
 from fleetloop.kit.process.settings import ServiceSettings, SettingsError
 
 SETTINGS = ServiceSettings(kafka_bootstrap_servers="nowhere:1")

@@ -14,7 +14,9 @@ class DeskSettings(ServiceSettings):
 
 def test_a_missing_variable_is_named_with_its_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS", raising=False)
-    with pytest.raises(SettingsError, match=r"FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS: Field required \(host:port of"):
+    with pytest.raises(
+        SettingsError, match=r"FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS: Field required \(Addresses of Kafka"
+    ):
         load_settings(DeskSettings)
 
 
@@ -39,7 +41,7 @@ class Edited(BaseModel):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "no such file; config/routing.yaml is the one shipped"),
+        (None, "no such file; copy the shipped one, config/routing.yaml"),
         ("cell_m: [1", "not YAML"),
         ("cell_m: wide", "routing.yaml: cell_m: Input should be a valid number"),
         ("", "routing.yaml"),

@@ -9,32 +9,32 @@ from pathlib import Path
 import pytest
 
 from fleetloop.kit.security.admission import AdmissionList, admit, revoke
-from fleetloop.kit.security.pki import IdentityKind, PkiError, SpiffeId
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-A = SpiffeId("demo", IdentityKind.VEHICLE, "a")
-B = SpiffeId("demo", IdentityKind.VEHICLE, "b")
+A = Identity("demo", IdentityKind.VEHICLE, "a")
+B = Identity("demo", IdentityKind.VEHICLE, "b")
 
 
 def test_without_a_list_nobody_is_admitted(tmp_path: Path) -> None:
-    refusal = AdmissionList(tmp_path / "vehicles.json").refusal(str(A), "1f")
+    refusal = AdmissionList(tmp_path / "vehicles.json").refusal(A.uri, "1f")
     assert refusal is not None
-    assert "nobody is enrolled" in refusal
+    assert "no vehicle is enrolled" in refusal
 
 
 def test_a_reader_sees_enrolment_revocation_and_a_new_enrolment_at_once(tmp_path: Path) -> None:
     path = tmp_path / "vehicles.json"
     reader = AdmissionList(path)
-    assert reader.refusal(str(A)) is not None
+    assert reader.refusal(A.uri) is not None
     admit(path, A, "1f", now=NOW)
-    assert reader.refusal(str(A), "1f") is None
-    assert reader.refusal(str(A)) is None
-    assert "not enrolled" in str(reader.refusal(str(B), "1f"))
+    assert reader.refusal(A.uri, "1f") is None
+    assert reader.refusal(A.uri) is None
+    assert "not enrolled" in str(reader.refusal(B.uri, "1f"))
     revoke(path, A, now=NOW, reason="sold")
-    assert str(reader.refusal(str(A), "1f")).endswith("was revoked on 2026-03-01T12:00:00+00:00: sold")
+    assert str(reader.refusal(A.uri, "1f")).endswith("was revoked on 2026-03-01T12:00:00+00:00: sold")
     admit(path, A, "2e", now=NOW + timedelta(days=1))
-    assert reader.refusal(str(A), "2e") is None
-    assert "enrolled anew" in str(reader.refusal(str(A), "1f"))
+    assert reader.refusal(A.uri, "2e") is None
+    assert "enrolled again" in str(reader.refusal(A.uri, "1f"))
 
 
 def test_repeating_changes_nothing(tmp_path: Path) -> None:
@@ -58,9 +58,9 @@ def test_a_broken_list_refuses_everybody_and_is_not_overwritten(tmp_path: Path, 
     path = tmp_path / "vehicles.json"
     admit(path, A, "1f", now=NOW)
     reader = AdmissionList(path)
-    assert reader.refusal(str(A)) is None
+    assert reader.refusal(A.uri) is None
     path.write_text(content)
-    assert "cannot be read" in str(reader.refusal(str(A)))
+    assert "cannot be read" in str(reader.refusal(A.uri))
     with pytest.raises(PkiError, match="cannot be read"):
         admit(path, B, "2e", now=NOW)
     assert path.read_text() == content
@@ -73,12 +73,12 @@ def test_a_reader_never_loses_an_admitted_vehicle_while_others_are_written(tmp_p
 
     def ask() -> None:
         while not stop.is_set():
-            refusals.append(reader.refusal(str(A), "1f"))
+            refusals.append(reader.refusal(A.uri, "1f"))
 
     asking = threading.Thread(target=ask)
     asking.start()
     for number in range(40):
-        admit(path, SpiffeId("demo", IdentityKind.VEHICLE, f"v{number}"), "1", now=NOW)
+        admit(path, Identity("demo", IdentityKind.VEHICLE, f"v{number}"), "1", now=NOW)
     stop.set()
     asking.join()
     assert refusals

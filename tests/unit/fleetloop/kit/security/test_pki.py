@@ -15,17 +15,14 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import (
     LEAF_LIFETIME,
     CertificateAuthority,
     Credentials,
-    IdentityKind,
-    PkiError,
-    SpiffeId,
-    replace_file,
+    identity_of,
     serial_of,
     serial_of_pem,
-    spiffe_id_of,
 )
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # the handshake below checks against the real clock
@@ -47,8 +44,8 @@ def _certificate(credentials: Credentials) -> x509.Certificate:
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True),
 )
 def test_an_id_survives_being_written_and_read(fleet: str, kind: IdentityKind, name: str) -> None:
-    who = SpiffeId(fleet, kind, name)
-    assert SpiffeId.parse(str(who)) == who
+    who = Identity(fleet, kind, name)
+    assert Identity.parse(who.uri) == who
 
 
 @pytest.mark.parametrize(
@@ -66,13 +63,13 @@ def test_an_id_survives_being_written_and_read(fleet: str, kind: IdentityKind, n
 )
 def test_other_uris_are_refused(uri: str) -> None:
     with pytest.raises(PkiError):
-        SpiffeId.parse(uri)
+        Identity.parse(uri)
 
 
 def test_the_certificate_says_who_where_and_what_for(authority: CertificateAuthority, tmp_path: Path) -> None:
     credentials = authority.issue(VEHICLE, "WDB-1", tmp_path / "v", now=NOW)
     certificate = _certificate(credentials)
-    assert str(spiffe_id_of(certificate)) == "spiffe://demo/vehicle/WDB-1"
+    assert identity_of(certificate).uri == "spiffe://demo/vehicle/WDB-1"
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert "localhost" in names.get_values_for_type(x509.DNSName)
     assert certificate.not_valid_after_utc == credentials.not_after == NOW + LEAF_LIFETIME
@@ -147,15 +144,6 @@ def test_many_at_once_make_one_authority_and_one_identity(tmp_path: Path) -> Non
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(enrol, range(16)))) == 1
-
-
-def test_a_file_is_replaced_whole_and_private_from_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    replace_file(path, b"one", 0o600)
-    replace_file(path, b"two", 0o600)
-    assert path.read_bytes() == b"two"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def _handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> dict[str, object]:

@@ -14,7 +14,7 @@ from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database, InboxMixin, OutboxMixin, RequestMixin, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.outbox import OutboxRelay
-from fleetloop.kit.testing import KeepingPublisher
+from fleetloop.kit.testing import RecordingPublisher
 
 
 class Base(DeclarativeBase):
@@ -110,7 +110,7 @@ async def test_the_relay_publishes_in_order_and_deletes(database: Database) -> N
             tx.publish(event(number))
 
     await database.run(three)
-    publisher = KeepingPublisher()
+    publisher = RecordingPublisher()
     relay = OutboxRelay("test", database, publisher)
     assert await relay.relay_once() == 3
     assert [e.event_id for e in publisher.events] == ["id-1", "id-2", "id-3"]
@@ -120,7 +120,7 @@ async def test_the_relay_publishes_in_order_and_deletes(database: Database) -> N
 
 async def test_what_kafka_did_not_take_stays_in_the_outbox(database: Database) -> None:
     await database.run(lambda tx: tx.publish(event(1)))
-    publisher = KeepingPublisher(broken=ConnectionError("no broker"))
+    publisher = RecordingPublisher(broken=ConnectionError("no broker"))
     relay = OutboxRelay("test", database, publisher)
     with pytest.raises(ConnectionError):
         await relay.relay_once()
@@ -130,7 +130,7 @@ async def test_what_kafka_did_not_take_stays_in_the_outbox(database: Database) -
 
 
 async def test_the_relay_wakes_up_for_a_new_row_and_drains_when_told_to_stop(database: Database) -> None:
-    publisher, stopping = KeepingPublisher(), asyncio.Event()
+    publisher, stopping = RecordingPublisher(), asyncio.Event()
     running = asyncio.create_task(OutboxRelay("test", database, publisher, poll_s=60).run(stopping))
     await asyncio.sleep(0.05)
     await database.run(lambda tx: tx.publish(event(1)))

@@ -17,7 +17,7 @@ from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.storage import wiring
 from fleetloop.kit.storage.database import Database, InboxMixin, OutboxMixin, RequestMixin, Transaction
 from fleetloop.kit.storage.wiring import INBOX_KEPT_S, Storage, start_storage_tasks
-from fleetloop.kit.testing import KeepingPublisher, ManualClock
+from fleetloop.kit.testing import ManualClock, RecordingPublisher
 
 SETTINGS = ServiceSettings(kafka_bootstrap_servers="none:1")
 
@@ -57,7 +57,7 @@ def event(name: str) -> Event:
 
 
 async def test_what_was_decided_goes_out_and_what_is_old_goes_away(database: Database) -> None:
-    clock, publisher, pruned = ManualClock(), KeepingPublisher(), []
+    clock, publisher, pruned = ManualClock(), RecordingPublisher(), []
     old_ns = clock.now_utc_ns() - round((INBOX_KEPT_S + 1) * 1e9)
     database.run_now(lambda tx: tx.first_time("old", old_ns))
     database.run_now(lambda tx: tx.first_time("young", clock.now_utc_ns()))
@@ -78,7 +78,7 @@ async def test_what_was_decided_goes_out_and_what_is_old_goes_away(database: Dat
 
 
 async def test_what_is_in_the_outbox_when_the_process_is_told_to_stop_still_goes_out(database: Database) -> None:
-    publisher = KeepingPublisher()
+    publisher = RecordingPublisher()
     runtime = Runtime("keeper-of-tests", SETTINGS)
     start_storage_tasks(runtime, SETTINGS, ManualClock(), Storage(database, publisher), {})  # type: ignore[arg-type]
 
@@ -93,7 +93,7 @@ async def test_what_is_in_the_outbox_when_the_process_is_told_to_stop_still_goes
 
 
 async def test_a_broker_that_is_gone_ends_the_process(database: Database) -> None:
-    publisher = KeepingPublisher(broken=ConnectionError("gone"))
+    publisher = RecordingPublisher(broken=ConnectionError("gone"))
     runtime = Runtime("keeper-of-tests", SETTINGS)
     database.run_now(lambda tx: tx.publish(event("kept")))
 

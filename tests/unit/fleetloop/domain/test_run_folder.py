@@ -1,0 +1,118 @@
+"""Both ends of the run folder speak one contract, and a mistake in a file is a sentence that names the field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetloop.domain.run_folder import (
+    REQUEST,
+    Metric,
+    RunFailure,
+    RunFolderError,
+    RunRequest,
+    RunResult,
+    VersionRef,
+    parse_result,
+    read_request,
+    to_json,
+)
+
+VERSION = {"table": "file:///sets/town.lance", "tag": "v3", "version": "v3"}
+REQUESTED: dict[str, Any] = {
+    "run_id": "run-1",
+    "recipe": "/config/recipes/first.yaml",
+    "schema": "/config/tasks.yaml",
+    "seed": 1,
+    "dataset": VERSION,
+    "test_set": VERSION,
+    "parent": None,
+}
+METRIC = {"task": "sign", "slice": "rare", "name": "recall", "value": 0.5, "low": 0.4, "high": 0.6, "samples": 60}
+RESULT: dict[str, Any] = {
+    "passed": True,
+    "reasons": ["Rare slices improved."],
+    "metrics": [METRIC],
+    "parent_metrics": [],
+    "model_digest": "ab" * 32,
+    "files": {"head.onnx": "model/head.onnx"},
+}
+
+
+def test_a_request_that_was_written_is_read_again(tmp_path: Path) -> None:
+    version = VersionRef(**VERSION)
+    request = RunRequest(
+        run_id="run-1",
+        recipe=Path("/r.yaml"),
+        schema_path=Path("/t.yaml"),
+        seed=3,
+        dataset=version,
+        test_set=version,
+        parent=Path("/parent"),
+    )
+    (tmp_path / REQUEST).write_text(to_json(request))
+    assert json.loads((tmp_path / REQUEST).read_text())["schema"] == "/t.yaml"
+    assert read_request(tmp_path) == request
+
+
+def test_a_result_that_was_written_is_parsed_again() -> None:
+    result = parse_result(RESULT)
+    assert isinstance(result, RunResult)
+    assert list(result.metrics) == [Metric(**METRIC)]
+    assert parse_result(json.loads(to_json(result))) == result
+
+
+def test_a_first_model_has_no_metrics_of_a_parent() -> None:
+    result = parse_result({name: value for name, value in RESULT.items() if name != "parent_metrics"})
+    assert isinstance(result, RunResult)
+    assert list(result.parent_metrics) == []
+
+
+def test_an_error_is_a_result_of_its_own() -> None:
+    assert parse_result({"error": "request.json: seed: is missing"}) == RunFailure(
+        error="request.json: seed: is missing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": "many"}, "request.json: seed"),
+        ({"dataset": {"table": "x", "tag": "v1"}}, "request.json: dataset.version"),
+        ({"schema": None}, "request.json: schema"),
+        ({"speed": 3}, "request.json: speed"),
+    ],
+)
+def test_a_wrong_request_names_the_field(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    (tmp_path / REQUEST).write_text(json.dumps(REQUESTED | change))
+    with pytest.raises(RunFolderError, match=named):
+        read_request(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "named"), [("{", "is not JSON"), ("[]", "is not a JSON object")])
+def test_a_request_that_is_no_object_says_so(tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / REQUEST).write_text(text)
+    with pytest.raises(RunFolderError, match=f"request.json: {named}"):
+        read_request(tmp_path)
+
+
+def test_a_missing_request_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="cannot be read: No such file"):
+        read_request(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"passed": "perhaps"}, "result.json: passed"),
+        ({"metrics": [{**METRIC, "value": "high"}]}, "result.json: metrics.0.value"),
+        ({"files": None}, "result.json: files"),
+        ({"model_digest": None}, "result.json: model_digest"),
+    ],
+)
+def test_a_wrong_result_names_the_field(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(RunFolderError, match=named):
+        parse_result(RESULT | change)
