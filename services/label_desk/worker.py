@@ -41,7 +41,7 @@ class Worker:
                 await self._database.run(
                     lambda tx: transactions.end_decided(tx, self._clock.now_utc_ns(), self._automatic_bound)
                 )
-            await _pause(stopping, _END_EVERY_S)
+            await pause(stopping, _END_EVERY_S)
 
     def _has_decided(self, tx: Transaction) -> bool:
         now_ns = self._clock.now_utc_ns()
@@ -54,7 +54,7 @@ class Worker:
         """Let hindsight vote on new tasks until `stopping`. People are asked about what it cannot answer."""
         while not stopping.is_set():
             if not await self.vote_once():
-                await _pause(stopping, _HINDSIGHT_EVERY_S)
+                await pause(stopping, _HINDSIGHT_EVERY_S)
 
     async def vote_once(self) -> int:
         """Let hindsight vote on the tasks that wait for it; return how many waited."""
@@ -75,7 +75,3 @@ class Worker:
             if decision is None:
                 HINDSIGHT_UNSURE.labels(task.project).inc()
         return len(waiting)
-
-
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
-    await pause(stopping, seconds)

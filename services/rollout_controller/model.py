@@ -143,7 +143,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class RolloutPlan:
-    """config/rollout.yaml."""
+    """The plan in config/rollout.yaml."""
 
     shadow_percent: int
     shadow_frames: int

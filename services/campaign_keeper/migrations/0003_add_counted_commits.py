@@ -1,4 +1,4 @@
-"""add counted commits"""
+"""Add counted commits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""create the rollout"""
+"""Create the rollout."""
 
 from __future__ import annotations
 

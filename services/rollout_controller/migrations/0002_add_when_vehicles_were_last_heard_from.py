@@ -1,4 +1,4 @@
-"""add when vehicles were last heard from"""
+"""Add when vehicles were last heard from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One person's work at the desk: every answer arrives once, can be taken back, and survives a desk that is away."""
+"""One person's labelling session: every answer arrives once, can be undone, and survives a desk that is away."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_choices_and_cannot_tell_go_to_the_task_that_was_shown() -> None:
     assert (work.answered, work.state) == (3, State.EMPTY)
 
 
-async def test_answers_are_taken_back_in_reverse_and_their_tasks_asked_again() -> None:
+async def test_answers_are_undone_in_reverse_and_their_tasks_asked_again() -> None:
     desk = PaperDesk(3)
     work = work_at(desk)
     await work.refresh(0)
@@ -101,7 +101,7 @@ async def test_answers_are_taken_back_in_reverse_and_their_tasks_asked_again() -
     assert await work.undo()
     assert work.assignment is not None
     assert work.assignment.task.task_id == "t1"
-    assert desk.released == ["t2"], "nobody waits for the lease of what was on the table"
+    assert desk.released == ["t2"], "the current task is released, so that its lease need not expire"
     assert await work.undo()
     assert (work.assignment.task.task_id, desk.answers, work.answered) == ("t0", {}, 0)
     assert not await work.undo()
