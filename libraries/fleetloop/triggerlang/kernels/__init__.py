@@ -52,6 +52,8 @@ functions doubled the time of reading a batch.
 def kernel(function: Function) -> Function:
     """Compiles a function with Numba; it releases the interpreter lock, so it must not touch Python objects.
 
+    To Python it can return numbers only, no arrays (see ``_OPTIONS``): results are written to arrays of the caller.
+
     Divisions by zero give infinity or NaN, and positions outside an array are not noticed.
     """
     compiled: Function = numba.njit(**_OPTIONS)(function)

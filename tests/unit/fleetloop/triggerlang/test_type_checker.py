@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.fleetloop.triggerlang.evaluation import SHIPPED as CATALOGUE
+from tests.unit.fleetloop.triggerlang.evaluation import truths
 
-from fleetloop.domain.frames import Column, FrameBatch
-from fleetloop.domain.signals import load_catalogue
-from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.domain.frames import Column
 from fleetloop.triggerlang.errors import ExpressionError
-from fleetloop.triggerlang.lowering import lower
-from fleetloop.triggerlang.machine import Machine, Rules, Segment
 from fleetloop.triggerlang.program import Condition, compile_program
-from fleetloop.triggerlang.reading import Reader
 
-CATALOGUE = load_catalogue(Path(__file__).parents[4] / "config" / "signals.yaml")
 MEMORY_S = 60.0
 
 
 def codes(expression: str, **columns: Column) -> list[int]:
-    """Codes (0 false, 1 unknown, 2 true) of a condition over one batch at 10 Hz; __ stands for a dot in a name."""
-    conditions = [Condition("t", expression, {}), Condition("f", f"not ({expression})", {})]
-    program = compile_program(conditions, CATALOGUE, MEMORY_S)
-    named = {name.replace("__", "."): column for name, column in columns.items()}
-    rows = max(c.rows() for c in named.values())
-    offsets = np.arange(rows, dtype=np.int64) * 100_000_000
-    batch = FrameBatch("f", "v", b"12345678", 0, 10**9, 0, "gnss", offsets, named)
-    lowered = lower(program, CATALOGUE)
-    batches = Reader(lowered, CATALOGUE).read([encode_batch(batch).SerializeToString()])
-    assert batches.plain.all()
-    none = np.zeros(2, np.int64)
-    rules = Rules(np.ones(2, bool), np.zeros(2, bool), np.ones(2, np.int64), none, none, round(MEMORY_S))
-    segment = Segment(b"", [0], int(batches.end_ns[0]))
-    found = Machine(lowered, rules).run(batches, np.zeros(1, np.int64), [segment]).moments
-    result = np.ones(rows, int)
-    for moment in found:
-        result[(moment.onset_ns - 10**9) // 100_000_000] = 2 if moment.trigger == 0 else 0
-    return [int(c) for c in result]
+    """Truth values of a condition over one batch at 10 Hz; __ stands for a dot in a name."""
+    return truths(expression, {name.replace("__", "."): column for name, column in columns.items()}, CATALOGUE)
 
 
 FAULTS = [
