@@ -1,11 +1,11 @@
-"""Protobuf and the job's JSON to the orchestrator's model and back."""
+"""Protobuf to the orchestrator's model and back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from fleetloop.domain.messages import event_of, parse
+from fleetloop.domain.run_folder import Metric
 from fleetloop.domain.topics import TRAINING
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
@@ -15,8 +15,6 @@ from fleetloop.protos.rollout.v1 import rollout_pb2
 from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator.model import (
     DatasetVersion,
-    JobResult,
-    MetricValue,
     ModelChange,
     ModelStage,
     Run,
@@ -37,10 +35,6 @@ _VERDICTS = {
     Verdict.REJECTED: training_pb2.VERDICT_REJECTED,
 }
 _VERDICTS_BY_NUMBER = {number: verdict for verdict, number in _VERDICTS.items()}
-
-
-class ResultError(ValueError):
-    """A job's result.json lacks something; the text names the field."""
 
 
 def version_in(record: Record) -> DatasetVersion:
@@ -79,33 +73,6 @@ def model_change_of(change: rollout_pb2.ModelChanged) -> ModelChange:
     )
 
 
-def job_result(raw: Mapping[str, Any]) -> JobResult:
-    """result.json as a value. Raises ResultError that names the field."""
-    try:
-        return JobResult(
-            passed=bool(raw["passed"]),
-            reasons=[str(reason) for reason in raw["reasons"]],
-            metrics=[_metric(entry) for entry in raw["metrics"]],
-            parent_metrics=[_metric(entry) for entry in raw.get("parent_metrics", [])],
-            model_digest=str(raw["model_digest"]),
-            files={str(name): str(path) for name, path in raw["files"].items()},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ResultError(f"result.json: {type(error).__name__}: {error}") from error
-
-
-def _metric(entry: Mapping[str, Any]) -> MetricValue:
-    return MetricValue(
-        task=str(entry["task"]),
-        slice=str(entry["slice"]),
-        name=str(entry["name"]),
-        value=float(entry["value"]),
-        low=float(entry["low"]),
-        high=float(entry["high"]),
-        samples=int(entry["samples"]),
-    )
-
-
 def run_message(run: Run) -> training_pb2.RunChanged:
     """A run as a message. Its event id depends on the run and its state, so that a redo has the same id."""
     return training_pb2.RunChanged(
@@ -133,7 +100,7 @@ def run_message(run: Run) -> training_pb2.RunChanged:
     )
 
 
-def _metric_messages(values: Sequence[MetricValue]) -> list[training_pb2.Metric]:
+def _metric_messages(values: Sequence[Metric]) -> list[training_pb2.Metric]:
     return [
         training_pb2.Metric(
             task=m.task, slice=m.slice, name=m.name, value=m.value, low=m.low, high=m.high, samples=m.samples
@@ -174,8 +141,12 @@ def run_from(raw: bytes) -> Run:
     )
 
 
-def _metric_values(messages: Sequence[training_pb2.Metric]) -> tuple[MetricValue, ...]:
-    return tuple(MetricValue(m.task, m.slice, m.name, m.value, m.low, m.high, m.samples) for m in messages)
+def _metric(m: training_pb2.Metric) -> Metric:
+    return Metric(task=m.task, slice=m.slice, name=m.name, value=m.value, low=m.low, high=m.high, samples=m.samples)
+
+
+def _metric_values(messages: Sequence[training_pb2.Metric]) -> tuple[Metric, ...]:
+    return tuple(_metric(message) for message in messages)
 
 
 def run_event(run: Run) -> Event:

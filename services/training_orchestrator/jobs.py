@@ -1,10 +1,9 @@
 """Jobs as folders: a job is started once, adopted by its lock, and finished by its result.
 
-A job is a process in its own session that outlives this service. It holds `flock` on <run>/lock as long as it lives,
-touches <run>/heartbeat, writes progress lines, and renames result.json into place when it is done. So after any
-crash the folder says what happened: a result means done, a held lock means running, neither means dead. A process
-belongs to a run when its command line ends with the run's folder. Process ids would not do, because they are reused;
-nor would the launcher's process group, because torchrun gives its worker a session of its own.
+`fleetloop.domain.run_folder` has the contract of the folder. A job is a process in its own session that outlives this
+service. A process belongs to a run when its command line ends with the run's folder. Process ids would not do,
+because they are reused; nor would the launcher's process group, because torchrun gives its worker a session of its
+own.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import fcntl
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +20,21 @@ from typing import Any
 
 import psutil
 
+from fleetloop.domain.run_folder import (
+    HEARTBEAT,
+    LOCK,
+    LOG,
+    PROGRESS,
+    REQUEST,
+    RUN_DIR_OPTION,
+    RunFailure,
+    RunRequest,
+    RunResult,
+    read_result,
+    to_json,
+)
 from fleetloop.kit.process.atomic_file import replace_text
 from fleetloop.kit.process.clock import ns_to_seconds
-
-LOCK, HEARTBEAT, RESULT, REQUEST, PROGRESS, LOG = (
-    "lock",
-    "heartbeat",
-    "result.json",
-    "request.json",
-    "progress.jsonl",
-    "job.log",
-)
-_RUN_DIR = "--run-dir"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class JobStatus:
     """The state of a run's job, as its folder says."""
 
     running: bool
-    result: Mapping[str, Any] | None
+    result: RunResult | RunFailure | None
     beat_age_s: float
     """Seconds since the last heartbeat; 0 when there was none."""
 
@@ -64,20 +66,17 @@ class TorchrunJobs:
         self._reap()
         folder = self.folder(run_id)
         running = _is_locked(folder / LOCK)
-        result = None
-        if (folder / RESULT).exists():
-            result = _read_result(folder / RESULT)
         heartbeat = folder / HEARTBEAT
         age_s = ns_to_seconds(now_utc_ns - heartbeat.stat().st_mtime_ns) if heartbeat.exists() else 0.0
-        return JobStatus(running, result, max(0.0, age_s))
+        return JobStatus(running, read_result(folder), max(0.0, age_s))
 
-    def launch(self, run_id: str, request: Mapping[str, object]) -> bool:
+    def launch(self, run_id: str, request: RunRequest) -> bool:
         """Start a job; False when a process holds the lock already, which is then the run's job."""
         folder = self.folder(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         if _is_locked(folder / LOCK):
             return False
-        replace_text(folder / REQUEST, json.dumps(request, indent=2, sort_keys=True))
+        replace_text(folder / REQUEST, to_json(request))
         command = [
             *(["nice", "-n", str(self._nice)] if self._nice else []),
             sys.executable,
@@ -90,7 +89,7 @@ class TorchrunJobs:
             "0",
             "-m",
             self._module,
-            _RUN_DIR,
+            RUN_DIR_OPTION,
             str(folder),
         ]
         with (folder / LOG).open("ab") as log:
@@ -125,16 +124,8 @@ def job_folder_root(state_dir: Path) -> Path:
 def _processes_of(folder: Path) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.cmdline()[-2:] == [_RUN_DIR, str(folder)]:
+            if process.cmdline()[-2:] == [RUN_DIR_OPTION, str(folder)]:
                 yield process
-
-
-def _read_result(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        return {"error": f"{path.name} is damaged: {error}"}
-    return content if isinstance(content, dict) else {"error": f"{path.name} is no object"}
 
 
 def _is_locked(path: Path) -> bool:

@@ -1,10 +1,12 @@
-"""What the orchestrator works with: runs, the policy that starts them, and what a finished job reports."""
+"""What the orchestrator works with: runs, the policy that starts them, and what a job reads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from fleetloop.domain.run_folder import Metric, VersionRef
 
 
 class State(StrEnum):
@@ -87,19 +89,6 @@ class ModelChange:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricValue:
-    """A figure with its 95 % interval."""
-
-    task: str
-    slice: str
-    name: str
-    value: float
-    low: float
-    high: float
-    samples: int
-
-
-@dataclass(frozen=True, slots=True)
 class Run:
     """A training run as last announced."""
 
@@ -119,8 +108,8 @@ class Run:
     changed_at_utc_ns: int
     verdict: Verdict | None = None
     reasons: Sequence[str] = ()
-    metrics: Sequence[MetricValue] = ()
-    parent_metrics: Sequence[MetricValue] = ()
+    metrics: Sequence[Metric] = ()
+    parent_metrics: Sequence[Metric] = ()
     model_digest: str = ""
     artifact_address: str = ""
     evaluation_address: str = ""
@@ -135,13 +124,10 @@ class OpenRun:
 
 
 @dataclass(frozen=True, slots=True)
-class JobResult:
-    """What a job reports in its result.json."""
+class JobInputs:
+    """What a run's job reads."""
 
-    passed: bool
-    reasons: Sequence[str]
-    metrics: Sequence[MetricValue]
-    parent_metrics: Sequence[MetricValue]
-    model_digest: str
-    files: Mapping[str, str]
-    """Artifact name -> path in the run's folder."""
+    dataset: VersionRef
+    test_set: VersionRef
+    parent_address: str
+    """Artifacts of the model to start from; empty: the job starts from scratch."""

@@ -8,11 +8,21 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
+from fleetloop.domain.run_folder import VersionRef
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.kit.storage.paging import FIRST_PAGE, Page
 from training_orchestrator.codec import run_from
 from training_orchestrator.core import Situation
-from training_orchestrator.model import DatasetVersion, ModelChange, ModelStage, OpenRun, Policy, Run, State
+from training_orchestrator.model import (
+    DatasetVersion,
+    JobInputs,
+    ModelChange,
+    ModelStage,
+    OpenRun,
+    Policy,
+    Run,
+    State,
+)
 from training_orchestrator.store import ModelStageRow, RunRow, VersionRow
 
 FINAL = [state.value for state in State if state.is_final]
@@ -106,20 +116,21 @@ def open_runs(tx: Transaction) -> list[OpenRun]:
     return [OpenRun(replace(run_from(row.message), state=State(row.state)), row.attempts) for row in rows]
 
 
-def job_request(tx: Transaction, run: Run) -> dict[str, object]:
-    """What a run's job is told, with the parent's artifacts and both Lance tags."""
+def job_inputs(tx: Transaction, run: Run) -> JobInputs:
+    """The dataset, the test set and the parent of a run, for its job."""
     version = newest_version(tx, run.dataset, run.dataset_version)
     test_set = newest_version(tx, run.test_set, run.test_set_version)
     parent = tx.session.get(ModelStageRow, run.parent_digest) if run.parent_digest else None
     assert version is not None and test_set is not None, "a run is only queued for versions that are known"
-    return {
-        "run_id": run.run_id,
-        "recipe": run.recipe,
-        "seed": run.seed,
-        "dataset": {"table": version.table_address, "tag": version.lance_tag, "version": version.version},
-        "test_set": {"table": test_set.table_address, "tag": test_set.lance_tag, "version": test_set.version},
-        "parent": {"digest": parent.digest, "address": parent.artifact_address} if parent else None,
-    }
+    return JobInputs(
+        dataset=_version_ref(version),
+        test_set=_version_ref(test_set),
+        parent_address=parent.artifact_address if parent else "",
+    )
+
+
+def _version_ref(version: DatasetVersion) -> VersionRef:
+    return VersionRef(table=version.table_address, tag=version.lance_tag, version=version.version)
 
 
 def runs(tx: Transaction, page: Page = FIRST_PAGE) -> tuple[list[Run], str]:

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
+from fleetloop.domain.run_folder import RunResult
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.storage.database import Transaction
 from training_orchestrator.codec import run_bytes, run_event, run_from
 from training_orchestrator.core import Start
-from training_orchestrator.model import DatasetVersion, JobResult, ModelChange, Run, State, Verdict
+from training_orchestrator.model import DatasetVersion, ModelChange, Run, State, Verdict
 from training_orchestrator.queries import version_row
 from training_orchestrator.store import ModelStageRow, RunRow, VersionRow
 
@@ -109,7 +110,7 @@ def fail_run(tx: Transaction, run_id: str, reason: str, now_utc_ns: int) -> None
 def record_evaluation(
     tx: Transaction,
     run_id: str,
-    result: JobResult,
+    result: RunResult,
     artifact_address: str,
     evaluation_address: str,
     files: Mapping[str, tuple[int, str]],

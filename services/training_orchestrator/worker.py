@@ -10,19 +10,20 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.domain.run_folder import LOG, RESULT, RunFailure, RunFolderError, RunRequest, RunResult
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
 from training_orchestrator import queries, transactions
-from training_orchestrator.codec import ResultError, job_result
 from training_orchestrator.core import Start, due, start_again
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.metrics import OPEN_RUNS, RUNS
-from training_orchestrator.model import JobResult, OpenRun, Policy, Run, State
+from training_orchestrator.model import OpenRun, Policy, Run, State
 from training_orchestrator.settings import TrainingOrchestratorSettings
 
 log = get_logger(__name__)
@@ -91,42 +92,45 @@ class Worker:
         elif start_again(attempts, policy):
             await self._launch(run, attempts)
         else:
-            reason = f"the job died {attempts} times; its log is {self._jobs.folder(run_id) / 'job.log'}"
+            reason = f"the job died {attempts} times; its log is {self._jobs.folder(run_id) / LOG}"
             await self._fail(run_id, reason)
 
     async def _launch(self, run: Run, attempts: int) -> None:
         run_id = run.run_id
-        request = await self._database.read(lambda tx: queries.job_request(tx, run))
+        inputs = await self._database.read(lambda tx: queries.job_inputs(tx, run))
         config = self._settings.config_dir.resolve()
-        request |= {
-            "recipe": str(config / "recipes" / run.recipe),
-            "schema": str(config / "tasks.yaml"),
-            "parent": await asyncio.to_thread(self._fetch_parent, run_id, request["parent"]),
-        }
+        request = RunRequest(
+            run_id=run_id,
+            recipe=config / "recipes" / run.recipe,
+            schema_path=config / "tasks.yaml",
+            seed=run.seed,
+            dataset=inputs.dataset,
+            test_set=inputs.test_set,
+            parent=await asyncio.to_thread(self._fetch_parent, run_id, inputs.parent_address),
+        )
         await self._database.run(lambda tx: transactions.record_start(tx, run_id, self._clock.now_utc_ns()))
         await asyncio.to_thread(self._jobs.launch, run_id, request)
         log.info("job_started", run_id=run_id, attempt=attempts + 1)
 
-    def _fetch_parent(self, run_id: str, parent: object) -> str | None:
+    def _fetch_parent(self, run_id: str, address: str) -> Path | None:
         """Copy the parent's artifacts into the run's folder: the job reads files, not an object store."""
-        if not isinstance(parent, dict):
+        if not address:
             return None
         folder = self._jobs.folder(run_id) / "parent"
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("model.safetensors", *VEHICLE_FILES):
             with suppress(ObjectMissingError):
-                (folder / name).write_bytes(self._objects.get(f"{parent['address']}/{name}"))
-        return str(folder)
+                (folder / name).write_bytes(self._objects.get(f"{address}/{name}"))
+        return folder
 
-    async def _store_result(self, run: Run, raw: Mapping[str, object]) -> None:
+    async def _store_result(self, run: Run, result: RunResult | RunFailure) -> None:
         run_id = run.run_id
-        if raw.get("error"):
-            await self._fail(run_id, str(raw["error"]))
+        if isinstance(result, RunFailure):
+            await self._fail(run_id, result.error)
             return
         try:
-            result = job_result(raw)
             addresses, files = await asyncio.to_thread(self._store_files, run_id, result)
-        except (ResultError, OSError) as error:
+        except (RunFolderError, OSError) as error:
             await self._fail(run_id, f"the job's result cannot be used: {error}")
             return
         now_ns = self._clock.now_utc_ns()
@@ -135,23 +139,22 @@ class Worker:
         )
         verdict = "passed" if result.passed else "rejected"
         RUNS.labels(verdict).inc()
-
         log.info("run_evaluated", run_id=run_id, verdict=verdict, reasons=list(result.reasons))
 
-    def _store_files(self, run_id: str, result: JobResult) -> tuple[tuple[str, str], dict[str, tuple[int, str]]]:
+    def _store_files(self, run_id: str, result: RunResult) -> tuple[tuple[str, str], dict[str, tuple[int, str]]]:
         """Copy a run's files to the object store; return the addresses of artifacts and evaluation, and the files.
 
-        Raises ResultError when the files are not those that the result names.
+        Raises RunFolderError when the files are not those that the result names.
         """
         folder = self._jobs.folder(run_id)
         contents = {name: (folder / path).read_bytes() for name, path in result.files.items()}
         files = {name: (len(content), sha256_hex(content)) for name, content in contents.items()}
         missing = [name for name in VEHICLE_FILES if name not in files]
         if missing:
-            raise ResultError(f"files: {', '.join(missing)} is missing")
+            raise RunFolderError(f"{RESULT}: files: {', '.join(missing)} is missing")
         if artifact_digest({name: sha for name, (_, sha) in files.items()}) != result.model_digest:
-            raise ResultError("model_digest: is not the digest of the files")
-        result_file = folder / "result.json"
+            raise RunFolderError(f"{RESULT}: model_digest: is not the digest of the files")
+        result_file = folder / RESULT
         day_ns = result_file.stat().st_mtime_ns  # a redo finds the same time, and so the same address
         artifact_address = object_address(self._settings.fleet_id, "models", day_ns, result.model_digest)
         for name, content in contents.items():

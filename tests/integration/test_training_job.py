@@ -23,6 +23,7 @@ from tests.unit.perception.nets import RECIPE
 from tests.unit.perception.test_job import folder_with
 
 from fleetloop.domain.artifacts import VEHICLE_FILES
+from fleetloop.domain.run_folder import read_request
 from perception.job import main
 from training_orchestrator.jobs import TorchrunJobs
 
@@ -54,7 +55,7 @@ def test_a_job_killed_under_torchrun_goes_on_and_exports_the_same_bytes(tmp_path
     longer = RECIPE.model_copy(update={"steps": 240})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(longer.model_dump_json())))
     jobs = TorchrunJobs(tmp_path / "runs", "perception.job", nice=0)
-    request = json.loads((alone / "request.json").read_text())
+    request = read_request(alone)
     killed = jobs.folder("run-1")
 
     assert jobs.launch("run-1", request)

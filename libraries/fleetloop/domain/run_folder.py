@@ -106,7 +106,9 @@ class RunResult(_Contract):
 
 
 class RunFailure(_Contract):
-    """The content of `result.json` of a run that cannot succeed, whatever is retried."""
+    """The content of `result.json` of a run that cannot succeed, whatever is retried. Other fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
 
     error: str
     """What is wrong, as a sentence that names the field."""
@@ -115,6 +117,16 @@ class RunFailure(_Contract):
 def read_request(folder: Path) -> RunRequest:
     """Read `request.json`. Raises RunFolderError that names the field."""
     return _read(folder / REQUEST, RunRequest)
+
+
+def read_result(folder: Path) -> RunResult | RunFailure | None:
+    """Read `result.json`; None while there is none. A result that cannot be used is a failure that says why."""
+    if not (folder / RESULT).exists():
+        return None
+    try:
+        return parse_result(_read_json(folder / RESULT))
+    except RunFolderError as error:
+        return RunFailure(error=f"the job's result cannot be used: {error}")
 
 
 def parse_result(content: Mapping[str, Any]) -> RunResult | RunFailure:
@@ -130,6 +142,10 @@ def to_json(content: BaseModel) -> str:
 
 
 def _read(path: Path, kind: type[T]) -> T:
+    return _parse(path.name, _read_json(path), kind)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except OSError as error:
@@ -138,7 +154,7 @@ def _read(path: Path, kind: type[T]) -> T:
         raise RunFolderError(f"{path.name}: is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RunFolderError(f"{path.name}: is not a JSON object")
-    return _parse(path.name, content, kind)
+    return content
 
 
 def _parse(name: str, content: Mapping[str, Any], kind: type[T]) -> T:

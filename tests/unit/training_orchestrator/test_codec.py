@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from fleetloop.domain.run_folder import Metric
 from fleetloop.domain.topics import MODEL
 from fleetloop.kit.messaging.producer import Record
 from fleetloop.protos.rollout.v1 import rollout_pb2
 from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator.codec import model_change_in, model_change_of, run_bytes, run_event, run_from, run_message
-from training_orchestrator.model import MetricValue, ModelStage, Run, State, Verdict
+from training_orchestrator.model import ModelStage, Run, State, Verdict
 
-METRIC = MetricValue("stop_sign", "rare", "recall", 0.5, 0.25, 0.75, 8)
+METRIC = Metric(task="stop_sign", slice="rare", name="recall", value=0.5, low=0.25, high=0.75, samples=8)
 RUN = Run(
     run_id="run-1", state=State.EVALUATED, dataset="town", dataset_version="v2", test_set="town-test",
     test_set_version="v1", recipe="turn.yaml", parent_digest="a" * 64, seed=7, why="new samples",

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from training_orchestrator.jobs import LOCK, RESULT, TorchrunJobs, read_progress
+from fleetloop.domain.run_folder import LOCK, RESULT, RunFailure, RunRequest, VersionRef
+from training_orchestrator.jobs import TorchrunJobs, read_progress
 
 WORKER = """
 import fcntl, sys, time
@@ -23,6 +24,12 @@ LAUNCHER = """
 import subprocess, sys
 subprocess.Popen([sys.executable, "-c", sys.argv[1], *sys.argv[-2:]], start_new_session=True).wait()
 """
+
+VERSION = VersionRef(table="town.lance", tag="v1", version="v1")
+REQUEST_OF_R1 = RunRequest(
+    run_id="r1", recipe=Path("first.yaml"), schema_path=Path("tasks.yaml"), seed=1, dataset=VERSION,
+    test_set=VERSION, parent=None,
+)  # fmt: skip
 
 
 def until(holds: Callable[[], bool]) -> bool:
@@ -68,7 +75,7 @@ def test_a_job_of_a_predecessor_is_refused_a_second_launch(
     jobs: TorchrunJobs, launched: subprocess.Popen[bytes]
 ) -> None:
     assert jobs.starting("r1")
-    assert not jobs.launch("r1", {})
+    assert not jobs.launch("r1", REQUEST_OF_R1)
     assert launched.poll() is None
 
 
@@ -85,7 +92,7 @@ def test_a_damaged_result_is_an_error_and_not_a_crash(jobs: TorchrunJobs, conten
     (jobs.folder("r1") / RESULT).write_text(content)
     result = jobs.status("r1", 0).result
     assert result is not None
-    assert RESULT in result["error"]
+    assert isinstance(result, RunFailure) and RESULT in result.error
 
 
 def test_progress_is_read_by_whole_lines(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile, Targets
 from tuf.api.serialization.json import CanonicalJSONSerializer
 
+from fleetloop.domain.run_folder import RunResult
 from fleetloop.kit import rpc as fleetkit_rpc
 from fleetloop.kit.refusal import RefusalKind, RefusedError
 from fleetloop.kit.security.identity import Identity
@@ -21,7 +22,7 @@ from fleetloop.protos.training.v1 import training_pb2
 from training_orchestrator import transactions
 from training_orchestrator.codec import version_of
 from training_orchestrator.jobs import TorchrunJobs
-from training_orchestrator.model import JobResult, Policy
+from training_orchestrator.model import Policy
 from training_orchestrator.rpc import TrainingService
 from training_orchestrator.settings import load_policies
 from training_orchestrator.store import Base
@@ -136,7 +137,7 @@ async def test_only_what_passed_is_signed_and_byte_for_byte(service: TrainingSer
     good = training_pb2.SignModelsRequest(signed=role(path, 10, sha))
     with pytest.raises(RefusedError, match="did not pass here"):
         await service.SignModels(good, None)
-    result = JobResult(True, ["good"], [], [], DIGEST, {})
+    result = RunResult(passed=True, reasons=["good"], metrics=[], model_digest=DIGEST, files={})
     database.run_now(
         lambda tx: transactions.record_evaluation(tx, run_id, result, "a", "e", {"head.onnx": (10, sha)}, 6)
     )

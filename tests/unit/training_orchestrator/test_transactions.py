@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from fleetloop.domain.run_folder import RunResult
 from fleetloop.kit.storage.database import Database
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
 from training_orchestrator import queries, transactions
 from training_orchestrator.codec import model_change_of, version_of
 from training_orchestrator.core import Start, due
-from training_orchestrator.model import JobResult, ModelStage, Policy, Verdict
+from training_orchestrator.model import ModelStage, Policy, Verdict
 from training_orchestrator.store import Base
 
 POLICY = Policy("town", "town-test", "first.yaml", "turn.yaml", new_samples=100, attempts=2)
@@ -44,7 +45,7 @@ def run_to_its_end(database: Database, digest: str, passed: bool = True) -> str:
     start = decision(database)
     assert isinstance(start, Start), start
     run_id = database.run_now(lambda tx: transactions.queue_run(tx, start, 1, 5).run_id)
-    result = JobResult(passed, ["because"], [], [], digest, {})
+    result = RunResult(passed=passed, reasons=["because"], metrics=[], model_digest=digest, files={})
     database.run_now(lambda tx: transactions.record_evaluation(tx, run_id, result, "a", "e", {"f": (1, "s")}, 6))
     return run_id
 

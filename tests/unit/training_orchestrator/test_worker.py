@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.domain.run_folder import RunRequest, VersionRef
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.testing import ManualClock
@@ -33,11 +34,11 @@ class Folders(TorchrunJobs):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, "no.such.module", 0)
-        self.launched: list[tuple[str, Mapping[str, object]]] = []
+        self.launched: list[tuple[str, RunRequest]] = []
         self.ended: list[str] = []
 
-    def launch(self, run_id: str, request: Mapping[str, object]) -> bool:
-        self.launched.append((run_id, dict(request)))
+    def launch(self, run_id: str, request: RunRequest) -> bool:
+        self.launched.append((run_id, request))
         self.folder(run_id).mkdir(parents=True, exist_ok=True)
         return True
 
@@ -101,9 +102,9 @@ async def test_a_due_run_is_queued_and_started_once(house: House, tmp_path: Path
     assert run.state == State.RUNNING
     ((run_id, request),) = house.jobs.launched
     assert run_id == run.run_id
-    assert request["recipe"] == str((tmp_path / "config" / "recipes" / "first.yaml").resolve())
-    assert (request["seed"], request["parent"]) == (3, None)
-    assert request["dataset"] == {"table": "town.l", "tag": "v1", "version": "v1"}
+    assert request.recipe == (tmp_path / "config" / "recipes" / "first.yaml").resolve()
+    assert (request.seed, request.parent) == (3, None)
+    assert request.dataset == VersionRef(table="town.l", tag="v1", version="v1")
 
 
 async def test_a_job_that_holds_its_lock_goes_on_until_its_heartbeat_stops(house: House) -> None:
@@ -172,7 +173,7 @@ async def test_a_result_is_stored_once_and_its_files_are_kept(house: House) -> N
         ({"model_digest": "0" * 64}, "model_digest: is not the digest of the files"),
         ({"files": {"card.json": "model/card.json"}}, "is missing"),
         ({"files": dict.fromkeys(VEHICLE_FILES, "nowhere")}, "No such file"),
-        ({"metrics": [{"task": "t"}]}, "result.json: KeyError: 'slice'"),
+        ({"metrics": [{"task": "t"}]}, "result.json: metrics.0.slice: Field required"),
     ],
 )
 async def test_a_result_that_is_not_what_it_says_fails_the_run(

@@ -18,6 +18,7 @@ from fleetloop.domain.run_folder import (
     VersionRef,
     parse_result,
     read_request,
+    read_result,
     to_json,
 )
 
@@ -116,3 +117,20 @@ def test_a_missing_request_says_so(tmp_path: Path) -> None:
 def test_a_wrong_result_names_the_field(change: dict[str, Any], named: str) -> None:
     with pytest.raises(RunFolderError, match=named):
         parse_result(RESULT | change)
+
+
+def test_a_run_without_a_result_is_not_done(tmp_path: Path) -> None:
+    assert read_result(tmp_path) is None
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(RESULT))
+    assert read_result(tmp_path) == parse_result(RESULT)
+
+
+@pytest.mark.parametrize("content", ["", '{"passed": tr', "[]", "7", "{}", '{"passed": true, "model": "x"}'])
+def test_a_result_that_cannot_be_used_is_a_failure_that_names_the_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "result.json").write_text(content)
+    failure = read_result(tmp_path)
+    assert isinstance(failure, RunFailure)
+    assert failure.error.startswith("the job's result cannot be used: result.json: ")
