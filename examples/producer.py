@@ -1,4 +1,4 @@
-"""A producer of telemetry in a few lines: one vehicle that sends ten batches and hears what became of them.
+"""A minimal telemetry producer: one vehicle that sends ten batches and prints the outcome of each.
 
 fleetloop up                       # in one terminal
 python examples/producer.py        # in another
@@ -21,9 +21,9 @@ VEHICLE = "example-1"
 
 async def main() -> None:
     fleet = RunningFleet.open(".fleetloop")
-    # The same as `fleetloop vehicles enrol example-1`: a vehicle speaks with a certificate of its own.
+    # The same as `fleetloop vehicles enrol example-1`: each vehicle connects with its own certificate.
     credentials = Enrolment(fleet.layout, fleet.fleet_id).enrol(VEHICLE, now=datetime.now(UTC))
-    boot_id = os.urandom(8)  # new at every start; with the sequence it tells a repeat from a new batch
+    boot_id = os.urandom(8)  # new at every start; with the sequence number it identifies a batch
     offsets_ns = np.arange(100, dtype=np.int64) * 10_000_000  # 100 frames in a second
     async with connect_producer(fleet.address("telemetry-gateway"), credentials) as producer:
         for sequence in range(10):

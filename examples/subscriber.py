@@ -1,4 +1,4 @@
-"""A subscriber to new models in a few lines. It goes on where it left off, also when it was down meanwhile.
+"""A minimal subscriber to new models. After a restart it resumes where it stopped and misses no change.
 
 fleetloop up                       # in one terminal
 python examples/subscriber.py      # in another; Ctrl-C ends it
@@ -32,7 +32,7 @@ async def main() -> None:
     async for change in watch_models(address, credentials, resume_after=read_token()):
         stage = rollout_pb2.ModelStage.Name(change.stage).removeprefix("MODEL_STAGE_").lower()
         print(f"{change.model_version} is {stage}: {'; '.join(change.reasons)} ({change.artifact_address})")
-        keep_token(change.sequence)  # only after it was handled: then nothing is ever missed
+        keep_token(change.sequence)  # after the change was handled, so that a crash repeats it instead of losing it
 
 
 if __name__ == "__main__":

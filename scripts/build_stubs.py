@@ -2,8 +2,8 @@
 
 Stubs are built, never committed. `protos/fleet/telemetry/v1/telemetry.proto` becomes
 `fleetloop.protos.telemetry.v1.telemetry_pb2`: protoc takes Python's package from the path, which would be a top-level
-package `fleet` in everybody's environment, so its import lines are rewritten. Names on the wire keep their `fleet.`
-package. Nothing is done when every stub is newer than every proto.
+package `fleet` in the environment of every user, so its import lines are rewritten. Names on the wire keep their
+`fleet.` package. Nothing is done when every stub is newer than every proto.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ _MODULE = re.compile(r"\bfleet\.([a-z]+)\.v1\.([a-z]+_pb2)\b")
 
 
 def stubs_of(proto: Path) -> list[Path]:
-    """The files that one proto becomes."""
+    """Return the files that are generated from one proto."""
     folder = STUBS / proto.parent.relative_to(PROTOS / "fleet")
     return [folder / (proto.stem + suffix) for suffix in STUB_SUFFIXES]
 
 
 def is_current(sources: list[Path]) -> bool:
-    """True when every stub exists and is no older than the newest proto."""
+    """Return whether every stub exists and is no older than the newest proto."""
     newest = max(path.stat().st_mtime for path in [*sources, Path(__file__)])
     stubs = [stub for source in sources for stub in stubs_of(source)]
     return all(stub.exists() and stub.stat().st_mtime >= newest for stub in stubs)
 
 
 def relocated(stub: str) -> str:
-    """A stub's text with its imports of other stubs below `fleetloop.protos`.
+    """Return a stub's text with its imports of other stubs changed to `fleetloop.protos`.
 
-    Modules end with `_pb2` and the names of services and messages on the wire do not, which tells them apart.
+    Only modules end with `_pb2`, so that the names of services and messages on the wire stay as they are.
     """
     return _MODULE.sub(r"fleetloop.protos.\1.v1.\2", _IMPORT.sub(r"from fleetloop.protos.\1.v1 import", stub))
 
 
 def build(force: bool = False) -> int:
-    """Generate all stubs; returns how many protos were compiled, 0 when they were current.
+    """Generate all stubs and return how many protos were compiled, 0 when they were current.
 
     Raises SystemExit with protoc's message when a proto does not compile.
     """
@@ -72,9 +72,9 @@ def build(force: bool = False) -> int:
         if protoc.main(arguments) != 0:
             raise SystemExit("protoc refused a proto; its message is above")
         shutil.rmtree(STUBS, ignore_errors=True)
-        made = Path(out) / "fleet"
-        for stub in sorted(made.rglob("*_pb2*")):
-            target = STUBS / stub.relative_to(made)
+        generated = Path(out) / "fleet"
+        for stub in sorted(generated.rglob("*_pb2*")):
+            target = STUBS / stub.relative_to(generated)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(relocated(stub.read_text()))
         for folder in (STUBS, *(each for each in STUBS.rglob("*") if each.is_dir())):
@@ -89,7 +89,7 @@ except ImportError:  # run as a plain script where hatchling is not installed
 else:
 
     class StubsHook(BuildHookInterface):  # type: ignore[type-arg,unused-ignore]
-        """Makes `pip install -e .` and wheels carry the stubs."""
+        """Adds the stubs to `pip install -e .` and to wheels."""
 
         def initialize(self, version: str, build_data: dict[str, Any]) -> None:
             build()

@@ -1,12 +1,12 @@
-"""Makes what an installation on Kubernetes needs to know itself by, as manifests for `kubectl apply -f -`.
+"""Print the identities of an installation on Kubernetes as manifests, for `kubectl apply -f -`.
 
 python scripts/cluster_identities.py --dir identities --fleet demo --release fleet --namespace fleetloop
 
-In --dir, on a machine that is kept safe, it makes or finds the fleet's own authority and holds the signing ceremony.
-The manifests are a certificate for each component with the names that the chart gives it, the two online signing
-keys, the trust that vehicles are born with, and who is admitted: `fleetloop vehicles enrol ... --dir` writes there,
-then run this again. With --cert-manager the certificates are left to it: it gets the authority as the secret of a CA
-issuer. Repeating it changes nothing but certificates in the last third of their life.
+In --dir, on a secure machine, it opens or creates the fleet's certificate authority and holds the signing ceremony.
+The manifests are a certificate for each component with the host names that the chart gives it, the two online signing
+keys, the trust that vehicles are installed with, and the admitted vehicles. Run it again after `fleetloop vehicles
+enrol ... --dir`. With --cert-manager it prints no certificates but the authority as the secret of a CA issuer. A
+repetition changes only certificates in the last third of their life.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EMPTY_REGISTER = '{"format": 1, "admitted": []}\n'
 
 
 def cluster_names(release: str, namespace: str, component: str) -> list[str]:
-    """Under which names a component is called in a cluster; localhost is `kubectl port-forward`."""
+    """Return the host names of a component in a cluster; localhost is for `kubectl port-forward`."""
     name = f"{release}-{component}"
     in_namespace = f"{name}.{namespace}"
     return [name, in_namespace, f"{in_namespace}.svc", f"{in_namespace}.svc.cluster.local", "localhost", "127.0.0.1"]
@@ -47,7 +47,7 @@ def manifests(
     cert_manager: bool,
     now: datetime,
 ) -> Iterator[dict[str, Any]]:
-    """One object after the other. `hosts` are the names that vehicles use. PkiError for a bad name or folder."""
+    """Yield the manifests. `hosts` are the host names that vehicles use. Raises PkiError for a bad name or folder."""
 
     def named(kind: str, name: str, data: dict[str, str]) -> dict[str, Any]:
         if kind == "Secret":
@@ -91,8 +91,8 @@ def main() -> None:
     parser.add_argument("--fleet", default="demo", help="fleetId of the chart")
     parser.add_argument("--release", default="fleet", help="name of the Helm release")
     parser.add_argument("--namespace", default="default", help="namespace of the release")
-    parser.add_argument("--host", action="append", default=[], help="name that vehicles use; may be repeated")
-    parser.add_argument("--cert-manager", action="store_true", help="make the issuer's secret, no certificates")
+    parser.add_argument("--host", action="append", default=[], help="host name that vehicles use; may be repeated")
+    parser.add_argument("--cert-manager", action="store_true", help="print the issuer's secret, no certificates")
     said = parser.parse_args()
     layout = RunLayout.at(said.dir)
     try:

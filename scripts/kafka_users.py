@@ -1,11 +1,11 @@
-"""Says what each component may do in Kafka, from the topic catalogue: no more than it needs.
+"""Print the Kafka permissions of each component, derived from the topic catalogue: the least that it needs.
 
-python scripts/kafka_users.py                                       a line for each rule: user, resource, operations
+python scripts/kafka_users.py                                       one line per rule: user, resource, operations
 python scripts/kafka_users.py --strimzi my-kafka --release fleet    KafkaUser objects, for `kubectl apply -f -`
 
-A user's name is the component's, and `topics` for the chart's job that creates topics. Strimzi names a user like its
-object, <release>-<component>-kafka, and puts the password into a secret of that name: so the chart finds it, told
-`kafka.usersByStrimzi=true`.
+A user has the name of its component, or `topics` for the chart's job that creates topics. Strimzi gives a user the
+name of its object, <release>-<component>-kafka, and writes the password to a secret of the same name, where the chart
+finds it with `kafka.usersByStrimzi=true`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ TOPICS_JOB = "topics"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Rule:
-    """What a user may do with one resource."""
+    """The operations that a user may perform on one resource."""
 
     user: str
     kind: str
-    """topic or group."""
+    """The kind of resource: topic or group."""
     name: str
-    """"*" is every one."""
+    """Name of the resource; "*" means all."""
     operations: tuple[str, ...]
 
 
 def rules(topics: Mapping[str, Topic]) -> Iterator[Rule]:
-    """All rules of all users, in order: a service's topics, their dead letters, and the group of its own name."""
+    """Yield the rules of all users: a service's topics, their dead-letter queues, and the group of its own name."""
     names = {entry.label for entry in SERVICES}
     allowed: dict[tuple[str, str], set[str]] = {}
     for topic in topics.values():
@@ -57,7 +57,7 @@ def rules(topics: Mapping[str, Topic]) -> Iterator[Rule]:
 
 
 def kafka_user(user: str, own: list[Rule], cluster: str, release: str, namespace: str) -> dict[str, Any]:
-    """Strimzi's object for one user."""
+    """Return the KafkaUser object of one user for Strimzi."""
     acls = [
         {
             "resource": {"type": rule.kind, "name": rule.name, "patternType": "literal"},

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(package: str, message: str) -> None:
-    """Brings an empty database to the newest revision and writes what is missing as the next one."""
+    """Migrate an empty database to the newest revision and write the difference to the models as the next one."""
     base = importlib.import_module(f"{package}.store").Base
     versions = ROOT / "services" / package / "migrations"
     with tempfile.TemporaryDirectory() as folder:

@@ -10,25 +10,25 @@ app.kubernetes.io/part-of: fleetloop
 {{ .root.Release.Name }}-{{ .name }}
 {{- end }}
 
-{{/* The image. Call with a dict of root and image (empty: the one for all). */}}
+{{/* Reference of the image. Call with a dict of root and image (empty: image.name). */}}
 {{- define "fleetloop.image" -}}
 {{- $image := .root.Values.image -}}
 {{ printf "%s%s:%s" $image.registry (default $image.name .image) (default .root.Chart.AppVersion $image.tag) }}
 {{- end }}
 
-{{/* True when objects lie on a volume. */}}
+{{/* True when the object store is a volume. */}}
 {{- define "fleetloop.objectsOnVolume" -}}
 {{- if hasPrefix "file://" .Values.objectsUrl -}}true{{- end -}}
 {{- end }}
 
-{{/* What every container of ours may do. */}}
+{{/* Security context of every container. */}}
 {{- define "fleetloop.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* What every pod of ours may do. */}}
+{{/* Security context of every pod. */}}
 {{- define "fleetloop.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -38,7 +38,7 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* How one component, or the topics job, is known to Kafka. Call with a dict of root and name. */}}
+{{/* Environment with the Kafka user of one component, or of the topics job. Call with a dict of root and name. */}}
 {{- define "fleetloop.kafkaUser" -}}
 {{- $secret := include "fleetloop.name" . | printf "%s-kafka" -}}
 {{- if .root.Values.kafka.usersByStrimzi }}
@@ -54,13 +54,13 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end }}
 
-{{/* The brokers' CA as a volume. */}}
+{{/* Volume with the brokers' CA. */}}
 {{- define "fleetloop.kafkaCa" -}}
 name: kafka
 secret: {secretName: {{ .Values.kafka.caSecret }}, items: [{key: ca.crt, path: ca.crt}]}
 {{- end }}
 
-{{/* Environment that every component has. */}}
+{{/* Environment of every component. */}}
 {{- define "fleetloop.env" -}}
 {{- $root := .root -}}
 - {name: FLEETLOOP_FLEET_ID, value: {{ $root.Values.fleetId | quote }}}
