@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
@@ -34,23 +35,19 @@ def test_a_trace_file_has_a_bound_and_the_one_before_it_is_kept(tmp_path: Path) 
 
 def collector(requests: list[Any]) -> tuple[grpc.Server, int]:
     """A collector that keeps what it receives over OTLP, and its port."""
-    service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
-    services = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc")
-
-    class Traces(services.TraceServiceServicer):  # type: ignore[misc, name-defined]
+    class Traces(trace_service_pb2_grpc.TraceServiceServicer):
         def Export(self, request: Any, context: object) -> Any:
             requests.append(request)
-            return service.ExportTraceServiceResponse()
+            return trace_service_pb2.ExportTraceServiceResponse()
 
     server = grpc.server(ThreadPoolExecutor(1))
-    services.add_TraceServiceServicer_to_server(Traces(), server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Traces(), server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     return server, port
 
 
 def test_spans_go_to_the_file_and_in_batches_to_the_collector(tmp_path: Path) -> None:
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
     requests: list[Any] = []
     server, port = collector(requests)
     path = tmp_path / "spans.jsonl"
@@ -72,7 +69,6 @@ def test_spans_go_to_the_file_and_in_batches_to_the_collector(tmp_path: Path) ->
 
 
 def test_a_collector_that_is_away_delays_neither_the_work_nor_for_long_the_end() -> None:
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
     provider = tracer_provider("test-service", None, otlp_endpoint="http://127.0.0.1:1")
     began = time.monotonic()
     for _ in range(5_000):  # more than the queue holds
