@@ -1,1 +1,1 @@
-"""Owns campaigns and their triggers, and knows what became of every firing."""
+"""Manages campaigns and their triggers, and counts the outcome of every firing."""

@@ -7,7 +7,7 @@ from prometheus_client import Gauge
 # A gauge and no counter, because it is restored from the database at start.
 EARNINGS = Gauge(
     "fleetloop_trigger_earnings",
-    "What became of a trigger version's firings; `count` is fired, clips, clip_bytes, tasks, labelled or kept.",
+    "The outcome of a trigger version's firings; `count` is fired, clips, clip_bytes, tasks, labelled or kept.",
     ["campaign", "trigger", "version", "count"],
 )
 DROPPED = Gauge(

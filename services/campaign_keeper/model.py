@@ -118,7 +118,7 @@ class Counted:
 
 @dataclass(slots=True)
 class Earnings:
-    """What became of a trigger version's firings."""
+    """The outcome of a trigger version's firings."""
 
     campaign: str
     trigger: str

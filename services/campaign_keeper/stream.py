@@ -1,4 +1,4 @@
-"""The Kafka shell: follows every firing through the loop and counts what became of it."""
+"""The Kafka shell: follows every firing through the loop and counts its outcome."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class _CurationFile(BaseModel):
 
 
 class Curation(BaseModel):
-    """config/curation.yaml."""
+    """The content of config/curation.yaml."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 

@@ -112,7 +112,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """config/routing.yaml."""
+    """The content of config/routing.yaml."""
 
     routes: Sequence[Route]
     drops: Sequence[DropRule]

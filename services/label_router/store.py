@@ -1,4 +1,4 @@
-"""The router's tables: firings with what became of them, and clips that came before their firing."""
+"""The router's tables: firings with their routing, and clips that arrived before their firing."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class RolloutPlan:
-    """config/rollout.yaml."""
+    """The content of config/rollout.yaml."""
 
     shadow_percent: int
     shadow_frames: int

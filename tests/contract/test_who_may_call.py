@@ -1,7 +1,7 @@
-"""Who may call what: the whole table, and nobody anything else.
+"""Who may call what: the complete table, which allows nothing else.
 
 People (`user/*`) operate the loop; the console reads for the people in front of it and labels in their name; services
-call only what their own clients call. A method that is new is in nobody's hands until it stands here.
+call only what their own clients call. No caller may use a new method until it is listed here.
 """
 
 from __future__ import annotations

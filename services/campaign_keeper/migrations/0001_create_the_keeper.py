@@ -1,4 +1,4 @@
-"""create the keeper"""
+"""Create the keeper's tables."""
 
 from __future__ import annotations
 

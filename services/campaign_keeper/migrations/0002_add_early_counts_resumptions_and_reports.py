@@ -1,4 +1,4 @@
-"""add early counts, resumptions and reports"""
+"""Add early counts, resumptions and reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""add counted commits"""
+"""Add the commits that were counted."""
 
 from __future__ import annotations
 

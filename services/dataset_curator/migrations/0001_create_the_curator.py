@@ -1,4 +1,4 @@
-"""create the curator"""
+"""Create the curator's tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""create the desk"""
+"""Create the desk's tables."""
 
 from __future__ import annotations
 

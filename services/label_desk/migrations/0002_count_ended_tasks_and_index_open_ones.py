@@ -1,4 +1,4 @@
-"""count ended tasks and index open ones"""
+"""Count ended tasks and index open ones."""
 
 from __future__ import annotations
 

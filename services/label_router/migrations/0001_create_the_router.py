@@ -1,4 +1,4 @@
-"""create the router"""
+"""Create the router's tables."""
 
 from __future__ import annotations
 

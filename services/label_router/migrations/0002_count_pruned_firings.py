@@ -1,4 +1,4 @@
-"""count pruned firings"""
+"""Count pruned firings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""create the rollout"""
+"""Create the rollout controller's tables."""
 
 from __future__ import annotations
 

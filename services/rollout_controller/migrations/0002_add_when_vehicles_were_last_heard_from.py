@@ -1,4 +1,4 @@
-"""add when vehicles were last heard from"""
+"""Add the time of each vehicle's latest report."""
 
 from __future__ import annotations
 

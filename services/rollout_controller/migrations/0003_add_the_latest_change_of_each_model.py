@@ -1,4 +1,4 @@
-"""add the latest change of each model"""
+"""Add the latest change of each model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""create the orchestrator"""
+"""Create the orchestrator's tables."""
 
 from __future__ import annotations
 

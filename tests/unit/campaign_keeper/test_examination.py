@@ -35,7 +35,7 @@ def without(name: str) -> Spoil:
 
 
 def written(pattern: str, instead: str) -> Spoil:
-    """The first place of the language's texts that matches, written otherwise."""
+    """The language's text with its first match replaced."""
 
     def spoil(good: Fields) -> Fields | None:
         texts = {"expression": good["expression"], **good.get("conditions", {})}
@@ -92,7 +92,7 @@ MISTAKES: list[tuple[str, Spoil, str, str]] = [
     ("quota below zero", put(quota_labels=-1), "quota_labels", "whole number from 0"),
     ("budget as text", put(bytes_per_vehicle_day="200 MB"), "bytes_per_vehicle_day", "whole number"),
     ("camera that no vehicle has", put(cameras=["periscope"]), "cameras", "front_main"),
-    ("task that nobody asks", put(task="bicycle"), "task", "stop_sign"),
+    ("task that the schema lacks", put(task="bicycle"), "task", "stop_sign"),
     ("evidence that does not exist", put(evidence=["Vehicle.Sped"]), "evidence", "unknown signal `Vehicle.Sped`"),
     ("evidence that is a list", put(evidence=["Radar.Object.Id"]), "evidence", "one number per instant"),
     ("conditions as a list", put(conditions=["a"]), "conditions", "names, each with an expression"),
@@ -124,7 +124,7 @@ def test_a_mistake_is_refused_by_its_field_with_what_to_do(spoil: Spoil, field: 
         if field == "language":
             assert named == "expression" or named.startswith("conditions.")
             assert re.search(r"line \d+, column \d+", message), message
-            assert re.search(r"^ *\^", message, re.M), "the place is marked"
+            assert re.search(r"^ *\^", message, re.M), "the position is marked"
         else:
             assert named == field
         assert says in message, message

@@ -145,7 +145,9 @@ def test_before_anything_happened_every_stage_still_says_something() -> None:
     shown = view(facts, None, counts_of(facts, 0), NOW)
     assert all(stage.figure and stage.name for stage in shown.stages)
     assert [stage.name for stage in shown.stages if stage.away] == ["Label tasks", "Labels"]
-    assert [stage.figure for stage in shown.stages if stage.figure == "–"] == ["–", "–"], "not a zero nobody counted"
+    assert [stage.figure for stage in shown.stages if stage.figure == "–"] == ["–", "–"], (
+        "unknown figures are not shown as zero"
+    )
     assert not shown.models
     assert not shown.staircase.models
     assert shown.fleet_note == "No vehicle has reported yet."

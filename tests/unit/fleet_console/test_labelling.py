@@ -1,4 +1,4 @@
-"""One person's work at the desk: every answer arrives once, can be taken back, and survives a desk that is away."""
+"""One person's work at the desk: every answer arrives once, can be undone, and survives a desk that is away."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_answers_are_taken_back_in_reverse_and_their_tasks_asked_again() -
     assert await work.undo()
     assert work.assignment is not None
     assert work.assignment.task.task_id == "t1"
-    assert desk.released == ["t2"], "nobody waits for the lease of what was on the table"
+    assert desk.released == ["t2"], "the lease of the displayed task is released at once"
     assert await work.undo()
     assert (work.assignment.task.task_id, desk.answers, work.answered) == ("t0", {}, 0)
     assert not await work.undo()

@@ -1,4 +1,4 @@
-"""The services asked over gRPC: who is away costs nobody else's figures, and the desk hears for whom one speaks."""
+"""The services called over gRPC: one that is away hides only its figures, and the desk learns who labels."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ async def test_who_is_away_keeps_the_last_answer_and_is_named(peers: Peers) -> N
     assert facts.away["fleet_monitor"] == "no address is set for it"
     assert facts.away["label_router"] in ("it does not answer", "it takes too long to answer")
     assert facts.heard == {"label_desk"}
-    nobody = await Services(Peers(FleetConsoleSettings(kafka_bootstrap_servers="none:1"))).ask(facts)
-    assert nobody.progress.projects[0].open == 3
-    assert set(nobody.away) == set(PEERS)
+    absent = await Services(Peers(FleetConsoleSettings(kafka_bootstrap_servers="none:1"))).ask(facts)
+    assert absent.progress.projects[0].open == 3
+    assert set(absent.away) == set(PEERS)
 
 
 async def test_the_desk_hears_for_whom_the_console_speaks(peers: Peers) -> None:

@@ -1,4 +1,4 @@
-"""Who labels: behind a proxy its word alone, else the name that the browser keeps."""
+"""Who labels: behind a proxy only the name in its header, otherwise the name that the browser keeps."""
 
 from __future__ import annotations
 

@@ -51,15 +51,15 @@ async def watched(test: Callable[[LoopWatch, Fleet], Awaitable[None]]) -> None:
         await asyncio.wait_for(running, 5)
 
 
-async def test_nobody_is_asked_while_nobody_looks() -> None:
-    async def nobody(watch: LoopWatch, fleet: Fleet) -> None:
+async def test_no_service_is_called_while_no_page_is_open() -> None:
+    async def no_page(watch: LoopWatch, fleet: Fleet) -> None:
         await asyncio.sleep(0.1)
         assert fleet.looks == 0
-        assert watch.view() is None  # this is somebody
+        assert watch.view() is None  # this is a page
         await asyncio.sleep(0.2)
-        assert fleet.looks == 1, "by then nobody had looked for ten seconds"
+        assert fleet.looks == 1, "by then no page had asked for ten seconds"
 
-    await watched(nobody)
+    await watched(no_page)
 
 
 async def test_two_looks_make_a_rate() -> None:

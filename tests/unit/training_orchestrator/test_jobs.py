@@ -39,7 +39,7 @@ def jobs(tmp_path: Path) -> TorchrunJobs:
 
 @pytest.fixture
 def launched(jobs: TorchrunJobs) -> Iterator[subprocess.Popen[bytes]]:
-    """A job that a predecessor of this process started: nobody here is its parent's keeper."""
+    """A job that a predecessor of this process started, so that this process is not its parent."""
     folder = jobs.folder("r1")
     folder.mkdir(parents=True)
     command = [sys.executable, "-c", LAUNCHER, WORKER, "--run-dir", str(folder)]
