@@ -19,6 +19,8 @@ import pytest
 import sqlalchemy as sa
 
 _SCHEMAS = count()
+# The user without rights that every Linux has.
+_OVERFLOW_UID = 65_534
 _QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
 
 
@@ -29,16 +31,16 @@ def _program(name: str) -> str | None:
 
 
 def _user() -> str | None:
-    """Whom the server runs as: it refuses root, so root lends it to Debian's postgres, or to nobody."""
+    """The user that the server runs as, because it refuses root: Debian's postgres, or the overflow user."""
     if os.getuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in names else "nobody"
+    return "postgres" if "postgres" in names else pwd.getpwuid(_OVERFLOW_UID).pw_name
 
 
 @pytest.fixture(scope="session")
 def postgres(postgres_if_installed: str | None) -> str:
-    """SQLAlchemy URL of a server that is this run's alone."""
+    """SQLAlchemy URL of a server that only this test run uses."""
     if postgres_if_installed is None:
         pytest.skip("Postgres' programs are not installed: apt-get install postgresql (initdb, pg_ctl)")
     return postgres_if_installed

@@ -8,7 +8,11 @@ from enum import StrEnum
 
 
 class Source(StrEnum):
-    """Who or what answers."""
+    """Who or what answers.
+
+    A new source is added here and in label.proto; `codec.SOURCES` maps the two, and `core.decide` says what its votes
+    count for. Every source but HUMAN counts as automatic: one vote above the confidence bound decides.
+    """
 
     HUMAN = "human"
     HINDSIGHT = "hindsight"

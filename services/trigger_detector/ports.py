@@ -10,7 +10,7 @@ from fleetloop.kit.messaging.producer import Record
 
 
 class Outlet(Protocol):
-    """Where events and dead letters are sent. Both methods return once Kafka has acknowledged them."""
+    """Where events and dead-letter messages are sent. Both methods return once Kafka has acknowledged them."""
 
     async def publish(self, events: Iterable[Event]) -> None: ...
 

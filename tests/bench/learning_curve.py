@@ -3,7 +3,7 @@
     python -m tests.bench.learning_curve run --seed 0 --out /tmp/learning
     python -m tests.bench.learning_curve draw --out /tmp/learning --picture docs/results/learning.png
 
-One seed: the first recipe on plain cases alone, then the turn recipe on those and `--labels` rare ones as the fleet
+One seed: the first recipe only on plain cases, then the turn recipe on those and `--labels` rare ones as the fleet
 brings them in (some kinds more often than others, false alarms among them, 5 % of the answers wrong), then once more
 from there with as many again. Every model is examined on the same frozen scenes. Every seed has towns of its own.
 """
@@ -40,7 +40,7 @@ MINED_SHARES = {
         "night_leaves": 0.05, "night_placard": 0.05, "night_held": 0.04, "night_truck": 0.04, "night_none": 0.05,
     },
 }  # fmt: skip
-"""What is mined: by day the tail and by night the everyday sign alone, or the tail by night as well."""
+"""The mined slices: by day the rare ones and by night only the plain sign, or the rare ones by night as well."""
 WRONG_SHARE = 0.05
 
 
@@ -140,7 +140,7 @@ def draw(out: Path, picture: Path) -> None:
         axis.set_xticks(places, [f"+{count}" if count else "first" for count in labels], fontsize=8)
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylim(-0.02, 1.02)
-    axes[0].set_ylabel("scenes answered rightly")
+    axes[0].set_ylabel("scenes answered correctly")
     figure.suptitle(
         f"First run and two turns, {len(runs)} seeds (dots); rare labels in the training set below", fontsize=10
     )

@@ -15,7 +15,7 @@ from fleetloop.embedded.run import EmbeddedRun, embedded_run
 
 @pytest.fixture(scope="module")
 def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
-    """The keeper and the console, and nobody else."""
+    """Only the keeper and the console."""
     services = ["campaign_keeper", "fleet_console"]
     folder = tmp_path_factory.mktemp("triggers")
     with embedded_run(folder, now=datetime.now(UTC), services=services, ready_within_s=120) as running:

@@ -148,7 +148,7 @@ def test_a_frozen_service_is_killed_and_started_again(tmp_path: Path) -> None:
         supervisor.wait_ready(20)
         frozen = _process(supervisor, "a")
         time.sleep(0.5)
-        assert _process(supervisor, "a") == frozen, "a service that answers is left alone"
+        assert _process(supervisor, "a") == frozen, "a service that answers keeps running"
         os.kill(frozen.pid, signal.SIGSTOP)
         _until(lambda: not is_running(frozen))
         supervisor.wait_ready(20)

@@ -1,4 +1,4 @@
-"""The real gateway on the real broker with mTLS: what is acknowledged is in Kafka, and nobody else gets in."""
+"""The real gateway on the real broker with mTLS: what is acknowledged is in Kafka, and other callers are refused."""
 
 from __future__ import annotations
 

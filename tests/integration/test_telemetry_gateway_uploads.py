@@ -149,7 +149,7 @@ async def test_damaged_and_wrong_uploads_are_refused_by_name(fleet: Fleet) -> No
                 await stub.UploadClip(requests)
             assert caught.value.code() is status, words
         assert not (await stub.UploadClip(parts(head, content))).already_stored  # from 0 again is allowed
-        # The digest alone does not give another vehicle the clip: it has to have the bytes.
+        # Knowing the digest does not give another vehicle the clip: it must have the bytes.
         other = fleet.enrol("copycat")
         async with channel_of(fleet, other) as second:
             theirs = telemetry_pb2_grpc.TelemetryServiceStub(second)

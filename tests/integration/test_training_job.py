@@ -1,8 +1,7 @@
-"""The whole training job under torchrun, killed and started again: it makes the model that it would have made.
+"""The whole training job under torchrun, killed and started again: it exports the model that it would have exported.
 
-The launcher is the orchestrator's own. What is promised is train.py's: every batch depends on the seed and the step's
-number alone. So, where no time limit cuts the schedule, the killed job and one that was left alone export the same
-bytes.
+The launcher is the orchestrator's. train.py promises that every batch depends only on the seed and the step's number.
+So, where no time limit cuts the schedule, the killed job and an undisturbed one export the same bytes.
 """
 
 from __future__ import annotations
@@ -51,11 +50,11 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 @pytest.mark.timeout(600)
 def test_a_job_killed_under_torchrun_goes_on_and_exports_the_same_bytes(tmp_path: Path) -> None:
-    alone = folder_with(tmp_path)
+    undisturbed = folder_with(tmp_path)
     longer = RECIPE.model_copy(update={"steps": 240})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(longer.model_dump_json())))
     jobs = TorchrunJobs(tmp_path / "runs", "perception.job", nice=0)
-    request = read_request(alone)
+    request = read_request(undisturbed)
     killed = jobs.folder("run-1")
 
     assert jobs.launch("run-1", request)
@@ -71,18 +70,18 @@ def test_a_job_killed_under_torchrun_goes_on_and_exports_the_same_bytes(tmp_path
     trained = [line["step"] for line in lines_of(killed) if line["stage"] == "train"]
 
     assert jobs.launch("run-1", request)
-    assert main(["--run-dir", str(alone)]) == 0  # meanwhile, the one that nobody kills
+    assert main(["--run-dir", str(undisturbed)]) == 0  # meanwhile, the one that is not killed
     until("a result", (killed / "result.json").exists)
     until("its end", lambda: not jobs.starting("run-1") and not jobs._children)
     lines = lines_of(killed)
     again = max(place for place, line in enumerate(lines) if line["stage"] == "read")
     resumed = [line["step"] for line in lines[again:] if line["stage"] == "train"]
-    assert trained[0] < resumed[0] <= 240, "it went on, and did not begin anew"
+    assert trained[0] < resumed[0] <= 240, "it resumed, and did not start from scratch"
 
-    results = [json.loads((folder / "result.json").read_text()) for folder in (killed, alone)]
+    results = [json.loads((folder / "result.json").read_text()) for folder in (killed, undisturbed)]
     assert results[0] == results[1]
     for name in (*VEHICLE_FILES, "model.safetensors"):
-        assert (killed / "model" / name).read_bytes() == (alone / "model" / name).read_bytes(), name
+        assert (killed / "model" / name).read_bytes() == (undisturbed / "model" / name).read_bytes(), name
 
 
 def _signal(folder: Path, number: signal.Signals) -> None:

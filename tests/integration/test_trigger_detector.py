@@ -77,7 +77,7 @@ def batches_of(vehicle: str, number: int, seed: int) -> list[FrameBatch]:
 
 
 def expected(batches: Sequence[FrameBatch], campaign: str, *triggers: Trigger) -> dict[str, str]:
-    """Firing id to trigger, by the core alone, in one go."""
+    """Firing id to trigger, by the core without Kafka, in one call."""
     plan, problems = make_plan([(CampaignRevision(campaign, 1, True, triggers), 0)], CATALOGUE, _LIMITS)
     assert problems == ()
     result = evaluate_batches_in_place(DetectorState(), [Appended(b, 10**9) for b in batches], plan)

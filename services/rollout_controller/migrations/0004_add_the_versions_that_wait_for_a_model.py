@@ -1,4 +1,4 @@
-"""add the versions that wait for a model"""
+"""add the versions that wait for a model."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def window_bytes(plan: Plan, batch: FrameBatch) -> int:
 
 
 def large_fleet(plan: Plan) -> dict[str, Any]:
-    """Two batches of each of many vehicles, whose ids alone differ."""
+    """Two batches of each of many vehicles, which differ only in their ids."""
     few = list(batches(20, 2, 5))
     raws = [encode_batch(b).SerializeToString() for b in few]
     windows = [window_bytes(plan, b) for b in few[20:]]

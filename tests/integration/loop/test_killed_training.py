@@ -222,7 +222,7 @@ async def test_killed_orchestrators_jobs_and_rollouts_make_each_model_once_and_s
     lines = story.progress(second_run)
     again = max(place for place, line in enumerate(lines) if line["stage"] == "read")
     resumed = next(line["step"] for line in lines[again:] if line["stage"] == "train")
-    assert again > 0 and resumed > lines[1]["step"], "it did not begin anew"
+    assert again > 0 and resumed > lines[1]["step"], "it did not start from scratch"
 
     # 4. The rollout is killed in shadow and in canary; the vehicles go on living.
     async def at(stage: int) -> rollout_pb2.Rollout | None:

@@ -35,7 +35,7 @@ def without(name: str) -> Spoil:
 
 
 def written(pattern: str, instead: str) -> Spoil:
-    """The first place of the language's texts that matches, written otherwise."""
+    """The language's text with its first match replaced."""
 
     def spoil(good: Fields) -> Fields | None:
         texts = {"expression": good["expression"], **good.get("conditions", {})}
@@ -124,7 +124,7 @@ def test_a_mistake_is_refused_by_its_field_with_what_to_do(spoil: Spoil, field: 
         if field == "language":
             assert named == "expression" or named.startswith("conditions.")
             assert re.search(r"line \d+, column \d+", message), message
-            assert re.search(r"^ *\^", message, re.M), "the place is marked"
+            assert re.search(r"^ *\^", message, re.M), "the position is marked"
         else:
             assert named == field
         assert says in message, message

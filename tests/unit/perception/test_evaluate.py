@@ -1,4 +1,4 @@
-"""The examination counts rightly, and its verdict follows the evidence."""
+"""The evaluation counts correctly, and its verdict follows the evidence."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What is exported says what was trained, to whoever runs it."""
+"""The exported model computes what the trained one does, in any runtime."""
 
 import json
 from pathlib import Path

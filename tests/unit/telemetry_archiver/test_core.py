@@ -1,4 +1,4 @@
-"""Whoever dies when, whoever else believes to own the partition: each batch lands in the archive exactly once."""
+"""Each batch is archived exactly once, whenever an archiver dies or two of them own the same partition."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Publisher:
 
 
 class Running:
-    """An archiver on a log of messages that are no batches: they fill files as well, and go to the dead letters."""
+    """An archiver on a log of messages that are not batches: they count in files and go to the dead-letter queue."""
 
     def __init__(self, service: str, monkeypatch: pytest.MonkeyPatch, messages: int = 5, begins: int = 0) -> None:
         self.service = service

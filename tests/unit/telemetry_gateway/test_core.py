@@ -1,4 +1,4 @@
-"""A vehicle speaks only for itself, and whatever nobody could use is refused by its field."""
+"""A vehicle can send only its own data, and a refusal of an unusable batch names the field."""
 
 from __future__ import annotations
 

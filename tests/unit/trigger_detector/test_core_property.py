@@ -92,9 +92,9 @@ def test_a_replay_of_the_horizon_restores_everything(
 def test_triggers_do_not_disturb_one_another(expressions: list[str], seed: int) -> None:
     log = log_of(seed)
     together = {f.firing_id for f in run(log, plan_of(*expressions), set())}
-    alone: set[str] = set()
+    separately: set[str] = set()
     for i, expression in enumerate(expressions):
         trigger = Trigger(f"t{i}", 1, expression, mode=(RISING_EDGE, ALWAYS)[i % 2], min_interval_s=0.3)
         plan, _ = make_plan([(CampaignRevision("c", 1, True, (trigger,)), 0)], CATALOGUE, LIMITS)
-        alone |= {f.firing_id for f in run(log, plan, set(np.arange(1, len(log)).tolist()))}
-    assert together == alone
+        separately |= {f.firing_id for f in run(log, plan, set(np.arange(1, len(log)).tolist()))}
+    assert together == separately

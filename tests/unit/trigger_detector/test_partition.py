@@ -68,7 +68,7 @@ def test_only_what_is_new_is_committed_and_only_new_rubbish_is_buried() -> None:
 
 
 def test_a_column_that_no_trigger_reads_is_not_looked_at() -> None:
-    # the angle is far outside the catalogue's range: the gateway would have refused it, here nobody asks
+    # the angle is far outside the catalogue's range: the gateway would have refused it, the detector does not check
     assert process_records(Partition(0), LOG[:1], PLAN, CATALOGUE).unreadable == ()
 
 

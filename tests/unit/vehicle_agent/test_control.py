@@ -1,4 +1,4 @@
-"""Whoever steers the fleet is told what is wrong with a phase, and never reads half of a file."""
+"""The caller learns what is wrong with a phase, and never reads part of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model is loaded once for all vehicles of a process, and let go once none of them wants it."""
+"""A model is loaded once for all vehicles of a process, and released once none of them uses it."""
 
 from __future__ import annotations
 

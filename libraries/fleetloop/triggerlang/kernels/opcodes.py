@@ -174,7 +174,7 @@ class ColumnField(IntEnum):
 
 
 class ValueType(IntEnum):
-    """``fleet.telemetry.v1.ValueType``."""
+    """The numbers of ``fleet.telemetry.v1.ValueType``, which says how a column is encoded."""
 
     BOOL = 1
     INT32 = 2
@@ -185,7 +185,7 @@ class ValueType(IntEnum):
 
 
 class UtcSource(IntEnum):
-    """``fleet.telemetry.v1.UtcSource``."""
+    """The numbers of ``fleet.telemetry.v1.UtcSource``, which says what set the clock."""
 
     GNSS = 1
     NTP = 2

@@ -1,4 +1,4 @@
-"""What people read of campaigns: what is in force, and what became of firings."""
+"""What the commands print about campaigns: what is in force, and the outcome of firings."""
 
 from __future__ import annotations
 

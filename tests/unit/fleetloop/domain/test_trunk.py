@@ -1,4 +1,4 @@
-"""The frozen trunk: the same for ever, near for the same scene, far for another."""
+"""The frozen trunk never changes; embeddings are near for the same scene and far for another."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who the caller is: the certificate's owner, or the person whom a speaker names, and nobody else's word counts."""
+"""Who the caller is: the certificate's owner, or the person whom a trusted caller names; no other name counts."""
 
 from __future__ import annotations
 

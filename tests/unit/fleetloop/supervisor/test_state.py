@@ -1,4 +1,4 @@
-"""The state file says the same to whoever reads it, and nothing when it is not ours."""
+"""The state file reads back as it was written, and other files are refused by name."""
 
 from __future__ import annotations
 

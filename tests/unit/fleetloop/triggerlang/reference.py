@@ -162,7 +162,7 @@ def pointwise(node: Node, v: list[float]) -> float:
 
 @dataclass
 class Logged:
-    """A batch in one vehicle's log, with what became of it."""
+    """A batch in one vehicle's log, with its outcome."""
 
     batch: FrameBatch
     append_ms: int

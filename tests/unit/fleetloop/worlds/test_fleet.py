@@ -28,8 +28,8 @@ def drive(fleet: TownFleet, ticks: int, perceived: Mapping[str, float] | None) -
     return streets
 
 
-def rightly(fleet: TownFleet) -> list[Mapping[str, float]]:
-    """What a model without faults would say."""
+def correct_outputs(fleet: TownFleet) -> list[Mapping[str, float]]:
+    """Return the outputs of a model that makes no mistake."""
     told = [vehicle.truth for vehicle in fleet.vehicles]
     return [
         {
@@ -62,9 +62,9 @@ def test_the_same_seeds_make_the_same_drive() -> None:
 
 
 def test_a_vehicle_is_the_same_whichever_process_it_drives_in() -> None:
-    together, alone = TownFleet(SCHEMA, 3, 1, 7), TownFleet(SCHEMA, 1, 1, 7, first=2)
-    one, other = together.sense_all()[2], alone.sense_all()[0]
-    assert together.vehicles[2].vehicle_id == alone.vehicles[0].vehicle_id
+    together, single = TownFleet(SCHEMA, 3, 1, 7), TownFleet(SCHEMA, 1, 1, 7, first=2)
+    one, other = together.sense_all()[2], single.sense_all()[0]
+    assert together.vehicles[2].vehicle_id == single.vehicles[0].vehicle_id
     assert one.cameras is not None
     np.testing.assert_array_equal(one.cameras, other.cameras)
 
@@ -113,7 +113,7 @@ def test_a_blind_or_a_frightened_model_is_taken_over_from(perceived: Mapping[str
 def test_a_model_without_faults_is_left_alone() -> None:
     fleet = TownFleet(SCHEMA, 8, 3, 9)
     for _ in range(3000):
-        fleet.act_all(rightly(fleet))
+        fleet.act_all(correct_outputs(fleet))
     counters = [vehicle.counters() for vehicle in fleet.vehicles]
     assert sum(c["interventions"] + c["overrides"] for c in counters) <= 2
     assert 0.5 < sum(c["autopilot_km"] for c in counters) / sum(c["distance_km"] for c in counters) < 0.95

@@ -168,7 +168,7 @@ async def test_lag_counts_from_the_durable_position_of_a_caller_that_has_one(
         await reader.poll()
         assert (lag("durable", ONE), lag("durable", TWO)) == (7, 2), "the caller does not know the second one yet"
         await reader.commit({ONE: 10, TWO: 10})
-        assert (lag("durable", ONE), lag("durable", TWO)) == (7, 0), "a commit alone makes nothing durable"
+        assert (lag("durable", ONE), lag("durable", TWO)) == (7, 0), "a commit by itself makes nothing durable"
         durable[ONE] = 10
         await reader.poll()
         assert lag("durable", ONE) == 0

@@ -35,6 +35,7 @@ def test_a_trace_file_has_a_bound_and_the_one_before_it_is_kept(tmp_path: Path) 
 
 def collector(requests: list[Any]) -> tuple[grpc.Server, int]:
     """A collector that keeps what it receives over OTLP, and its port."""
+
     class Traces(trace_service_pb2_grpc.TraceServiceServicer):
         def Export(self, request: Any, context: object) -> Any:
             requests.append(request)
