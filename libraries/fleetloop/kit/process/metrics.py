@@ -100,7 +100,8 @@ def create_alerted_counters(service: str, *, reads: Iterable[str] = (), writes: 
     """Creates the counters that alerts read (charts/fleetloop/alerts.yaml) at 0, for the topics of one client.
 
     Prometheus computes an increase or a rate from two samples. Without a sample at 0 the first dead-letter message
-    would raise no alert, and a gateway that has stored nothing since its start would look like one that does not exist.
+    would raise no alert, and a gateway that has stored nothing since its start would look like one that does not
+    exist.
     """
     for topic in reads:
         DEAD_LETTERS.labels(service, topic)
