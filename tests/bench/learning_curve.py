@@ -130,14 +130,14 @@ def draw(out: Path, picture: Path) -> None:
     figure, axes = pyplot.subplots(1, len(shown), figsize=(15, 3.4), sharey=True)
     for axis, name in zip(axes, shown, strict=True):
         values = np.array([[step["recall"][name] for step in steps] for steps in runs])
-        places = np.arange(values.shape[1])
+        positions = np.arange(values.shape[1])
         colour = "tab:green" if name in ("plain", "none", "light") else "tab:red" if name == "rare" else "tab:blue"
-        axis.step(places, values.mean(0), where="mid", color=colour)
+        axis.step(positions, values.mean(0), where="mid", color=colour)
         for row in values:
-            axis.plot(places, row, "o", color=colour, alpha=0.5, markersize=4)
+            axis.plot(positions, row, "o", color=colour, alpha=0.5, markersize=4)
         labels = [step["labels"] for step in runs[0]]
         axis.set_title(name.replace("_", " "), fontsize=10)
-        axis.set_xticks(places, [f"+{count}" if count else "first" for count in labels], fontsize=8)
+        axis.set_xticks(positions, [f"+{count}" if count else "first" for count in labels], fontsize=8)
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylim(-0.02, 1.02)
     axes[0].set_ylabel("scenes answered correctly")

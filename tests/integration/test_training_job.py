@@ -74,7 +74,7 @@ def test_a_job_killed_under_torchrun_goes_on_and_exports_the_same_bytes(tmp_path
     until("a result", (killed / "result.json").exists)
     until("its end", lambda: not jobs.starting("run-1") and not jobs._children)
     lines = lines_of(killed)
-    again = max(place for place, line in enumerate(lines) if line["stage"] == "read")
+    again = max(line_number for line_number, line in enumerate(lines) if line["stage"] == "read")
     resumed = [line["step"] for line in lines[again:] if line["stage"] == "train"]
     assert trained[0] < resumed[0] <= 240, "it resumed, and did not start from scratch"
 

@@ -97,9 +97,9 @@ def long_run(plan: Plan) -> dict[str, Any]:
     while seen < LONG_FRAMES:
         messages = renumbered(first, number)
         records: list[Record] = []
-        for place, (_, raw) in enumerate(messages):
-            sequence = number * 5 + place // 200
-            records.append(_record(place, raw, 10_000 * sequence))
+        for position, (_, raw) in enumerate(messages):
+            sequence = number * 5 + position // 200
+            records.append(_record(position, raw, 10_000 * sequence))
             if len(records) == 500:
                 _advance(partition, records, plan)
                 seen += 500 * FRAMES

@@ -74,15 +74,15 @@ def rows_of(batches: Iterable[FrameBatch]) -> list[tuple[str, bytes]]:
         lists: dict[str, list[list[dict[str, Any]]]] = {}
         for path, column in batch.columns.items():
             own = times if column.offsets_ns is None else column.offsets_ns
-            places = np.maximum(np.searchsorted(own, times, side="right") - 1, 0)
+            rows_before = np.maximum(np.searchsorted(own, times, side="right") - 1, 0)
             if column.splits is None:
-                plain[path] = column.values[places].tolist()
+                plain[path] = column.values[rows_before].tolist()
                 continue
             group, _, name = path.rpartition(".")
             per_list = np.split(column.values, column.splits[1:-1])
-            rows = lists.setdefault(group, [[{} for _ in per_list[p]] for p in places])
-            for entries, place in zip(rows, places, strict=True):
-                for entry, value in zip(entries, per_list[place].tolist(), strict=True):
+            rows = lists.setdefault(group, [[{} for _ in per_list[p]] for p in rows_before])
+            for entries, row_before in zip(rows, rows_before, strict=True):
+                for entry, value in zip(entries, per_list[row_before].tolist(), strict=True):
                     entry[name] = value
         for i, offset_ns in enumerate(times.tolist()):
             row: dict[str, Any] = {"vehicle": batch.vehicle_id, "t": (batch.start_monotonic_ns + offset_ns) / 1e9}

@@ -220,7 +220,7 @@ async def test_killed_orchestrators_jobs_and_rollouts_make_each_model_once_and_s
             process.kill()
     second = (await story.examined(second_run)).model_digest
     lines = story.progress(second_run)
-    again = max(place for place, line in enumerate(lines) if line["stage"] == "read")
+    again = max(line_number for line_number, line in enumerate(lines) if line["stage"] == "read")
     resumed = next(line["step"] for line in lines[again:] if line["stage"] == "train")
     assert again > 0 and resumed > lines[1]["step"], "it did not start from scratch"
 

@@ -41,7 +41,7 @@ def fired(nodes: list[list[Any]], triggers: list[int], raw: bytes) -> list[int]:
                 values.append(_window(op, values[args[0]], ranges[span_ns], times))
             else:
                 values.append(_pointwise(op, [values[a] for a in args]))
-    return [n for n, place in enumerate(triggers) if bool((values[place][1:] & ~values[place][:-1]).any())]
+    return [n for n, number in enumerate(triggers) if bool((values[number][1:] & ~values[number][:-1]).any())]
 
 
 def _signal(column: Any, times: Any) -> Any:

@@ -145,8 +145,8 @@ def bytewax(name: str, bootstrap: str, topic: str, decide: Decide, clock: Clock,
 
 
 def main() -> None:
-    name, bootstrap, topic, messages, place = sys.argv[1:]
-    folder = Path(place)
+    name, bootstrap, topic, messages, folder_name = sys.argv[1:]
+    folder = Path(folder_name)
     decide = decide_columns(folder) if name.endswith("-columns") else decide_frames(folder)
     sys.argv = sys.argv[:1]
     framework = {"faust": faust, "quixstreams": quixstreams, "bytewax": bytewax}[name.split("-")[0]]

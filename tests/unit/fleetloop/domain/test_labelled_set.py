@@ -45,9 +45,9 @@ def damaged(folder: Path, column: str, value: object) -> Path:
     table = pq.read_table(folder / FILE)
     values = table[column].to_pylist()
     values[1] = value
-    place = table.schema.get_field_index(column)
-    field = table.schema.field(place)
-    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), folder / FILE)
+    column_index = table.schema.get_field_index(column)
+    field = table.schema.field(column_index)
+    pq.write_table(table.set_column(column_index, field, pa.array(values, field.type)), folder / FILE)
     return folder
 
 

@@ -153,9 +153,9 @@ def test_foreign_files_are_told() -> None:
 
 @given(st.integers(0, len(DRIVE) - 1), st.integers(1, 255))
 @settings(max_examples=150, deadline=None)
-def test_a_changed_byte_is_noticed_or_changes_nothing(place: int, by: int) -> None:
+def test_a_changed_byte_is_noticed_or_changes_nothing(offset: int, by: int) -> None:
     damaged = bytearray(DRIVE)
-    damaged[place] ^= by
+    damaged[offset] ^= by
     try:
         drive = read_drive(bytes(damaged))
     except ClipError:
