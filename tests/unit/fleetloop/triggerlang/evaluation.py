@@ -26,6 +26,7 @@ signals:
   T.Id: {type: int64, ragged: true, max_age_s: 1}
   T.Score: {type: float32, ragged: true, max_age_s: 1}
   T.Seen: {type: bool, ragged: true, max_age_s: 1}
+  T.Kind: {type: int32, ragged: true, max_age_s: 1}
 """)
 FALSE, UNKNOWN, TRUE = 0, 1, 2
 START_NS, STEP_NS = 10**9, 100_000_000

@@ -70,6 +70,8 @@ def test_always_fires_once_in_each_slot_and_a_fenced_trigger_everywhere() -> Non
     [
         (Case(last_false=(0, 100)), True),
         (Case(memory_s=4, last_false=(0, 100)), False),
+        (Case(memory_s=4, last_false=(2, 100)), True),
+        (Case(memory_s=4, last_false=(2, 95)), False),
         (Case(appended_s=(100, 161), starts_s=(0, 5), last_false=(0, 100)), False),
         (Case(from_s=6, last_false=(0, 100)), False),
         (Case(until_s=5, last_false=(0, 100)), False),

@@ -9,6 +9,7 @@ from fleetloop.triggerlang.kernels.lookups import (
     find_memo,
     own_position,
     positions_in_tracks,
+    search_timeline,
     timeline_covers,
     value_covers,
     write_memo,
@@ -96,6 +97,17 @@ def test_the_memo_never_gets_full() -> None:
     for key in range(MEMO_SLOTS):
         write_memo(memo, find_memo(memo, key, 0, 0), key, 0, 0, key)
     assert (memo[:MEMO_SLOTS, MEMO_GENERATION] == 1).sum() == MEMO_SLOTS // 2
+
+
+def test_entries_of_tracks_are_searched_track_by_track_in_a_timeline() -> None:
+    groups, out = np.zeros((2, G_WIDTH), np.int64), np.zeros(4, np.int64)
+    groups[:, G_TRACKS], groups[:, G_BEGINS] = 2, 0
+    instants, positions = np.array([10, 30, 10, 20]), np.array([0, 2, 4])
+    for g in (0, 1):
+        search_timeline(np.array([10, 20, 30]), instants, 0, g, groups, positions, out)
+        assert out.tolist() == [1, 3, 1, 2]
+    search_timeline(np.array([10, 20, 30]), instants[:2], 5, -1, groups, positions, out)
+    assert out[:2].tolist() == [0, 2]
 
 
 def test_each_track_is_searched_among_its_own_entries() -> None:

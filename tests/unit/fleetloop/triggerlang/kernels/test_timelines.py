@@ -30,6 +30,7 @@ def test_of_several_points_at_one_instant_the_last_stays() -> None:
     assert drop_repeats(times, 0, 6, 3, positions, 0) == (3, 2)
     assert times[:3].tolist() == [1, 2, 3]
     assert positions[:3].tolist() == [1, 2, 5]
+    assert drop_repeats(np.array([1, 1, 2, 3]), 0, 4, 2, positions, 0) == (3, 1)
     only_old = np.array([4, 4])
     assert drop_repeats(only_old, 0, 2, 2, positions, 0) == (1, 1)
 

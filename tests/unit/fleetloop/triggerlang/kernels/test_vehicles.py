@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from tests.unit.fleetloop.triggerlang.evaluation import (
     NAN,
     SMALL,
@@ -43,26 +44,52 @@ def test_a_moment_reports_its_conditions_and_evidence() -> None:
     np.testing.assert_array_equal([m.evidence for m in found], [[2, 0], [6, 1], [NAN, 1]])
 
 
-def test_what_one_run_leaves_makes_the_next_the_same_as_one_over_all() -> None:
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "max(X, 1.5 s) > 1.9 and X < 1",
+        "max(Y, 1.5 s) > 1.2",
+        "debounce(F, 1.2 s)",
+        "count_tracks(T, max(Score, 1.5 s) > 8.5) > 0.5",
+        "any_track(T, count(Seen, 1.5 s) > 5.5)",
+        "any_track(T, lag(Kind, 0.3 s) > 6.5)",
+    ],
+)
+def test_what_one_run_leaves_makes_the_next_the_same_as_one_over_all(expression: str) -> None:
     parts = []
     for number in range(3):
         lists = [{number: (6.0, True), 9: (float(i), i % 2 == 0)} for i in range(10)]
         own = np.sort(np.arange(8) * STEP_NS // 2)
         columns = {
-            "X": Column(np.linspace(0, 2, 8).astype(np.float32), own), "F": flags(*[True] * 10), **tracks(*lists),
-            "Y": Column(np.arange(10) / 7),
+            "X": Column(np.linspace(0, 2, 8).astype(np.float32), own), "Y": Column(np.arange(10) / 7),
+            "F": flags(*[number > 0] * 10), **tracks(*lists),
         }  # fmt: skip
+        columns["T.Kind"] = Column(columns["T.Score"].values.astype(np.int32), None, columns["T.Id"].splits)
         parts.append(batch(columns, number, START_NS + number * 10 * STEP_NS))
-    condition = Condition("c", f"({EVERYTHING.expression}) and max(Y, 1.5 s) > 1.2", {}, ("Y",))
-    machine, reader = machine_of(condition)
+    machine, reader = machine_of(Condition("c", expression, {}, ("X", "Y", "F")))
     whole = run(machine, read(reader, *parts)).moments
-    memory, found = b"", []
+    memory = b""
+    found, without = list[object](), list[object]()
     for part in parts:
         outcome = run(machine, read(reader, part), memory)
         memory = outcome.memories[0]
-        found += [(m.onset_ns, m.evidence) for m in outcome.moments]
-    assert found == [(m.onset_ns, m.evidence) for m in whole]
-    assert len(found) > 10
+        found += [(m.onset_ns, str(m.evidence)) for m in outcome.moments]
+        without += [(m.onset_ns, str(m.evidence)) for m in run(machine, read(reader, part)).moments]
+    assert found == [(m.onset_ns, str(m.evidence)) for m in whole]
+    assert found != without
+
+
+def test_each_trigger_reports_its_own_details() -> None:
+    few, many = (
+        Condition("a", "X > 1", {}, ("Y",)),
+        Condition("b", "X > 4", {"odd": "Y > 2", "big": "X > 5"}, ("X", "F")),
+    )
+    machine, reader = machine_of(many, few, many)
+    columns = {"X": numbers(2, 6), "Y": Column(np.array([1.0, 3.0])), "F": flags(True, False)}
+    found = run(machine, read(reader, batch(columns))).moments
+    assert [(m.trigger, m.named, m.evidence) for m in found] == [
+        (0, (True, True), (6, 0)), (1, (), (1,)), (1, (), (3,)), (2, (True, True), (6, 0)),
+    ]  # fmt: skip
 
 
 def test_a_late_segment_sees_and_leaves_nothing() -> None:
