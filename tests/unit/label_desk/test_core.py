@@ -54,6 +54,30 @@ def test_people_who_never_agree_dispute() -> None:
     assert decision is not None and decision.outcome is Outcome.DISPUTED
 
 
+@pytest.mark.parametrize("agreement", [1, 2, 3])
+def test_a_dispute_takes_two_answers_more_than_an_agreement(agreement: int) -> None:
+    choices = [f"choice-{number}" for number in range(agreement + 2)]
+    votes = [vote(str(number), choice) for number, choice in enumerate(choices)]
+    if agreement > 1:  # one answer is an agreement
+        assert decide(votes[:-1], agreement, 0.9) is None
+        decision = decide(votes, agreement, 0.9)
+        assert decision is not None and decision.outcome is Outcome.DISPUTED
+    else:
+        decision = decide(votes[:1], agreement, 0.9)
+        assert decision is not None and decision.outcome is Outcome.AGREED
+
+
+def test_more_who_agree_than_are_wanted_end_a_task_too() -> None:
+    decision = decide([vote(author, "held") for author in "abcd"], 2, 0.9)
+    assert decision is not None and (decision.outcome, decision.confidence) == (Outcome.AGREED, 1.0)
+
+
+@pytest.mark.parametrize("source", [source for source in Source if source is not Source.HUMAN])
+def test_every_automatic_source_can_decide_and_names_itself(source: Source) -> None:
+    decision = decide([vote("automatic/1", "held", source=source, confidence=0.95)], 2, 0.9)
+    assert decision is not None and decision.source is source
+
+
 @pytest.mark.parametrize(("confidence", "decides"), [(0.95, True), (0.9, True), (0.89, False)])
 def test_hindsight_decides_alone_only_when_it_is_sure(confidence: float, decides: bool) -> None:
     decision = decide([vote("hindsight/1", "occluded", source=Source.HINDSIGHT, confidence=confidence)], 2, 0.9)
@@ -97,6 +121,18 @@ def test_nobody_is_asked_who_could_not_matter(
         assert not may_ask(author, votes, held, agreement, 5)
 
 
+def test_each_person_who_gave_the_leading_answer_leaves_one_fewer_to_ask() -> None:
+    assert people_wanted([], [], 3, 0) == 3
+    assert people_wanted([vote("a", "held")], [], 3, 0) == 2
+    assert people_wanted([vote("a", "held"), vote("b", "held"), vote("c", "plain")], [], 3, 0) == 1
+    assert people_wanted([vote("a", "held"), vote("b", "held"), vote("c", "held")], [], 3, 0) == 0
+
+
+@pytest.mark.parametrize("source", [source for source in Source if source is not Source.HUMAN])
+def test_an_automatic_answer_leaves_as_many_people_to_ask(source: Source) -> None:
+    assert people_wanted([vote("automatic/1", "held", source=source)], [], 2, 0) == 2
+
+
 def test_an_expired_lease_frees_its_place() -> None:
     lease = Lease("l", "a", expires_at_utc_ns=10)
     assert not may_ask("b", [], [lease], 1, now_utc_ns=9)
@@ -110,3 +146,5 @@ def test_answers_are_checked_against_the_schema() -> None:
         check_answers(SCHEMA, "stop_sign", {"stop_sign": "blue"})
     with pytest.raises(AnswerError, match="this task asks about stop_sign"):
         check_answers(SCHEMA, "stop_sign", {"traffic_light": "red"})
+    with pytest.raises(AnswerError, match="this task asks about stop_sign"):
+        check_answers(SCHEMA, "stop_sign", {"another": "plain"})
