@@ -116,8 +116,7 @@ async def handled(
 STALLED_AFTER_S = 12.0
 """Seconds without a commit after which a worker with work leaves its group and restarts. After a kill, a worker
 sometimes fetches nothing for minutes although it has its partitions; a restart helps at once, and so does not wait
-for
-the liveness check."""
+for the liveness check."""
 
 
 class StreamStalledError(Exception):
