@@ -59,12 +59,12 @@ def report_of(stream: Evaluating, reporter: str) -> campaign_pb2.ReportInForceRe
 def _campaigns(stream: Evaluating) -> Iterable[campaign_pb2.CampaignInForce]:
     for revision in stream.book.newest():
         if revision.running:
-            wanted = {(t.name, t.version) for t in revision.triggers}
+            current = {(t.name, t.version) for t in revision.triggers}
             actives = [a.trigger for a in stream.plan.actives if a.campaign == revision.campaign]
             yield campaign_pb2.CampaignInForce(
                 campaign=revision.campaign,
                 revision=revision.revision,
-                triggers={t.name: t.version for t in actives if (t.name, t.version) in wanted},
+                triggers={t.name: t.version for t in actives if (t.name, t.version) in current},
             )
 
 

@@ -177,7 +177,7 @@ def _log(batches: Batches, append_ms: Ints, segments: Sequence[Segment]) -> Log:
 
 
 def _tables(lowered: Lowered) -> Tables:
-    """Tables that are large enough for every vehicle: their sizes depend on the program alone."""
+    """Tables that are large enough for every vehicle: their sizes depend only on the program."""
     program = lowered.program
     sources, unions, columns = len(program.reach_ns), len(program.union_first), len(lowered.columns)
     numbers, truths = len(program.number_writer), len(program.truth_writer)

@@ -58,8 +58,8 @@ def test_it_fires_where_the_reference_does(expressions: list[str], seed: int, cu
             trigger = active.trigger
             interval_ns = round(trigger.min_interval_s * 1e9)
             slow = ReferenceDetector(compiled.condition, trigger.mode, interval_ns, 5, LIMITS.lateness_s)
-            mine = [a for a in log if a.batch.vehicle_id == vehicle]
-            expected = [t for a in mine for t in slow.feed(a.batch, a.append_ms)]
+            own = [a for a in log if a.batch.vehicle_id == vehicle]
+            expected = [t for a in own for t in slow.feed(a.batch, a.append_ms)]
             assert found[vehicle, trigger.name] == expected, (trigger.expression, vehicle)
 
 
@@ -87,14 +87,14 @@ def test_a_replay_of_the_horizon_restores_everything(
 
 @EXAMPLES
 @given(st.lists(EXPRESSIONS, min_size=2, max_size=5), st.integers(0, 2**32))
-# a signal that is looked at where the newest list was, some batches ago
+# A signal that is read at the instant of the newest list, some batches ago.
 @example(["F", "any_track(T, Score > 0.37 or exists(-(abs(Score) / B))) or A > B"], 520070682)
 def test_triggers_do_not_disturb_one_another(expressions: list[str], seed: int) -> None:
     log = log_of(seed)
     together = {f.firing_id for f in run(log, plan_of(*expressions), set())}
-    alone: set[str] = set()
+    separate: set[str] = set()
     for i, expression in enumerate(expressions):
         trigger = Trigger(f"t{i}", 1, expression, mode=(RISING_EDGE, ALWAYS)[i % 2], min_interval_s=0.3)
         plan, _ = make_plan([(CampaignRevision("c", 1, True, (trigger,)), 0)], CATALOGUE, LIMITS)
-        alone |= {f.firing_id for f in run(log, plan, set(np.arange(1, len(log)).tolist()))}
-    assert together == alone
+        separate |= {f.firing_id for f in run(log, plan, set(np.arange(1, len(log)).tolist()))}
+    assert together == separate

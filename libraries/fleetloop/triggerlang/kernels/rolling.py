@@ -1,4 +1,4 @@
-"""Windows over one vehicle's points, each kind in one pass. A window's result depends on its points alone, to the
+"""Windows over one vehicle's points, each kind in one pass. A window's result depends only on its points, to the
 last bit.
 
 Means and slopes are not differences of running sums: a running sum's rounding depends on where it began, that is on
