@@ -272,7 +272,7 @@ def _firing(
 def _delete_silent(state: DetectorState, plan: Plan) -> None:
     """Deletes vehicles that were silent for the horizon: nothing in their state has an effect any more.
 
-    Runs at most four times per horizon, since it looks at every vehicle.
+    Runs at most four times per horizon, since it visits every vehicle.
     """
     horizon_ms = round(plan.limits.horizon_s * 1000)
     if state.newest_append_ms - state.swept_append_ms < horizon_ms // 4:

@@ -40,9 +40,9 @@ class Limits:
     def memory_s(self) -> float:
         """How long anything is remembered, by event time and by the broker's clock: a quarter of the horizon.
 
-        What is remembered was itself decided from what was remembered then. The chain has four links (which
-        batches count, points in windows, falsehoods seen, slots taken), so four memories of log restore
-        everything.
+        What is remembered was itself decided from what was remembered then. The chain has four links (which batches
+        count, points in windows, when a condition was last false, slots with a firing), so four memories of log
+        restore everything.
         """
         return self.horizon_s / 4
 

@@ -1,7 +1,7 @@
 """For every trigger of the library: telemetry on which it fires, and telemetry that nearly makes it fire.
 
-Values only; `made.py` says how they become a drive at 40 km/h with the car driving. Both columns are changes to the
-calm drive; the near miss repeats what it shares with the first.
+Values only; `synthetic_drives.py` turns them into a drive at 40 km/h with the car driving. Both columns are changes
+to the calm drive; the near miss repeats what it shares with the first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Telemetry made by hand: a calm drive of 40 s, and what a case changes in it.
+"""Synthetic telemetry: a calm drive of 40 s, and what a case changes in it.
 
-Plain signals are knots (second, value): numbers of `LINEAR` run straight from knot to knot, everything else holds
-until the next one. `Radar` and `Tracks` are lists of objects with the seconds at which they come and go.
+Scalar signals are given as knots (second, value): those in `LINEAR` are interpolated, all others keep a value until
+the next knot. `Radar` and `Tracks` are lists of objects with the seconds at which they appear and disappear.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ Log = list[tuple[int, int, FrameBatch]]
 """(offset, broker's ms, batch)"""
 
 
-def a_log(chance: np.random.Generator) -> Log:
-    """Made drives of many vehicles, mingled as they would arrive, some batches late, one vehicle silent for long."""
+def a_log(rng: np.random.Generator) -> Log:
+    """Synthetic drives of many vehicles in the order of arrival; some batches are late, one vehicle pauses."""
     log: Log = []
     waiting = {}
     for number, (hunted, near) in enumerate(CASES[name] for name in CHOSEN):
@@ -47,8 +47,8 @@ def a_log(chance: np.random.Generator) -> Log:
             ]
     at_ms = NOON_NS // 10**6
     while waiting:
-        name = str(chance.choice(sorted(waiting)))
-        at_ms += 100_000 if name == "h5" else int(chance.integers(0, 40))  # h5: longer than the detector remembers
+        name = str(rng.choice(sorted(waiting)))
+        at_ms += 100_000 if name == "h5" else int(rng.integers(0, 40))  # h5: longer than the detector remembers
         log.append((2 * len(log), at_ms, waiting[name].pop(0)))
         if not waiting[name]:
             del waiting[name]
@@ -101,19 +101,19 @@ def live(log: Log, asked: Request) -> list[tuple[str, int]]:
 
 def test_it_finds_exactly_what_the_detector_found(archived: tuple[Objects, Log]) -> None:
     objects, log = archived
-    wanted = live(log, request(objects))
-    assert len(wanted) > 10
+    expected = live(log, request(objects))
+    assert len(expected) > 10
     at_once = [(offset, log[0][1], batch) for offset, _, batch in log]
-    assert live(at_once, request(objects)) != wanted, "the broker's times must matter here"
-    assert found(request(objects)) == wanted
+    assert live(at_once, request(objects)) != expected, "the broker's times must matter here"
+    assert found(request(objects)) == expected
 
 
 def test_a_stretch_of_time_and_some_vehicles_are_what_is_left_of_the_whole(archived: tuple[Objects, Log]) -> None:
     objects, log = archived
     low, high = NOON_NS + 20 * 10**9, NOON_NS + 21 * 10**9
-    wanted = [f for f in live(log, request(objects)) if low <= f[1] < high]
-    assert 2 < len(wanted) < len(CHOSEN)
-    assert found(request(objects, from_utc_ns=low, until_utc_ns=high)) == wanted
+    expected = [f for f in live(log, request(objects)) if low <= f[1] < high]
+    assert 2 < len(expected) < len(CHOSEN)
+    assert found(request(objects, from_utc_ns=low, until_utc_ns=high)) == expected
     few = [(o, ms, b) for o, ms, b in log if b.vehicle_id.startswith("h1")]
     assert found(request(objects, vehicles=("h1*",))) == live(few, request(objects))
 
@@ -145,8 +145,8 @@ def test_more_telemetry_than_memory_is_no_trouble(tmp_path: Path) -> None:
         offsets = np.arange(3000, dtype=np.int64) * 10**7
         for number in range(files):
             log: Log = []
-            for place in range(40):
-                sequence = number * 40 + place
+            for index in range(40):
+                sequence = number * 40 + index
                 start_ns = sequence * 30 * 10**9
                 speed = Column(np.full(3000, 50.0, np.float32))
                 columns = {"Vehicle.Speed": speed, "Autopilot.Engaged": Column(np.ones(3000, np.bool_))}

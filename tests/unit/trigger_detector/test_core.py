@@ -28,11 +28,11 @@ HIGH = Trigger("high", 1, "X > 1", min_interval_s=1)
 
 
 def batch(
-    sequence: int, start_s: float, values: list[float], step_s: float = 0.5, place: dict[str, Column] | None = None
+    sequence: int, start_s: float, values: list[float], step_s: float = 0.5, location: dict[str, Column] | None = None
 ) -> FrameBatch:
     offsets = (np.arange(len(values)) * step_s * S).astype(np.int64)
     columns = {"X": Column(np.array(values, np.float32))} | {
-        f"Vehicle.CurrentLocation.{name}": column for name, column in (place or {}).items()
+        f"Vehicle.CurrentLocation.{name}": column for name, column in (location or {}).items()
     }
     start_ns = round(start_s * S)
     return FrameBatch("f", "v", b"12345678", sequence, start_ns, UTC0 + start_ns, "gnss", offsets, columns, "m", "s")
@@ -54,11 +54,11 @@ def onsets_s(trigger: Trigger, *batches: FrameBatch, at_s: list[float] | None = 
 
 def test_a_firing_carries_what_is_needed_to_act_on_it() -> None:
     trigger = replace(HIGH, conditions=(("very", "X > 4"), ("some", "X > 1")), evidence=("X",))
-    place = {
+    location = {
         "Latitude": Column(np.array([1.0, 2, 3])),
         "Longitude": Column(np.array([4.0, 5, 6])),
     }
-    (firing,), tally = run(trigger, batch(0, 10, [0, 3, 5], place=place))
+    (firing,), tally = run(trigger, batch(0, 10, [0, 3, 5], location=location))
     assert (firing.onset_monotonic_ns, firing.onset_utc_ns) == (round(10.5 * S), UTC0 + round(10.5 * S))
     assert (firing.conditions, firing.evidence["X"], firing.location) == (("some",), 3.0, (2.0, 5.0))
     assert (firing.slot, firing.sequence, firing.model_digest, firing.campaign) == (10, 0, "m", "c")
@@ -129,7 +129,7 @@ def test_a_point_leaves_a_window_by_the_brokers_clock_too() -> None:
 def test_where_and_when_it_applies_is_decided_at_the_onset() -> None:
     north = {"Latitude": Column(np.array([0.0, 0, 50, 50])), "Longitude": Column(np.zeros(4))}
     fenced = replace(HIGH, geofence=Geofence(50, 0, 1000), min_interval_s=100)
-    assert onsets_s(fenced, batch(0, 10, [0, 5, 0, 5], place=north)) == [11.5]
+    assert onsets_s(fenced, batch(0, 10, [0, 5, 0, 5], location=north)) == [11.5]
     assert onsets_s(fenced, batch(0, 10, [0, 5, 0, 5])) == []
     ranged = replace(HIGH, from_utc_ns=UTC0 + 11 * S, min_interval_s=100)
     assert onsets_s(ranged, batch(0, 10, [0, 5, 0, 5])) == [11.5]

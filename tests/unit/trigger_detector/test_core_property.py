@@ -58,8 +58,8 @@ def test_it_fires_where_the_reference_does(expressions: list[str], seed: int, cu
             trigger = active.trigger
             interval_ns = round(trigger.min_interval_s * 1e9)
             slow = ReferenceDetector(compiled.condition, trigger.mode, interval_ns, 5, LIMITS.lateness_s)
-            mine = [a for a in log if a.batch.vehicle_id == vehicle]
-            expected = [t for a in mine for t in slow.feed(a.batch, a.append_ms)]
+            own = [a for a in log if a.batch.vehicle_id == vehicle]
+            expected = [t for a in own for t in slow.feed(a.batch, a.append_ms)]
             assert found[vehicle, trigger.name] == expected, (trigger.expression, vehicle)
 
 
@@ -87,7 +87,7 @@ def test_a_replay_of_the_horizon_restores_everything(
 
 @EXAMPLES
 @given(st.lists(EXPRESSIONS, min_size=2, max_size=5), st.integers(0, 2**32))
-# a signal that is looked at where the newest list was, some batches ago
+# A signal that is read at the instant of the newest list, some batches ago.
 @example(["F", "any_track(T, Score > 0.37 or exists(-(abs(Score) / B))) or A > B"], 520070682)
 def test_triggers_do_not_disturb_one_another(expressions: list[str], seed: int) -> None:
     log = log_of(seed)

@@ -126,7 +126,7 @@ def test_a_flawless_model_in_the_town_is_left_nearly_alone() -> None:
     ticks = 7200
     for tick in range(ticks):
         answers = []
-        for place, (vehicle, builder) in enumerate(zip(fleet.vehicles, builders, strict=True)):
+        for index, (vehicle, builder) in enumerate(zip(fleet.vehicles, builders, strict=True)):
             truth = vehicle.truth
             sign = float(truth.answers.get("stop_sign") in ("plain", "occluded", "held", "placard"))
             perceived = {"StopSign.IsSign": sign, "StopSign.Applies": float(truth.must_stop)}
@@ -141,7 +141,7 @@ def test_a_flawless_model_in_the_town_is_left_nearly_alone() -> None:
                     signals |= {f"{prefix}.{path}": value for path, value in said.items()}
                     signals[f"{prefix}.TrafficLight.State"] = str(light)
             for batch in builder.add(tick * 10**8, tick * 10**8, signals, ("a" * 64, "b" * 64)):
-                result = evaluate_batches_in_place(states[place], [Appended(batch, tick * 100)], PLAN)
+                result = evaluate_batches_in_place(states[index], [Appended(batch, tick * 100)], PLAN)
                 found += names(result.firings)
         fleet.act_all(answers)
     hours = ticks / 36_000 * len(builders)

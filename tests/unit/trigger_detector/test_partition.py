@@ -1,4 +1,4 @@
-"""A partition's way: what lies before the commit is replayed in silence, rubbish is reported once, traces go on."""
+"""What comes before the commit is replayed without firing, unreadable records are reported once, traces continue."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class FixedClock:
         return 0
 
 
-def test_a_replay_is_silent_and_restores() -> None:
+def test_a_replay_fires_nothing_and_restores_the_state() -> None:
     whole = process_records(Partition(0), LOG, PLAN, CATALOGUE)
     assert [f.onset_monotonic_ns for f, _ in whole.firings] == [1_100_000_000, 5_000_000_000]
     for resume in range(1, len(LOG)):
@@ -59,7 +59,7 @@ def test_a_replay_is_silent_and_restores() -> None:
         assert (partition.next_offset, partition.newest_append_ms) == (6, 5000)
 
 
-def test_only_what_is_new_is_committed_and_only_new_rubbish_is_buried() -> None:
+def test_only_what_is_new_is_committed_or_sent_to_the_dead_letter_queue() -> None:
     rubbish = [record(0, value=b"\xff"), record(1, value=b"\xff")]
     outcome = process_records(Partition(1), rubbish, PLAN, CATALOGUE)
     assert [r.offset for r, _ in outcome.unreadable] == [1]
@@ -67,8 +67,8 @@ def test_only_what_is_new_is_committed_and_only_new_rubbish_is_buried() -> None:
     assert not process_records(Partition(2), rubbish, PLAN, CATALOGUE).live
 
 
-def test_a_column_that_no_trigger_reads_is_not_looked_at() -> None:
-    # the angle is far outside the catalogue's range: the gateway would have refused it, the detector does not check
+def test_a_column_that_no_trigger_reads_is_not_checked() -> None:
+    # The angle is far outside the catalogue's range: the gateway would have refused it, but no trigger reads it.
     assert process_records(Partition(0), LOG[:1], PLAN, CATALOGUE).unreadable == ()
 
 

@@ -49,8 +49,8 @@ def by_hand(times: Sequence[int], holds: Callable[[int], bool | None], interval_
     found: list[int] = []
     slots: set[int] = set()
     last: bool | None = None
-    for place, now in enumerate(times):
-        holding = holds(place)
+    for index, now in enumerate(times):
+        holding = holds(index)
         if holding and last is False and (slot := now // round(interval_s * S)) not in slots:
             slots.add(slot)
             found.append(now)
@@ -68,26 +68,26 @@ def of(drive: Drive, path: str) -> tuple[Ints, npt.NDArray[np.float64]]:
 @pytest.mark.parametrize("frames_per_batch", [100, 37])
 def test_speed_that_rises_over_a_line(drive: Drive, frames_per_batch: int) -> None:
     times, kmh = of(drive, "Vehicle.Speed")
-    wanted = by_hand(times.tolist(), lambda i: bool(np.float32(kmh[i]) > 45), 0.2)
-    assert len(wanted) >= 1
-    assert onsets(drive, Trigger("a", 1, "Vehicle.Speed > 45 km/h", min_interval_s=0.2), frames_per_batch) == wanted
+    expected = by_hand(times.tolist(), lambda i: bool(np.float32(kmh[i]) > 45), 0.2)
+    assert len(expected) >= 1
+    assert onsets(drive, Trigger("a", 1, "Vehicle.Speed > 45 km/h", min_interval_s=0.2), frames_per_batch) == expected
 
 
 @pytest.mark.parametrize("frames_per_batch", [100, 37])
 def test_slowing_as_a_regression_over_a_second(drive: Drive, frames_per_batch: int) -> None:
     times, kmh = of(drive, "Vehicle.Speed")
 
-    def slows(place: int) -> bool | None:
-        within = (times > times[place] - S) & (times <= times[place])
+    def slows(index: int) -> bool | None:
+        within = (times > times[index] - S) & (times <= times[index])
         if within.sum() < 3 or 2 * (times[within][-1] - times[within][0]) < S:
             return None
-        seconds = (times[within] - times[place]) / S
+        seconds = (times[within] - times[index]) / S
         return bool(np.polyfit(seconds, kmh[within], 1)[0] / 3.6 < -1.0)
 
-    wanted = by_hand(times.tolist(), slows, 2)
-    assert len(wanted) >= 1
+    expected = by_hand(times.tolist(), slows, 2)
+    assert len(expected) >= 1
     trigger = Trigger("a", 1, "slope(Vehicle.Speed, 1 s) < -1 m/s^2", min_interval_s=2)
-    assert onsets(drive, trigger, frames_per_batch) == wanted
+    assert onsets(drive, trigger, frames_per_batch) == expected
 
 
 @pytest.mark.parametrize("frames_per_batch", [100, 37])
@@ -97,11 +97,11 @@ def test_something_near_in_the_radars_lists(drive: Drive, frames_per_batch: int)
     assert lists.splits is not None
     splits = lists.splits
 
-    def near(place: int) -> bool:
-        inside = slice(int(splits[place]), int(splits[place + 1]))
+    def near(index: int) -> bool:
+        inside = slice(int(splits[index]), int(splits[index + 1]))
         return bool(((metres[inside] < 25) & (np.abs(left[inside]) < 1.5)).any())
 
-    wanted = by_hand(lists.times_ns.tolist(), near, 1)
-    assert len(wanted) >= 1
+    expected = by_hand(lists.times_ns.tolist(), near, 1)
+    assert len(expected) >= 1
     expression = "any_track(Radar.Object, Distance < 25 m and abs(Lateral) < 1.5 m)"
-    assert onsets(drive, Trigger("a", 1, expression, min_interval_s=1), frames_per_batch) == wanted
+    assert onsets(drive, Trigger("a", 1, expression, min_interval_s=1), frames_per_batch) == expected

@@ -27,7 +27,7 @@ class Stream:
     partitions: Sequence[object] = ()
     firings: int = 0
 
-    def take(self, *revisions: CampaignRevision) -> None:
+    def add(self, *revisions: CampaignRevision) -> None:
         for revision in revisions:
             self.book.add(revision)
         self.plan, problems = make_plan(self.book.in_force(), CATALOGUE, Limits())
@@ -45,7 +45,7 @@ class Stream:
 
 def test_what_runs_is_named_with_its_versions_and_what_cannot_with_the_reason() -> None:
     stream = Stream()
-    stream.take(
+    stream.add(
         CampaignRevision("a", 4, True, (FAST, Trigger("wrong", 1, "Vehicle.Sped > 50 km/h"))),
         CampaignRevision("held", 2, False, (Trigger("idle", 1, "Vehicle.Speed > 9 km/h"),)),
     )
@@ -83,7 +83,7 @@ async def test_what_is_not_running_or_cannot_run_is_in_force_nowhere() -> None:
 def test_of_two_revisions_that_both_count_the_newest_is_named() -> None:
     stream = Stream()
     newer = Trigger("fast", 3, "Vehicle.Speed > 60 km/h")
-    stream.take(CampaignRevision("a", 1, True, (FAST,)), CampaignRevision("a", 2, True, (newer,), 5 * 10**9))
+    stream.add(CampaignRevision("a", 1, True, (FAST,)), CampaignRevision("a", 2, True, (newer,), 5 * 10**9))
     assert len(stream.plan.actives) == 2
     (campaign,) = report_of(stream, "d").campaigns
     assert (campaign.revision, dict(campaign.triggers)) == (2, {"fast": 3})

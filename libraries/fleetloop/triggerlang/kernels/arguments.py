@@ -1,4 +1,4 @@
-"""What the kernels are given: groups of arrays, so that a function takes what belongs together as one argument.
+"""What the kernels are given: groups of arrays, so that what belongs together is one argument.
 
 Numba compiles a function for the exact types of its arguments, and types a NamedTuple by its fields. So each of these
 is built in one place (``Machine``, ``Reader``), with the types below and C-contiguous arrays; other types would

@@ -74,8 +74,8 @@ def own_position(j: int, timelines: Ints, query: Ints) -> int:
 def positions_in_timeline(j: int, query: Ints, span: int, pools: Pools, tables: Tables) -> int:
     """For each instant of a query the position after the last instant of timeline j that is at or before it.
 
-    Instants are taken ``span`` earlier, beside the query's own shift. Positions count from the timeline's first
-    instant. Earlier results are found in the memo.
+    Each instant is shifted back by ``span``, in addition to the query's own shift. Positions count from the
+    timeline's first instant. Earlier results are found in the memo.
 
     Returns:
         The position in ``Pools.positions`` of the (Q_LEN,) results.

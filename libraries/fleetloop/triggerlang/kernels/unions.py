@@ -1,4 +1,4 @@
-"""What several lists of instants make together. Unions of the same lists are made once per vehicle."""
+"""Unions of lists of instants. The union of the same lists is computed once per vehicle."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ EXPRESSION = (
 )
 PROGRAM = compile_program([Condition("t", EXPRESSION, {})], CATALOGUE, 60)
 LOWERED = lower(PROGRAM, CATALOGUE)
-WANTED = set(LOWERED.columns)
+COLUMNS = set(LOWERED.columns)
 FUTURE = 2**63
 
 
@@ -68,7 +68,7 @@ def decoded(raw: bytes) -> FrameBatch | None:
     """What the ordinary way makes of bytes, None where it refuses them."""
     try:
         message = telemetry_pb2.TelemetryBatch.FromString(raw)
-        return validate(decode_batch(message, WANTED), CATALOGUE, FUTURE).batch
+        return validate(decode_batch(message, COLUMNS), CATALOGUE, FUTURE).batch
     except (DecodeError, BatchError):
         return None
 
@@ -78,15 +78,15 @@ def assert_same(raw: bytes) -> bool:
     read = Reader(LOWERED, CATALOGUE).read([raw])
     if not read.plain[0]:
         return False
-    want = decoded(raw)
-    assert want is not None, "read as plain, though the catalogue refuses it"
-    assert int(read.sequence[0]) == want.sequence
-    assert int(read.start_ns[0]) == want.start_monotonic_ns
-    assert int(read.utc_ns[0]) == want.start_utc_ns
-    assert int(read.frames[0]) == want.frames()
+    expected = decoded(raw)
+    assert expected is not None, "read as plain, though the catalogue refuses it"
+    assert int(read.sequence[0]) == expected.sequence
+    assert int(read.start_ns[0]) == expected.start_monotonic_ns
+    assert int(read.utc_ns[0]) == expected.start_utc_ns
+    assert int(read.frames[0]) == expected.frames()
     for number, path in enumerate(LOWERED.columns):
         at, rows, offsets_at, splits_at = (int(x) for x in read.pieces[0, number])
-        column = want.columns.get(path)
+        column = expected.columns.get(path)
         assert (at >= 0) == (column is not None), path
         if column is None:
             continue
@@ -118,16 +118,16 @@ def test_no_bytes_are_plain_that_the_catalogue_refuses(seed: int, times: int, ho
     rng = np.random.default_rng(seed)
     raw = bytearray(encode_batch(batch(rng)).SerializeToString())
     for _ in range(times):
-        place = int(rng.integers(len(raw)))
+        position = int(rng.integers(len(raw)))
         if how == "flip":
-            raw[place] = int(rng.integers(256))
+            raw[position] = int(rng.integers(256))
         elif how == "cut":
-            del raw[place : place + int(rng.integers(1, 9))]
+            del raw[position : position + int(rng.integers(1, 9))]
         elif how == "add":
-            raw[place:place] = rng.bytes(int(rng.integers(1, 9)))
+            raw[position:position] = rng.bytes(int(rng.integers(1, 9)))
         else:
             other = int(rng.integers(len(raw)))
-            raw[place], raw[other] = raw[other], raw[place]
+            raw[position], raw[other] = raw[other], raw[position]
         if not raw:
             return
     assert_same(bytes(raw))

@@ -1,4 +1,4 @@
-"""Every fault in an expression is named at its place, and units mean what they say."""
+"""Every error in an expression is reported at its position, and units are converted correctly."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("expression", "column", "said"), FAULTS)
-def test_a_fault_is_named_at_its_place(expression: str, column: int, said: str) -> None:
+def test_an_error_is_reported_at_its_position(expression: str, column: int, said: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         compile_program([Condition("t", expression, {})], CATALOGUE, MEMORY_S)
     assert said in caught.value.message

@@ -57,8 +57,8 @@ def test_it_is_what_its_name_says_of_the_known_values(name: str, span_ns: int) -
     found = rolled(name, times, values, span_ns)
     for number, (a, b) in enumerate(zip(low, high, strict=True)):
         known = values[a:b][~np.isnan(values[a:b])]
-        want = PLAIN[name](known) if len(known) else np.nan
-        np.testing.assert_allclose(found[number], want, rtol=1e-12, atol=1e-12)
+        expected = PLAIN[name](known) if len(known) else np.nan
+        np.testing.assert_allclose(found[number], expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", [*PLAIN, "slope"])
@@ -77,13 +77,13 @@ def test_a_slope_is_that_of_least_squares() -> None:
     values += 500
     found = rolled("slope", times, values, 3 * S)
     checked = 0
-    for place in range(len(times)):
-        within = (times > times[place] - 3 * S) & (times <= times[place]) & ~np.isnan(values)
+    for i in range(len(times)):
+        within = (times > times[i] - 3 * S) & (times <= times[i]) & ~np.isnan(values)
         wide = within.sum() >= 3 and np.ptp(times[within]) * 2 >= 3 * S
-        assert np.isnan(found[place]) != wide
+        assert np.isnan(found[i]) != wide
         if wide:
-            want = np.polyfit((times[within] - times[place]) / 1e9, values[within], 1)[0]
-            assert found[place] == pytest.approx(want, rel=1e-7, abs=1e-7)
+            expected = np.polyfit((times[within] - times[i]) / 1e9, values[within], 1)[0]
+            assert found[i] == pytest.approx(expected, rel=1e-7, abs=1e-7)
             checked += 1
     assert checked > 100
 
@@ -115,9 +115,9 @@ def test_conditions_within_a_window_are_three_valued() -> None:
 
 
 def test_positions_count_what_lies_at_or_before() -> None:
-    times, wanted = np.array([10, 20, 30, 40]), np.array([5, 10, 25, 25, 99])
+    times, instants = np.array([10, 20, 30, 40]), np.array([5, 10, 25, 25, 99])
     out = np.zeros(5, np.int64)
-    search.upper_bounds(times, 0, 4, wanted, 0, 5, 0, out)
+    search.upper_bounds(times, 0, 4, instants, 0, 5, 0, out)
     assert out.tolist() == [0, 1, 2, 2, 4]
-    search.upper_bounds(times, 1, 3, wanted, 2, 5, 10, out)
+    search.upper_bounds(times, 1, 3, instants, 2, 5, 10, out)
     assert out[2:].tolist() == [1, 1, 3]
