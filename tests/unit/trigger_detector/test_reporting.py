@@ -59,7 +59,7 @@ async def test_a_trigger_that_the_newest_revision_no_longer_has_is_in_force_nowh
     """The report to the keeper and the answer to operators agree, also while late events need the old triggers."""
     slow, newer = Trigger("slow", 1, "Vehicle.Speed < 9 km/h"), Trigger("fast", 3, "Vehicle.Speed > 60 km/h")
     stream = Stream()
-    stream.take(CampaignRevision("a", 1, True, (FAST, slow)), CampaignRevision("a", 2, True, (newer,), 5 * 10**9))
+    stream.add(CampaignRevision("a", 1, True, (FAST, slow)), CampaignRevision("a", 2, True, (newer,), 5 * 10**9))
     evaluated = [(a.trigger.name, a.trigger.version, a.from_utc_ns, a.until_utc_ns) for a in stream.plan.actives]
     at_ns = 5 * 10**9
     assert evaluated == [("fast", 2, 0, at_ns), ("slow", 1, 0, at_ns), ("fast", 3, at_ns, 0)]
@@ -72,7 +72,7 @@ async def test_a_trigger_that_the_newest_revision_no_longer_has_is_in_force_nowh
 
 async def test_what_is_not_running_or_cannot_run_is_in_force_nowhere() -> None:
     stream = Stream()
-    stream.take(
+    stream.add(
         CampaignRevision("a", 4, True, (FAST, Trigger("wrong", 1, "Vehicle.Sped > 50 km/h"))),
         CampaignRevision("held", 2, False, (Trigger("idle", 1, "Vehicle.Speed > 9 km/h"),)),
     )

@@ -1,7 +1,7 @@
 """The triggers as numpy over one column batch: what an engineer would write who is given the same batches.
 
-Runs in the peers' environment, on the expressions as a list (``nodes_of``). Signals are brought to the batch's frames,
-every subexpression is one array, windows are reductions over ranges; a window ends where its batch begins.
+Runs in the peers' environment, on the expressions as a list (``nodes_of``). Signals are brought to the batch's
+frames, every subexpression is one array, windows are reductions over ranges; a window ends where its batch begins.
 """
 
 from __future__ import annotations
