@@ -7,11 +7,13 @@ rules.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import EventT
 
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, broker_tls
@@ -119,6 +121,10 @@ sometimes fetches nothing for minutes although it has its partitions; a restart 
 for the liveness check."""
 
 
+_OFFSETS_TIMEOUT_S = 5.0
+"""Limit of the broker's answer: the worker's own thread passes the question on, and it may be busy."""
+
+
 class StreamStalledError(Exception):
     """The worker is ready, messages wait, and it has committed nothing for `STALLED_AFTER_S`."""
 
@@ -135,16 +141,24 @@ class StreamWatch:
         self._busy_ns = 0
         self.assigned = False
 
-    def observe(self) -> None:
-        """Reads offsets from the worker and sets the metrics."""
+    async def observe(self) -> None:
+        """Reads offsets from the worker and sets the metrics.
+
+        While the broker gives no offset that is needed, nothing is known of the lag: the metrics stay as they are,
+        and that counts neither as progress nor as work that waits.
+        """
         consumer: Any = self._app.consumer
-        partitions = consumer.assignment()
-        self.assigned = bool(partitions)
-        behind, committed = {}, {}
-        for partition in partitions:
-            end, done = consumer.highwater(partition), consumer._committed_offset.get(partition)
-            committed[partition] = done
-            behind[partition] = max(0, end - done) if end is not None and done is not None else 0
+        assigned = consumer.assignment()
+        self.assigned = bool(assigned)
+        # Changelogs of tables are restored and never committed.
+        partitions = [each for each in assigned if each.topic not in self._app.tables.changelog_topics]
+        committed = {partition: consumer._committed_offset.get(partition) for partition in partitions}
+        try:
+            async with asyncio.timeout(_OFFSETS_TIMEOUT_S):
+                behind = await _messages_behind(consumer, committed)
+        except (TimeoutError, KafkaError) as error:
+            log.warning("offsets_unknown", error=str(error) or "timeout")
+            return
         create_alerted_counters(self._service, reads={partition.topic for partition in partitions})
         if committed != self._committed:
             self._progress.committed()
@@ -163,6 +177,24 @@ class StreamWatch:
         return self._progress.idle_problem(self._busy_ns, STALLED_AFTER_S)
 
 
+async def _messages_behind(consumer: Any, committed: Mapping[Any, int | None]) -> dict[Any, int]:
+    """Messages of each partition that are not committed yet.
+
+    The worker knows the end of a partition only after its first fetch, and a stalled worker may never fetch. So the
+    broker is asked for an end that is not known. A partition of which nothing was ever committed is read from its
+    beginning.
+    """
+    ends = {partition: consumer.highwater(partition) for partition in committed}
+    unfetched = [partition for partition, end in ends.items() if end is None]
+    if unfetched:
+        ends |= await consumer.highwaters(*unfetched)
+    starts = dict(committed)
+    uncommitted = [partition for partition, offset in committed.items() if offset is None and ends[partition]]
+    if uncommitted:
+        starts |= await consumer.earliest_offsets(*uncommitted)
+    return {partition: max(0, ends[partition] - (starts[partition] or 0)) for partition in committed}
+
+
 async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, clock: Clock) -> None:
     """Runs a Faust app until the process stops. A crash of the app ends the process."""
     watch = StreamWatch(runtime.service, app, settings.stuck_after_s, clock)
@@ -173,7 +205,7 @@ async def run_app(app: faust.App, runtime: Runtime, settings: ServiceSettings, c
         while not runtime.stopping.is_set():
             if app.crashed:
                 raise app.crash_reason or RuntimeError("the faust app crashed")
-            watch.observe()
+            await watch.observe()
             stall = watch.stall()
             if stall is not None:
                 raise StreamStalledError(stall)

@@ -39,7 +39,7 @@ class Log(NamedTuple):
     late: Flags
     """(segments,) whether nothing of it is remembered."""
     memory: Bytes
-    """What is remembered of all segments, end to end, as ``memory`` describes; read-only."""
+    """What is remembered of all segments, end to end, as ``remembered`` describes; read-only."""
     memory_at: Ints
     """(segments,) position in ``memory`` of each."""
     memory_size: Ints

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 from faust.types.enums import ProcessingGuarantee
 from prometheus_client import REGISTRY
 
@@ -18,6 +19,7 @@ from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.testing import ManualClock
 
 TP = TopicPartition("fleet.x.v1", 2)
+CHANGELOG = TopicPartition("x-changelog", 2)
 
 
 class DeadLetterQueue:
@@ -94,7 +96,7 @@ async def test_a_broken_dependency_ends_the_process_and_acknowledges_nothing(end
 
 
 @pytest.mark.parametrize("headers", [[("ce_id", b"e")], {"ce_id": b"e"}])
-def test_a_message_is_the_same_record_however_its_headers_are_held(headers: Any) -> None:
+async def test_a_message_is_the_same_record_however_its_headers_are_held(headers: Any) -> None:
     assert record_of(event(headers)) == Record(TP.topic, 2, 9, b"car", b"v", [("ce_id", b"e")], 1250)
     assert record_of(event(None)).headers == []
 
@@ -104,16 +106,30 @@ class App:
 
     def __init__(self) -> None:
         self.rebalancing = False
-        self.tables = SimpleNamespace(actives_ready=True)
-        self.end, self.done, self.partitions = 10, 10, {TP}
+        self.tables = SimpleNamespace(actives_ready=True, changelog_topics={CHANGELOG.topic})
+        self.end: int | None = 10
+        self.done: int | None = 10
+        self.partitions = {TP, CHANGELOG}
+        self.broker_end, self.broker_start = 0, 0
+        self.broker_error: Exception | None = None
         self.consumer = SimpleNamespace(
             assignment=lambda: self.partitions,
             highwater=lambda partition: self.end,
+            highwaters=self._highwaters,
+            earliest_offsets=self._earliest_offsets,
             _committed_offset=self,
         )
 
-    def get(self, partition: TopicPartition) -> int:
+    def get(self, partition: TopicPartition) -> int | None:
         return self.done
+
+    async def _highwaters(self, *partitions: TopicPartition) -> dict[TopicPartition, int]:
+        if self.broker_error is not None:
+            raise self.broker_error
+        return dict.fromkeys(partitions, self.broker_end)
+
+    async def _earliest_offsets(self, *partitions: TopicPartition) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.broker_start)
 
 
 @pytest.fixture
@@ -122,25 +138,25 @@ def watched() -> tuple[App, StreamWatch, ManualClock]:
     return app, StreamWatch("test-watch", app, 60.0, clock), clock  # type: ignore[arg-type]
 
 
-def test_a_worker_with_nothing_to_do_is_never_stuck(watched: tuple[App, StreamWatch, ManualClock]) -> None:
+async def test_a_worker_with_nothing_to_do_is_never_stuck(watched: tuple[App, StreamWatch, ManualClock]) -> None:
     _, watch, clock = watched
     for _ in range(5):
         clock.advance(100)
-        watch.observe()
+        await watch.observe()
         assert (watch.problem(), watch.stall()) == (None, None)
     assert watch.assigned
 
 
-def test_messages_that_wait_without_a_commit_are_a_stall_and_then_a_problem(
+async def test_messages_that_wait_without_a_commit_are_a_stall_and_then_a_problem(
     watched: tuple[App, StreamWatch, ManualClock],
 ) -> None:
     app, watch, clock = watched
-    watch.observe()
+    await watch.observe()
     app.end = 13
     clock.advance(1)
-    watch.observe()
+    await watch.observe()
     clock.advance(STALLED_AFTER_S)
-    watch.observe()
+    await watch.observe()
     assert watch.stall() == "3 messages behind and no commit for 13 s"
     assert watch.problem() is None
     lag = {"service": "test-watch", "topic": TP.topic, "partition": "2"}
@@ -150,34 +166,72 @@ def test_messages_that_wait_without_a_commit_are_a_stall_and_then_a_problem(
     clock.advance(50)
     assert watch.problem() == "3 messages behind and no commit for 63 s"
     app.done = 11  # it goes on, if slowly
-    watch.observe()
+    await watch.observe()
     assert (watch.problem(), watch.stall()) == (None, None)
 
 
 @pytest.mark.parametrize("busy", ["rebalancing", "restoring"])
-def test_restoring_tables_and_rebalancing_are_no_stall(
+async def test_restoring_tables_and_rebalancing_are_no_stall(
     watched: tuple[App, StreamWatch, ManualClock], busy: str
 ) -> None:
     app, watch, clock = watched
-    watch.observe()
+    await watch.observe()
     app.end = 13
     app.rebalancing, app.tables.actives_ready = busy == "rebalancing", busy != "restoring"
     for _ in range(4):
         clock.advance(10)
-        watch.observe()
+        await watch.observe()
         assert watch.stall() is None
     app.rebalancing, app.tables.actives_ready = False, True
     clock.advance(STALLED_AFTER_S - 1)
-    watch.observe()
+    await watch.observe()
     assert watch.stall() is None, "counted from the end of it"
     clock.advance(2)
     assert watch.stall() is not None
 
 
-def test_a_worker_without_partitions_is_not_ready(watched: tuple[App, StreamWatch, ManualClock]) -> None:
+async def test_a_worker_that_fetched_nothing_since_its_start_stalls_too(
+    watched: tuple[App, StreamWatch, ManualClock],
+) -> None:
+    """Faust knows the end of a partition only after its first fetch."""
+    app, watch, clock = watched
+    app.end, app.broker_end = None, 13
+    await watch.observe()
+    clock.advance(STALLED_AFTER_S + 1)
+    await watch.observe()
+    assert watch.stall() == "3 messages behind and no commit for 13 s"
+
+
+async def test_a_partition_of_which_nothing_was_committed_is_behind_from_its_beginning(
+    watched: tuple[App, StreamWatch, ManualClock],
+) -> None:
+    app, watch, clock = watched
+    app.done, app.broker_start = None, 4
+    await watch.observe()
+    clock.advance(STALLED_AFTER_S + 1)
+    await watch.observe()
+    assert watch.stall() == "6 messages behind and no commit for 13 s"
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), KafkaConnectionError("gone")])
+async def test_an_unknown_end_is_neither_progress_nor_a_stall(
+    watched: tuple[App, StreamWatch, ManualClock], error: Exception
+) -> None:
+    app, watch, clock = watched
+    app.end, app.broker_error = None, error
+    for _ in range(5):
+        clock.advance(STALLED_AFTER_S)
+        await watch.observe()
+        assert (watch.problem(), watch.stall()) == (None, None)
+    app.broker_error, app.broker_end = None, 13
+    await watch.observe()
+    assert watch.stall() is not None, "the time that nothing was known of was no progress"
+
+
+async def test_a_worker_without_partitions_is_not_ready(watched: tuple[App, StreamWatch, ManualClock]) -> None:
     app, watch, _ = watched
     app.partitions = set()
-    watch.observe()
+    await watch.observe()
     assert not watch.assigned
 
 
