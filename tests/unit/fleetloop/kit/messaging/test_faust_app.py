@@ -218,6 +218,7 @@ async def test_an_unknown_end_is_neither_progress_nor_a_stall(
     watched: tuple[App, StreamWatch, ManualClock], error: Exception
 ) -> None:
     app, watch, clock = watched
+    await watch.observe()
     app.end, app.broker_error = None, error
     for _ in range(5):
         clock.advance(STALLED_AFTER_S)
