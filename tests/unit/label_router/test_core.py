@@ -110,3 +110,31 @@ def test_the_shipped_rules_are_read_and_wrong_ones_name_the_field(tmp_path: Path
     wrong.write_text(shipped.read_text().replace("agreement: 2", "agreement: 0"))
     with pytest.raises(SettingsError, match=r"projects.stop-signs.agreement: Input should be greater"):
         load_routing(wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "dropped"), [(2.9, False), (3.0, False), (3.1, True), (7.9, True), (8.0, False), (8.1, False)]
+)
+def test_a_check_holds_between_its_bounds_and_not_at_them(value: float, dropped: bool) -> None:
+    check = Check("Vehicle.Speed", below=8, above=3)
+    routing = replace(ROUTING, drops=[DropRule(Drop.BORING, "slow", ["*"], [check])])
+    decided = triage(replace(FIRING, evidence={"Vehicle.Speed": value}), routing, NOTHING)
+    assert isinstance(decided, Dropped) is dropped
+
+
+@pytest.mark.parametrize("wrong", [None, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("coordinate", ["latitude_deg", "longitude_deg"])
+def test_a_position_with_one_coordinate_that_is_not_a_number_is_unknown(coordinate: str, wrong: float | None) -> None:
+    assert cell_of(replace(FIRING, **{coordinate: wrong}), 25) == "vehicle:car"  # type: ignore[arg-type]
+
+
+def cells_along(latitude_deg: float, step_m: float, steps: int) -> set[str]:
+    """The cells of positions along a parallel, `step_m` apart."""
+    step_deg = step_m / (111_320.0 * math.cos(math.radians(latitude_deg)))
+    positions = [replace(FIRING, latitude_deg=latitude_deg, longitude_deg=step * step_deg) for step in range(steps)]
+    return {cell_of(position, 25) for position in positions}
+
+
+@pytest.mark.parametrize("latitude_deg", [0.0, 47.0, -47.0, 70.0])
+def test_a_kilometre_along_a_parallel_crosses_forty_cells_of_25_metres(latitude_deg: float) -> None:
+    assert len(cells_along(latitude_deg, 1.0, 1000)) == pytest.approx(40, abs=1)

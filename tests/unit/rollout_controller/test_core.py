@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetloop.kit.process.settings import SettingsError
-from rollout_controller.core import assign, chosen_vehicles, next_move, share_of
+from rollout_controller.core import assign, chosen_vehicles, must_sign_again, next_move, share_of
 from rollout_controller.model import Cohort, Evidence, Position, RolloutPlan, Stage, Totals
 from rollout_controller.settings import load_plan
 
@@ -114,3 +114,32 @@ def test_canary_shares_have_to_rise(percents: str, tmp_path: Path) -> None:
     wrong.write_text(shipped.read_text().replace("canary_percents: [25]", f"canary_percents: {percents}"))
     with pytest.raises(SettingsError, match="each larger than the one before"):
         load_plan(wrong)
+
+
+def test_the_wait_counts_from_the_start_of_the_stage_and_a_rollback_leaves_no_canaries() -> None:
+    late = Position(Stage.CANARY, 10, 5_000 * S)
+    assert next_move(late, PLAN, NOTHING, 8_600 * S).stays
+    move = next_move(late, PLAN, NOTHING, 8_601 * S)
+    assert (move.stage, move.canary_percent) == (Stage.ROLLED_BACK, 0)
+    assert move.reasons[0] == "not enough evidence after 3601 s"
+
+
+def test_the_reasons_have_the_rate_per_100_km_with_its_exact_interval() -> None:
+    evidence = Evidence(Totals(), Totals(km=50, interventions=3), Totals(km=200, interventions=12))
+    move = next_move(CANARY, PLAN, evidence, 1)
+    # The exact Poisson intervals of 3 and of 12 events are [0.619, 8.767] and [6.201, 20.962].
+    assert move.reasons == (
+        "canary 3 interventions in 50.0 km, 6.00 per 100 km [1.24, 17.53] (at least 20 km required)",
+        "control 12 interventions in 200.0 km, 6.00 per 100 km [3.10, 10.48]",
+    )
+
+
+@pytest.mark.parametrize(("age_s", "again"), [(86_400, False), (86_400.5, True), (86_399.5, False), (604_800, True)])
+def test_metadata_is_signed_again_once_it_is_older_than_a_day(age_s: float, again: bool) -> None:
+    assert must_sign_again(7 * S, 7 * S + round(age_s * S)) is again
+
+
+@pytest.mark.parametrize("stage", [Stage.REGISTERED, Stage.RELEASED, Stage.ROLLED_BACK])
+def test_no_vehicle_is_assigned_a_candidate_outside_shadow_and_canary(stage: Stage) -> None:
+    assignment = assign(True, Position(stage, 100, 0), "r", "candidate", "released")
+    assert (assignment.active, assignment.shadow, assignment.cohort) == ("released", "", Cohort.CONTROL)
