@@ -85,8 +85,8 @@ class DeskPanels:
             heading("Why you are asked")
             _facts(work.assignment.task)
         with self._answers:
-            for place, choice in enumerate(question.choices):
-                _button(str(place + 1) if place < _KEYED else "", choice.text, partial(self._answer, place))
+            for index, choice in enumerate(question.choices):
+                _button(str(index + 1) if index < _KEYED else "", choice.text, partial(self._answer, index))
             _button("0", "I cannot tell", partial(self._answer, None)).props('title="0 or the space bar"')
 
 

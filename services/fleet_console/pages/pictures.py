@@ -20,15 +20,15 @@ def pictures_html(task_id: str, frames: Sequence[label_pb2.TaskFrame]) -> str:
     fronts = [camera for camera in cameras if camera.startswith(_FRONT)] or cameras
     arounds = [camera for camera in cameras if camera not in fronts]
     times = sorted({frame.at_utc_ns for frame in frames})
-    moment = next((place for place, at in enumerate(times) if _is_moment(frames, at)), 0)
+    moment = next((index for index, at in enumerate(times) if _is_moment(frames, at)), 0)
     by = {(frame.at_utc_ns, frame.camera): frame for frame in frames}
-    captions = [_caption(ns_to_seconds(at - times[moment]), place == moment) for place, at in enumerate(times)]
+    captions = [_caption(ns_to_seconds(at - times[moment]), index == moment) for index, at in enumerate(times)]
     strip = "".join(
-        f'<button type="button" class="{"moment" if place == moment else ""}" '
-        f'aria-pressed="{str(place == moment).lower()}" aria-label="{captions[place]}">'
-        f"<span>{'moment' if place == moment else _offset(ns_to_seconds(at - times[moment]))}</span>"
+        f'<button type="button" class="{"moment" if index == moment else ""}" '
+        f'aria-pressed="{str(index == moment).lower()}" aria-label="{captions[index]}">'
+        f"<span>{'moment' if index == moment else _offset(ns_to_seconds(at - times[moment]))}</span>"
         f'<div class="rows">{"".join(_image(by, at, camera) for camera in fronts)}</div></button>'
-        for place, at in enumerate(times)
+        for index, at in enumerate(times)
     )
     return (
         f'<div class="pictures" data-task="{escape(task_id)}" '
@@ -43,11 +43,11 @@ def pictures_html(task_id: str, frames: Sequence[label_pb2.TaskFrame]) -> str:
 
 
 def _instants(by: Pictures, times: Sequence[int], moment: int, cameras: Sequence[str], kind: str) -> str:
-    """One group of pictures an instant, of which the page shows the chosen one."""
+    """One group of pictures per instant; the page shows that of the chosen instant."""
     return "".join(
-        f'<div class="{kind} instant{" chosen" if place == moment else ""}" data-place="{place}">'
+        f'<div class="{kind} instant{" chosen" if index == moment else ""}" data-index="{index}">'
         f"{_figures(by, at, cameras)}</div>"
-        for place, at in enumerate(times)
+        for index, at in enumerate(times)
         if cameras
     )
 

@@ -46,7 +46,7 @@ def frames(cameras: list[str], moment: int = 2, count: int = 5) -> list[label_pb
 def test_the_moment_is_marked_once_and_shown_first() -> None:
     page = Elements(pictures_html("t", frames(["front_main", "rear"])))
     assert [each["aria-label"] for each in page.with_class("moment")] == ["The trigger's moment"]
-    assert [each["data-place"] for each in page.with_class("chosen")] == ["2", "2"]
+    assert [each["data-index"] for each in page.with_class("chosen")] == ["2", "2"]
     labels = [attrs["aria-label"] for tag, attrs in page.found if tag == "button" and "aria-pressed" in attrs]
     assert labels[0] == "1.0 s before the moment"
     assert labels[-1] == "1.0 s after the moment"

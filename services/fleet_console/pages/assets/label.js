@@ -3,22 +3,22 @@
 (() => {
   const box = () => document.querySelector("[data-task]");
 
-  function choose(index) {
+  function choose(wanted) {
     const pictures = box();
     if (!pictures) return;
     const columns = [...pictures.querySelectorAll(".strip button")];
     if (!columns.length) return;
-    const place = Math.max(0, Math.min(columns.length - 1, index));
-    pictures.querySelectorAll("[data-place]").forEach((each) => {
-      each.classList.toggle("chosen", Number(each.dataset.place) === place);
+    const index = Math.max(0, Math.min(columns.length - 1, wanted));
+    pictures.querySelectorAll("[data-index]").forEach((each) => {
+      each.classList.toggle("chosen", Number(each.dataset.index) === index);
     });
-    columns.forEach((each, at) => each.setAttribute("aria-pressed", String(at === place)));
-    const strip = columns[place].parentElement;
-    strip.scrollLeft += columns[place].getBoundingClientRect().left - strip.getBoundingClientRect().left
-      - (strip.clientWidth - columns[place].clientWidth) / 2;
+    columns.forEach((each, at) => each.setAttribute("aria-pressed", String(at === index)));
+    const strip = columns[index].parentElement;
+    strip.scrollLeft += columns[index].getBoundingClientRect().left - strip.getBoundingClientRect().left
+      - (strip.clientWidth - columns[index].clientWidth) / 2;
     const range = pictures.querySelector("input[type=range]");
-    range.value = place;
-    const caption = columns[place].getAttribute("aria-label");
+    range.value = index;
+    const caption = columns[index].getAttribute("aria-label");
     range.setAttribute("aria-valuetext", caption);
     pictures.querySelector("output").textContent = caption;
   }
