@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client import REGISTRY
 from tests.unit.dataset_curator.test_preparing import labelled
 
 from dataset_curator import queries, transactions
+from dataset_curator.codec import labelled_of
 from dataset_curator.committing import Committer, KnownSampleError
 from dataset_curator.core import CommitPolicy, LikenessBounds, content_digest
 from dataset_curator.model import DatasetVersion, Sample
@@ -26,6 +28,7 @@ from fleetloop.domain.trunk import load_trunk
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.testing import ManualClock
+from fleetloop.protos.label.v1 import label_pb2
 from fleetloop.shipped import config_folder
 
 CURATION = Curation(policy=CommitPolicy(2, 60), bounds=LikenessBounds(0.96, 0.96), commit_most=100)
@@ -172,6 +175,31 @@ async def label(committer: Committer, objects: Objects, database: Database, *nam
             transactions.add_waiting(tx, moment, number)
 
     await database.run(add)
+
+
+async def test_a_commit_tells_when_its_samples_were_detected_and_how_long_they_waited(
+    committer: Committer, objects: Objects, database: Database
+) -> None:
+    def waited() -> tuple[float, float]:
+        labels = {"service": "dataset-curator", "stage": "dataset"}
+        count, total = (
+            REGISTRY.get_sample_value(f"fleetloop_stage_seconds_{part}", labels) or 0.0 for part in ("count", "sum")
+        )
+        return count, total
+
+    count, total = waited()
+    imported = await import_(committer, "r1", [1, 2])
+    assert (imported.detected_at_utc_ns, waited()) == ((), (count, total)), "imported samples went through no loop"
+    height = load_task_schema(config_folder() / "tasks.yaml").cameras[0].height
+    at_ns = committer._clock.now_utc_ns()
+    for number, waited_s in ((1, 30), (2, 50)):
+        message = label_pb2.SampleLabelled.FromString(labelled(objects, height, f"d{number}", noise=number).event)
+        message.detected_at_utc_ns, message.labelled_at_utc_ns = number, at_ns - waited_s * 10**9
+        moment = labelled_of(message)
+        await database.run(partial(transactions.add_waiting, labelled=moment, now_utc_ns=number))
+    version = await committer.commit_if_due("town")
+    assert version is not None and sorted(version.detected_at_utc_ns) == [1, 2]
+    assert waited() == pytest.approx((count + 2, total + 80))
 
 
 async def test_a_commit_of_labels_that_was_never_written_is_written_at_the_next_start(

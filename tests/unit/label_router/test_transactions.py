@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 
 from fleetloop.domain.topics import COMMAND, LABEL_TASK
 from fleetloop.kit.storage.database import Database
@@ -38,10 +39,15 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def fired(name: str, vehicle: str = "car", *, limit: int = 0, damaged: bool = False) -> Firing:
+def fired(name: str, vehicle: str = "car", *, limit: int = 0, damaged: bool = False, detected_s: int = 0) -> Firing:
     provenance = provenance_pb2.Provenance(vehicle_id=vehicle, trigger="flicker", campaign="c")
     message = trigger_pb2.TriggerFired(
-        event_id=name, provenance=provenance, task="stop_sign", onset_utc_ns=NOW, bytes_per_vehicle_day=limit
+        event_id=name,
+        provenance=provenance,
+        task="stop_sign",
+        onset_utc_ns=NOW,
+        bytes_per_vehicle_day=limit,
+        detected_at_utc_ns=detected_s * S,
     )
     if damaged:
         message.place.latitude_deg, message.place.longitude_deg = float("nan"), float("inf")
@@ -73,6 +79,21 @@ def test_a_clip_becomes_one_question_whichever_of_the_two_comes_first(database: 
     assert database.run_now(lambda tx: record_clip(tx, clip("f"), ROUTING, NOW)) == "known"
     assert progress(database, "f") == Progress.ROUTED.value
     assert len(published(database, LABEL_TASK)) == 1
+
+
+def test_the_time_to_a_clip_counts_from_the_detection_and_once(database: Database) -> None:
+    def clip_time() -> tuple[float, float]:
+        labels = {"service": "label-router", "stage": "clip"}
+        count, total = (
+            REGISTRY.get_sample_value(f"fleetloop_stage_seconds_{part}", labels) or 0.0 for part in ("count", "sum")
+        )
+        return count, total
+
+    count, total = clip_time()
+    database.run_now(lambda tx: record_firing(tx, fired("f", detected_s=NOW // S - 4), ROUTING, NOW))
+    for _ in range(2):
+        database.run_now(lambda tx: record_clip(tx, clip("f"), ROUTING, NOW + 3 * S))
+    assert clip_time() == pytest.approx((count + 1, total + 7))
 
 
 @pytest.mark.parametrize("clip_first", [False, True])

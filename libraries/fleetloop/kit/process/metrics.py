@@ -91,8 +91,11 @@ RPC_SECONDS = Histogram(
 def observe_stage(service: str, stage: LoopStage, began_at_utc_ns: int, ended_at_utc_ns: int) -> None:
     """Observes that one sample left a stage.
 
-    The two times may come from clocks of two machines; a stage that appears to end before it began counts as 0 s.
+    The two times may come from clocks of two machines; a stage that appears to end before it began counts as 0 s. A
+    stage whose beginning is unknown (0) is not observed.
     """
+    if not began_at_utc_ns:
+        return
     STAGE_SECONDS.labels(service, stage.value).observe(max(0.0, ns_to_seconds(ended_at_utc_ns - began_at_utc_ns)))
 
 
