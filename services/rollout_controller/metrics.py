@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from fleetloop.kit.process.metrics import LOOP_BUCKETS_S
+
 SERVICE = "rollout-controller"
 
 MOVES = Counter("fleetloop_rollout_moves_total", "Moves of candidates, by the stage that they moved to.", ["stage"])
@@ -20,4 +22,10 @@ LAST_VEHICLE_SECONDS = Histogram(
     "fleetloop_rollout_last_vehicle_seconds",
     "Seconds from the start of a rollout until the last vehicle attested the released model.",
     buckets=(1, 5, 10, 30, 60, 300, 1800, 7200, 86400, 604800),
+)
+LOOP_LEAD_SECONDS = Histogram(
+    "fleetloop_loop_lead_seconds",
+    "Time from the detection of a sample, when a trigger fired, until the last vehicle attests a released model that "
+    "was trained on it. Each sample is observed once.",
+    buckets=LOOP_BUCKETS_S,
 )

@@ -12,10 +12,10 @@ import json
 import sqlalchemy as sa
 
 from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
-from fleetloop.kit.process.metrics import LOOP_LEAD_SECONDS, LoopStage, observe_stage
+from fleetloop.kit.process.metrics import LoopStage, observe_stage
 from fleetloop.kit.storage.database import Transaction
 from rollout_controller import queries
-from rollout_controller.metrics import SERVICE
+from rollout_controller.metrics import LOOP_LEAD_SECONDS, SERVICE
 from rollout_controller.model import CommittedVersion, PassedRun
 from rollout_controller.store import WaitingVersionRow
 

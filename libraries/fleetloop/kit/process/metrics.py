@@ -14,7 +14,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from fleetloop.kit.process.clock import ns_to_seconds
 
 _AGES_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
-_LOOP_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400, 259200, 604800, 2592000)
+LOOP_BUCKETS_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400, 259200, 604800, 2592000)
+"""Bounds for the stages of the loop and for its lead time: from 0.1 s to 30 days."""
 
 
 class LoopStage(StrEnum):
@@ -66,13 +67,7 @@ STAGE_SECONDS = Histogram(
     "version is committed with it), train (until a model trained on it passes its examination) and rollout (until "
     "the last vehicle attests a released model trained on it; a rollout that is rolled back does not end the stage).",
     ["service", "stage"],
-    buckets=_LOOP_S,
-)
-LOOP_LEAD_SECONDS = Histogram(
-    "fleetloop_loop_lead_seconds",
-    "Time from the detection of a sample, when a trigger fired, until the last vehicle attests a released model that "
-    "was trained on it. Each sample is observed once.",
-    buckets=_LOOP_S,
+    buckets=LOOP_BUCKETS_S,
 )
 OUTBOX_ROWS = Gauge(
     "fleetloop_outbox_rows", "Events in the outbox that have not been published to Kafka yet.", ["service"]
