@@ -31,18 +31,19 @@ def record_version(tx: Transaction, version: CommittedVersion) -> bool:
     """
     if version.frozen or not version.detected_at_utc_ns:
         return False
+    if tx.session.get(WaitingVersionRow, (version.dataset, version.number)) is not None:
+        return False  # its topic is kept longer than the ids in the inbox
     released, newest = queries.released_run(tx), queries.newest_run(tx)
     if released is not None and released.includes(version):
         return False
-    row = tx.session.merge(
-        WaitingVersionRow(
-            dataset=version.dataset,
-            number=version.number,
-            committed_at_utc_ns=version.committed_at_utc_ns,
-            trained_at_utc_ns=0,
-            detected_at_utc_ns=json.dumps(list(version.detected_at_utc_ns)),
-        )
+    row = WaitingVersionRow(
+        dataset=version.dataset,
+        number=version.number,
+        committed_at_utc_ns=version.committed_at_utc_ns,
+        trained_at_utc_ns=0,
+        detected_at_utc_ns=json.dumps(list(version.detected_at_utc_ns)),
     )
+    tx.session.add(row)
     if newest is not None and newest.includes(version):  # the run's event was read before the version's
         _end_training(row, newest)
     expired = WaitingVersionRow.committed_at_utc_ns < version.committed_at_utc_ns - KEPT_NS

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from prometheus_client import REGISTRY
+from tests.stages import stage_seconds
 from tests.unit.dataset_curator.test_preparing import labelled
 
 from dataset_curator import queries, transactions
@@ -180,13 +180,7 @@ async def label(committer: Committer, objects: Objects, database: Database, *nam
 async def test_a_commit_tells_when_its_samples_were_detected_and_how_long_they_waited(
     committer: Committer, objects: Objects, database: Database
 ) -> None:
-    def waited() -> tuple[float, float]:
-        labels = {"service": "dataset-curator", "stage": "dataset"}
-        count, total = (
-            REGISTRY.get_sample_value(f"fleetloop_stage_seconds_{part}", labels) or 0.0 for part in ("count", "sum")
-        )
-        return count, total
-
+    waited = partial(stage_seconds, "dataset-curator", "dataset")
     count, total = waited()
     imported = await import_(committer, "r1", [1, 2])
     assert (imported.detected_at_utc_ns, waited()) == ((), (count, total)), "imported samples went through no loop"

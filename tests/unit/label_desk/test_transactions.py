@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from prometheus_client import REGISTRY
+from tests.stages import stage_seconds
 
 from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database, Transaction
@@ -65,25 +65,16 @@ def test_a_task_is_made_once(database: Database) -> None:
     assert not database.run_now(lambda tx: transactions.create_task(tx, created()))
 
 
-def labelling_time() -> tuple[float, float]:
-    """Samples that left the stage `label` so far, and the sum of their seconds."""
-    labels = {"service": "label-desk", "stage": "label"}
-    count, total = (
-        REGISTRY.get_sample_value(f"fleetloop_stage_seconds_{part}", labels) or 0.0 for part in ("count", "sum")
-    )
-    return count, total
-
-
 @pytest.mark.parametrize(("choices", "samples"), [(["held"] * 2, 1), (["held", "plain", "none", "placard"], 0)])
 def test_only_a_task_that_becomes_a_sample_counts_in_the_time_to_a_label(
     database: Database, choices: list[str], samples: int
 ) -> None:
-    count, total = labelling_time()
+    count, total = stage_seconds("label-desk", "label")
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     outcomes = [answer(database, who, choice, now=10 * S) for who, choice in zip("abcd", choices, strict=False)]
     assert outcomes[-1] is (Outcome.AGREED if samples else Outcome.DISPUTED)
     assert database.run_now(lambda tx: transactions.end_decided(tx, 30 * S + 1, 0.9)) == 1
-    assert labelling_time() == pytest.approx((count + samples, total + 30 * samples))
+    assert stage_seconds("label-desk", "label") == pytest.approx((count + samples, total + 30 * samples))
 
 
 def test_agreement_counts_only_after_the_undo_window(database: Database) -> None:

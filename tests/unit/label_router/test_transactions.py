@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
-from prometheus_client import REGISTRY
+from tests.stages import stage_seconds
 
 from fleetloop.domain.topics import COMMAND, LABEL_TASK
 from fleetloop.kit.storage.database import Database
@@ -82,18 +82,11 @@ def test_a_clip_becomes_one_question_whichever_of_the_two_comes_first(database: 
 
 
 def test_the_time_to_a_clip_counts_from_the_detection_and_once(database: Database) -> None:
-    def clip_time() -> tuple[float, float]:
-        labels = {"service": "label-router", "stage": "clip"}
-        count, total = (
-            REGISTRY.get_sample_value(f"fleetloop_stage_seconds_{part}", labels) or 0.0 for part in ("count", "sum")
-        )
-        return count, total
-
-    count, total = clip_time()
+    count, total = stage_seconds("label-router", "clip")
     database.run_now(lambda tx: record_firing(tx, fired("f", detected_s=NOW // S - 4), ROUTING, NOW))
     for _ in range(2):
         database.run_now(lambda tx: record_clip(tx, clip("f"), ROUTING, NOW + 3 * S))
-    assert clip_time() == pytest.approx((count + 1, total + 7))
+    assert stage_seconds("label-router", "clip") == pytest.approx((count + 1, total + 7))
 
 
 @pytest.mark.parametrize("clip_first", [False, True])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import pytest
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from tests.stages import stage_seconds
 from tests.unit.rollout_controller.test_transactions import FIRST, SECOND, Fleet
 
 from fleetloop.domain.topics import DATASET
@@ -47,16 +48,9 @@ class Loop:
     def _read() -> dict[str, tuple[float, float]]:
         """Stage -> samples and the sum of their seconds."""
 
-        def value(name: str, labels: Mapping[str, str]) -> float:
-            return REGISTRY.get_sample_value(name, dict(labels)) or 0.0
-
-        read = {}
-        for stage in (LoopStage.TRAIN, LoopStage.ROLLOUT):
-            labels = {"service": SERVICE, "stage": stage.value}
-            name = "fleetloop_stage_seconds"
-            read[stage.value] = (value(f"{name}_count", labels), value(f"{name}_sum", labels))
-        name = "fleetloop_loop_lead_seconds"
-        read["lead"] = (value(f"{name}_count", {}), value(f"{name}_sum", {}))
+        read = {stage.value: stage_seconds(SERVICE, stage.value) for stage in (LoopStage.TRAIN, LoopStage.ROLLOUT)}
+        count = REGISTRY.get_sample_value("fleetloop_loop_lead_seconds_count") or 0.0
+        read["lead"] = (count, REGISTRY.get_sample_value("fleetloop_loop_lead_seconds_sum") or 0.0)
         return read
 
     def observed(self) -> dict[str, tuple[float, object]]:
@@ -171,10 +165,12 @@ def test_a_version_that_no_model_used_is_deleted_in_the_end(loop: Loop) -> None:
     assert loop.waiting() == [2, 3]
 
 
-def test_a_repeated_version_takes_the_place_of_the_first(loop: Loop) -> None:
+def test_a_repeated_version_changes_nothing(loop: Loop) -> None:
     loop.commit(version(1, 100, [10]))
-    loop.commit(version(1, 100, [10]))
+    loop.train(FIRST, "v1", 130)
+    assert not loop.commit(version(1, 100, [10]))
     assert loop.waiting() == [1]
+    assert loop.observed()["train"] == (1, 30)
 
 
 def committed(name: str) -> Record:
@@ -199,8 +195,7 @@ def test_a_stage_is_never_shorter_than_nothing_and_stages_in_order_add_up(times:
     """Times in order add up to the whole; times from clocks that disagree never count as negative."""
 
     def total() -> float:
-        labels = [{"service": "test", "stage": stage.value} for stage in LoopStage]
-        return sum(REGISTRY.get_sample_value("fleetloop_stage_seconds_sum", each) or 0.0 for each in labels)
+        return sum(stage_seconds("test", stage.value)[1] for stage in LoopStage)
 
     before = total()
     for stage, (began_s, ended_s) in zip(LoopStage, pairwise(times), strict=True):
