@@ -14,13 +14,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TextIO
 
 from fleetloop.domain.archive_files import Footer, list_files, read_appended, read_file, read_footer
 from fleetloop.domain.frames import FrameBatch
+from fleetloop.domain.replay_progress import ReplayProgress
 from fleetloop.domain.signals import SignalCatalogue, load_catalogue
 from fleetloop.domain.validation import BatchError, validate
 from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns, utc_second
@@ -59,23 +60,9 @@ class Request:
         return Limits(self.horizon_s, self.lateness_s)
 
 
-@dataclass(slots=True)
-class Progress:
-    """What was evaluated so far."""
-
-    files: int = 0
-    files_total: int = 0
-    """Files of the archive."""
-    batches: int = 0
-    frames: int = 0
-    firings: int = 0
-    unreadable: int = 0
-    """Batches that fail the catalogue's check, which the live detector sends to the dead-letter queue."""
-    driven_s: dict[tuple[str, str], float] = field(default_factory=dict)
-    """(vehicle, UTC day) -> seconds of telemetry."""
-
-
-def replay(request: Request, plan: Plan, catalogue: SignalCatalogue, progress: Progress) -> Iterator[Firing | None]:
+def replay(
+    request: Request, plan: Plan, catalogue: SignalCatalogue, progress: ReplayProgress
+) -> Iterator[Firing | None]:
     """Yields every firing within the request's times, in the archive's order, and None after every file.
 
     Telemetry of one horizon before the first instant is evaluated without firing, as after a restart. Raises
@@ -117,7 +104,7 @@ def _batches(
     request: Request,
     plan: Plan,
     catalogue: SignalCatalogue,
-    progress: Progress,
+    progress: ReplayProgress,
 ) -> Iterator[list[Appended]]:
     """Yields a file's selected batches with the broker's times, up to ``_BATCHES_PER_PASS`` at a time."""
     appended_ms = read_appended(objects, address, footer)
@@ -144,7 +131,7 @@ def _batches(
         yield selected
 
 
-def _count(batch: FrameBatch, span_ns: int, progress: Progress) -> None:
+def _count(batch: FrameBatch, span_ns: int, progress: ReplayProgress) -> None:
     day = utc_second(batch.start_utc_ns).strftime("%Y-%m-%d")
     key = (batch.vehicle_id, day)
     frames = batch.frames()
@@ -215,7 +202,7 @@ def run(request: Request, out: TextIO) -> int:
     if problems:
         write("problems", problems)
         return 2
-    progress = Progress()
+    progress = ReplayProgress()
     for firing in replay(request, plan, catalogue, progress):
         if firing is not None:
             write("firing", firing_line(firing))

@@ -17,8 +17,9 @@ from tests.integration.test_trigger_detector import CATALOGUE, announce, detecto
 from tests.unit.trigger_detector.library_cases import CASES
 from tests.unit.trigger_detector.synthetic_drives import synthetic_drive
 
-from fleetloop.backtesting.subprocess_runner import ReplayProgress, replay
+from fleetloop.backtesting.subprocess_runner import replay
 from fleetloop.domain.archive_files import list_files, read_footer
+from fleetloop.domain.replay_progress import ReplayProgress
 from fleetloop.kit.messaging.producer import KafkaPublisher
 from fleetloop.kit.messaging.topics import create_topics, load_topics
 from fleetloop.kit.process.settings import ServiceSettings

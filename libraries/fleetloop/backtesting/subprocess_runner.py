@@ -7,27 +7,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from fleetloop.backtesting.model import Fired
+from fleetloop.domain.replay_progress import ReplayProgress
 from fleetloop.errors import UserError
 from fleetloop.triggerlang.trigger import Trigger
 
 _MODULE = "trigger_detector.backtest"
-
-
-@dataclass(slots=True)
-class ReplayProgress:
-    """What has been replayed so far. `driven_s`, by vehicle and UTC day, is only known at the end."""
-
-    files: int = 0
-    files_total: int = 0
-    batches: int = 0
-    frames: int = 0
-    firings: int = 0
-    unreadable: int = 0
-    driven_s: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
 def trigger_text(trigger: Trigger) -> str:

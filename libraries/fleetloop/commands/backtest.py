@@ -21,9 +21,10 @@ from fleetloop.backtesting.clips import clip_cost, stored_clips
 from fleetloop.backtesting.model import Result
 from fleetloop.backtesting.page import page
 from fleetloop.backtesting.screen import result_json, result_lines, result_table
-from fleetloop.backtesting.subprocess_runner import ReplayProgress, replay
+from fleetloop.backtesting.subprocess_runner import replay
 from fleetloop.backtesting.totals import CANDIDATE, FiringTotals
 from fleetloop.commands.options import FOLDER, AsJson, Folder
+from fleetloop.domain.replay_progress import ReplayProgress
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.errors import UserError
 from fleetloop.kit.process.clock import seconds_to_ns

@@ -17,9 +17,10 @@ from tests.unit.trigger_detector.synthetic_drives import synthetic_drive
 
 from fleetloop.domain.archive_files import Footer, VehicleTotals, address_of, write_file
 from fleetloop.domain.frames import Column, FrameBatch
+from fleetloop.domain.replay_progress import ReplayProgress
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.kit.storage.objects import Objects
-from trigger_detector.backtest import Progress, Request, plan_of, replay, run
+from trigger_detector.backtest import Request, plan_of, replay, run
 from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended
 
@@ -86,7 +87,7 @@ def request(objects: Objects, **more: object) -> Request:
 def found(asked: Request) -> list[tuple[str, int]]:
     plan, problems = plan_of(asked, CATALOGUE)
     assert problems == []
-    return [(f.firing_id, f.onset_utc_ns) for f in replay(asked, plan, CATALOGUE, Progress()) if f is not None]
+    return [(f.firing_id, f.onset_utc_ns) for f in replay(asked, plan, CATALOGUE, ReplayProgress()) if f is not None]
 
 
 def live(log: Log, asked: Request) -> list[tuple[str, int]]:
