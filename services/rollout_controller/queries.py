@@ -29,18 +29,22 @@ from rollout_controller.store import ChangeRow, ModelRow, PublicationRow, Rollou
 
 def released(tx: Transaction) -> str:
     """Digest of the model that drives; empty before the first."""
-    row = tx.session.scalars(sa.select(ModelRow).where(ModelRow.stage == Stage.RELEASED.value)).first()
+    row = _released_row(tx)
     return row.digest if row else ""
 
 
 def released_run(tx: Transaction) -> PassedRun | None:
     """The run that made the model that drives; None before the first."""
-    row = tx.session.scalars(sa.select(ModelRow).where(ModelRow.stage == Stage.RELEASED.value)).first()
+    row = _released_row(tx)
     return None if row is None else passed_run_from(row.run)
 
 
+def _released_row(tx: Transaction) -> ModelRow | None:
+    return tx.session.scalars(sa.select(ModelRow).where(ModelRow.stage == Stage.RELEASED.value)).first()
+
+
 def newest_run(tx: Transaction) -> PassedRun | None:
-    """The run that made the newest model, whatever became its stage; None before the first."""
+    """The run that made the newest model, at whatever stage it is; None before the first."""
     row = tx.session.scalars(sa.select(ModelRow).order_by(ModelRow.number.desc()).limit(1)).first()
     return None if row is None else passed_run_from(row.run)
 
