@@ -339,7 +339,7 @@ class _ExpressionChecker:
         self.expect(BOOL, typed, predicate, f"the second argument of `{tree.function}` is a condition on a track")
         if not typed.node.tracked:
             raise self.error(f"the condition reads no field of {name.path}; use at least one", predicate)
-        span_ns = min(round(self.catalogue[identity].max_age_s * 1e9), self.memory_ns)
+        span_ns = min(seconds_to_ns(self.catalogue[identity].max_age_s), self.memory_ns)
         kind = BOOL if tree.function == "any_track" else NUMBER
         node = self.table.make(tree.function, (typed.node,), kind, path=name.path, span_ns=span_ns)
         return _Typed(node)
