@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.telemetry_codec import encode_batch
 from fleetloop.kit.ids import causal_id
+from fleetloop.kit.process.clock import seconds_to_ms
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from fleetloop.triggerlang.machine import Moment, Segment
 from fleetloop.triggerlang.program import LATITUDE, LONGITUDE
@@ -231,7 +232,7 @@ def _fire(
 def _is_first_in_slot(candidate: _Candidate, slot: int, append_ms: int, plan: Plan) -> bool:
     """Notes that a trigger fired in a slot; whether it had not before, within the memory by the broker's clock."""
     fired = candidate.state.fired_slots(candidate.trigger)
-    memory_ms = round(plan.limits.memory_s() * 1000)
+    memory_ms = seconds_to_ms(plan.limits.memory_s())
     for old in [s for s, at_ms in fired.items() if at_ms < append_ms - memory_ms]:
         del fired[old]
     first = slot not in fired
@@ -274,7 +275,7 @@ def _delete_silent(state: DetectorState, plan: Plan) -> None:
 
     Runs at most four times per horizon, since it visits every vehicle.
     """
-    horizon_ms = round(plan.limits.horizon_s * 1000)
+    horizon_ms = seconds_to_ms(plan.limits.horizon_s)
     if state.newest_append_ms - state.swept_append_ms < horizon_ms // 4:
         return
     state.swept_append_ms = state.newest_append_ms
