@@ -1,0 +1,21 @@
+"""Every label task ends once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from tests.chaos.findings import Fault, Finding, compare
+from tests.chaos.observed import Ended
+
+STAGE = "desk"
+AGREED = "agreed"
+
+
+def check(tasks: Collection[str], ended: Sequence[Ended]) -> list[Finding]:
+    """Compare the announced ends with the announced tasks. An open task is stuck: the labellers answer all."""
+    outcomes = {each.event_id: each for each in ended}
+    findings = compare(STAGE, tasks, [each.task_id for each in outcomes.values()], tasks)
+    return sorted(
+        Finding(STAGE, Fault.STUCK, each.id, "no outcome yet") if each.fault is Fault.LOST else each
+        for each in findings
+    )

@@ -1,0 +1,158 @@
+"""Wrong histories are found: at each stage something lost, doubled, unseen and stuck."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.chaos.findings import Fault, Finding, compare
+from tests.chaos.history import SUMMED, History, Planted
+from tests.chaos.observed import DeadLetter, Ended, Fired, Observed, Routed
+from tests.chaos.oracle import judge, late_or_lost
+
+
+def good() -> tuple[History, Observed]:
+    """A history of two vehicles in which everything went well, and what the stages then hold."""
+    history = History()
+    for number in range(3):
+        history.apply({"kind": "sent", "id": f"batch-{number}", "vehicle": "car"})
+        history.apply({"kind": "acknowledged", "id": f"batch-{number}"})
+    amounts = dict.fromkeys(SUMMED, 1.25)
+    history.apply({"kind": "report_sent", "id": "report-0", "amounts": amounts})
+    history.apply({"kind": "report_acknowledged", "id": "report-0"})
+    history.apply({"kind": "clip", "firing": "f1", "clip": "c1"})
+    history.planted.append(Planted("mark", "no header", "fleet.trigger.v1", frozenset({"label-router"})))
+    history.planted.append(Planted("at-door", "NaN", "", frozenset()))
+    history.door["at-door"] = "BAD_VALUE"
+    fired = [Fired("f1", "speeding", 1, "car", 10), Fired("f2", "speeding", 1, "car", 99)]
+    seen = Observed(
+        archived=["batch-0", "batch-1", "batch-2"],
+        computed=fired,
+        fired=[*fired, fired[0]],
+        routed=[Routed("f1", "routed", "t1"), Routed("f2", "dropped")],
+        clips={"e1": "f1"},
+        clip_of={"f1": "c1"},
+        tasks={"t1": "f1"},
+        ended=[Ended("end-1", "t1", "s1", "agreed"), Ended("end-1", "t1", "s1", "agreed")],
+        added=["s1"],
+        refused=frozenset(),
+        sums={**{name: Fraction(5, 4) for name in SUMMED}, "reports": Fraction(1)},
+        ledger={
+            ("speeding", 1, "fired"): 2,
+            ("speeding", 1, "clips"): 1,
+            ("speeding", 1, "tasks"): 1,
+            ("speeding", 1, "labelled"): 1,
+            ("speeding", 1, "kept"): 1,
+            ("speeding", 1, "clip_bytes"): 12345,
+        },
+        kept={("speeding", 1): 1},
+        dead_letters=[DeadLetter("mark", "label-router", "fleet.trigger.v1/0/7", "no ce_id")] * 2,
+    )
+    return history, seen
+
+
+def faults(findings: list[Finding]) -> set[tuple[str, Fault]]:
+    return {(each.stage, each.fault) for each in findings}
+
+
+def test_a_good_history_has_no_findings() -> None:
+    assert judge(*good()) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "fault", "change"),
+    [
+        ("archive", Fault.LOST, {"archived": ["batch-0", "batch-1"]}),
+        ("archive", Fault.DOUBLED, {"archived": ["batch-0", "batch-1", "batch-2", "batch-1"]}),
+        ("archive", Fault.UNSEEN, {"archived": ["batch-0", "batch-1", "batch-2", "batch-9"]}),
+        ("detector", Fault.LOST, {"fired": [Fired("f1", "speeding", 1, "car", 10)]}),
+        ("detector", Fault.UNSEEN, {"computed": [Fired("f1", "speeding", 1, "car", 10)]}),
+        ("detector", Fault.DOUBLED, {"computed": [Fired("f1", "speeding", 1, "car", 11),
+                                                  Fired("f2", "speeding", 1, "car", 99)]}),
+        ("router", Fault.LOST, {"routed": [Routed("f1", "routed", "t1")]}),
+        ("router", Fault.STUCK, {"routed": [Routed("f1", "routed", "t1"), Routed("f2", "clip_wanted")]}),
+        ("router", Fault.DOUBLED, {"routed": [Routed("f1", "routed", "t1"), Routed("f1", "dropped"),
+                                              Routed("f2", "dropped")]}),
+        ("router", Fault.UNSEEN, {"routed": [Routed("f1", "routed", "t1"), Routed("f2", "dropped"),
+                                             Routed("f3", "dropped")]}),
+        ("router", Fault.UNSEEN, {"routed": [Routed("f1", "routed", "t1"), Routed("f2", "forgotten")]}),
+        ("label tasks", Fault.LOST, {"tasks": {}, "ended": []}),
+        ("label tasks", Fault.UNSEEN, {"tasks": {"t1": "f1", "t2": "f2"}}),
+        ("label tasks", Fault.DOUBLED, {"tasks": {"t1": "f2"}}),
+        ("clips", Fault.LOST, {"clip_of": {}}),
+        ("clips", Fault.UNSEEN, {"clip_of": {"f1": "another"}}),
+        ("desk", Fault.STUCK, {"ended": []}),
+        ("desk", Fault.DOUBLED, {"ended": [Ended("end-1", "t1", "s1", "agreed"),
+                                           Ended("end-2", "t1", "s1", "disputed")]}),
+        ("desk", Fault.UNSEEN, {"ended": [Ended("end-1", "t1", "s1", "agreed"),
+                                          Ended("end-2", "t9", "s9", "agreed")]}),
+        ("curator", Fault.LOST, {"added": []}),
+        ("curator", Fault.DOUBLED, {"added": ["s1", "s1"]}),
+        ("curator", Fault.DOUBLED, {"refused": frozenset({"s1"})}),
+        ("curator", Fault.UNSEEN, {"added": ["s1", "s9"]}),
+        ("curator", Fault.UNSEEN, {"refused": frozenset({"s9"})}),
+        ("monitor", Fault.LOST, {"sums": {}}),
+        ("monitor", Fault.DOUBLED, {"sums": {**{name: Fraction(5, 4) for name in SUMMED}, "reports": Fraction(2)}}),
+        ("ledger", Fault.LOST, {"ledger": {}}),
+        ("ledger", Fault.DOUBLED, {"kept": {}}),
+        ("dead-letter queue", Fault.LOST, {"dead_letters": []}),
+        ("dead-letter queue", Fault.UNSEEN, {"dead_letters": [
+            DeadLetter("mark", "label-router", "t/0/7", ""), DeadLetter("honest", "label-router", "t/0/8", "bug")]}),
+    ],
+)  # fmt: skip
+def test_what_a_stage_does_wrong_is_found(stage: str, fault: Fault, change: dict[str, object]) -> None:
+    history, seen = good()
+    assert (stage, fault) in faults(judge(history, replace(seen, **change)))  # type: ignore[arg-type]
+
+
+def test_one_binary_digit_too_few_in_a_sum_is_found() -> None:
+    history, seen = good()
+    assert seen.sums is not None
+    sums = {**seen.sums, "autopilot_km": Fraction(5, 4) - Fraction(1, 2**52)}
+    assert faults(judge(history, replace(seen, sums=sums))) == {("monitor", Fault.LOST)}
+
+
+def test_a_batch_that_was_stored_and_never_acknowledged_may_be_archived_and_its_sender_is_stuck() -> None:
+    history, seen = good()
+    history.apply({"kind": "sent", "id": "batch-3", "vehicle": "car"})
+    findings = judge(history, replace(seen, archived=[*(seen.archived or ()), "batch-3"]))
+    assert faults(findings) == {("sender", Fault.STUCK)}
+
+
+def test_a_refused_batch_of_an_honest_sender_is_lost() -> None:
+    history, seen = good()
+    history.apply({"kind": "sent", "id": "batch-3", "vehicle": "car"})
+    history.apply({"kind": "refused", "id": "batch-3", "why": "FUTURE"})
+    assert faults(judge(history, seen)) == {("sender", Fault.LOST)}
+
+
+def test_poison_that_the_gateway_accepts_or_never_answers_is_found() -> None:
+    history, seen = good()
+    history.door["at-door"] = ""
+    assert faults(judge(history, seen)) == {("door", Fault.UNSEEN)}
+    history.door.clear()
+    assert faults(judge(history, seen)) == {("door", Fault.STUCK)}
+
+
+@pytest.mark.parametrize("stage", ["archive", "monitor"])
+def test_a_stage_that_cannot_be_read_never_passes(stage: str) -> None:
+    history, _ = good()
+    assert (stage, Fault.STUCK) in faults(judge(history, Observed(unreadable={stage: "no answer"})))
+
+
+def test_what_arrives_late_was_stuck_and_what_never_arrives_is_lost() -> None:
+    late, gone = Finding("archive", Fault.LOST, "late"), Finding("archive", Fault.LOST, "gone")
+    found = {(each.id, each.fault) for each in late_or_lost([late, gone], [gone])}
+    assert found == {("late", Fault.STUCK), ("gone", Fault.LOST)}
+
+
+@given(st.sets(st.text(max_size=3)), st.lists(st.text(max_size=3)), st.sets(st.text(max_size=3)))
+def test_compare_finds_nothing_exactly_when_each_required_id_is_there_once(
+    required: set[str], found: list[str], more: set[str]
+) -> None:
+    allowed = required | more
+    in_order = required <= set(found) <= allowed and len(set(found)) == len(found)
+    assert (compare("stage", required, found, allowed) == []) is in_order
