@@ -8,11 +8,13 @@ from fleetloop.domain.validation import BatchError
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.kit.process.clock import NANOSECONDS_PER_MILLISECOND
 from fleetloop.protos.clip.v1 import clip_pb2
 from fleetloop.protos.command.v1 import command_pb2
 from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
+from telemetry_gateway.arrival_time import DeferredError
 from telemetry_gateway.core import check_report, clip_event_id
 from telemetry_gateway.model import NOT_YOURS, Clip, PendingCommand
 
@@ -38,6 +40,14 @@ def rejection(boot_id: bytes, sequence: int, error: BatchError) -> telemetry_pb2
         status=telemetry_pb2.BATCH_STATUS_REJECTED,
         error=telemetry_pb2.BatchError(code=ERROR_CODES[error.code], field=error.field, message=str(error)),
     )
+
+
+def deferral(boot_id: bytes, sequence: int, error: DeferredError) -> telemetry_pb2.StreamTelemetryResponse:
+    """The answer to a batch that its vehicle has to send again later."""
+    response = rejection(boot_id, sequence, error.as_batch_error())
+    response.status = telemetry_pb2.BATCH_STATUS_DEFERRED
+    response.retry_after_ms = -(-error.retry_after_ns // NANOSECONDS_PER_MILLISECOND)
+    return response
 
 
 def clip_of(header: telemetry_pb2.ClipHeader) -> Clip:

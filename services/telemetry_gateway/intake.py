@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.telemetry_codec import decode_batch, encode_batch
 from fleetloop.domain.topics import TELEMETRY
@@ -18,8 +19,9 @@ from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
+from telemetry_gateway.arrival_time import time_correction
 from telemetry_gateway.core import SpanBudget, batch_id, check_sender, check_size, trace_of
-from telemetry_gateway.metrics import BATCHES, BYTES, FRAMES, REJECTIONS, count_dropped
+from telemetry_gateway.metrics import BATCHES, BYTES, CORRECTED_TIMES, FRAMES, REJECTIONS, count_dropped
 from telemetry_gateway.model import Sender
 from telemetry_gateway.ports import OrderedPublisher
 
@@ -40,6 +42,8 @@ class Prepared:
     """Number of the batch's own instants."""
     dropped: tuple[str, ...]
     """Names of the columns that were dropped, because the catalogue does not list them."""
+    time_correction_ns: int = 0
+    """Nanoseconds that were added to the batch's UTC."""
 
 
 class Outage:
@@ -87,10 +91,14 @@ class Intake:
         self._max_batch_bytes = max_batch_bytes
         self._budget = SpanBudget(spans_per_s)
 
-    def prepare(self, message: telemetry_pb2.TelemetryBatch, sender: Sender, source: str) -> Prepared:
+    def prepare(
+        self, message: telemetry_pb2.TelemetryBatch, sender: Sender, source: str, max_lead_s: float = 0.0
+    ) -> Prepared:
         """Returns the batch as an event, without unknown columns. Counts and raises BatchError when it is invalid.
 
-        Batches of both sources pass through here, and this is the only check that a batch belongs to its sender.
+        Raises DeferredError for a batch that its sender can send again once the clock has reached it; see
+        `time_correction` for `max_lead_s`. Batches of both sources pass through here, and this is the only check that
+        a batch belongs to its sender.
         """
         try:
             payload = message.SerializeToString()
@@ -98,18 +106,31 @@ class Intake:
             check_size(len(payload), self._max_batch_bytes)
             batch = decode_batch(message)
             now_ns = self._clock.now_utc_ns()
+            correction_ns = self._correction(batch, now_ns, max_lead_s)
+            if correction_ns:
+                batch = replace(batch, start_utc_ns=batch.start_utc_ns + correction_ns, utc_source="local")
             checked = validate(batch, self._catalogue, now_ns)
-            if checked.batch is not batch:  # a column was dropped, or converted to the catalogue's type
+            if correction_ns or checked.batch is not batch:  # or a column was dropped or converted
                 payload = encode_batch(checked.batch).SerializeToString()
                 check_size(len(payload), self._max_batch_bytes)
         except BatchError as error:
             REJECTIONS.labels(source, error.code).inc()
             raise
+        if correction_ns:
+            CORRECTED_TIMES.labels(source).inc()
         for signal in checked.dropped:
             count_dropped(signal)
         event_id = batch_id(batch)
         event = Event(TELEMETRY, batch.vehicle_id, event_id, _TYPE, payload, now_ns, trace_of(event_id))
-        return Prepared(event, batch.frames(), checked.dropped)
+        return Prepared(event, batch.frames(), checked.dropped, correction_ns)
+
+    def _correction(self, batch: FrameBatch, now_utc_ns: int, max_lead_s: float) -> int:
+        if not len(batch.frame_offsets_ns):
+            return 0  # the check refuses it
+        end_utc_ns = batch.start_utc_ns + int(batch.frame_offsets_ns[-1])
+        return time_correction(
+            "start_utc_ns", end_utc_ns, now_utc_ns, self._catalogue.limits.max_future_s, max_lead_s
+        )
 
     async def enqueue(self, prepared: Prepared) -> Awaitable[Any]:
         """Queues the batch behind earlier ones; pass the result to `await_stored`. Raises as `await_stored` does."""

@@ -18,6 +18,15 @@ REJECTIONS = Counter(
     "Batches that were rejected, by the code of their BatchError.",
     ["source", "code"],
 )
+DEFERRALS = Counter(
+    "fleetloop_gateway_deferrals_total",
+    "Batches that were too far in the future, or behind such a batch; the vehicle keeps them and sends them again.",
+)
+CORRECTED_TIMES = Counter(
+    "fleetloop_gateway_corrected_times_total",
+    "Batches (source stream or ingest) and clips (source clip) that were stored with a corrected time.",
+    ["source"],
+)
 DROPPED_COLUMNS = Counter(
     "fleetloop_gateway_dropped_columns_total",
     "Columns that were dropped because the signal catalogue does not list them. The first 100 names have a series "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -22,11 +23,12 @@ from fleetloop.kit.refusal import (
 )
 from fleetloop.kit.rpc import caller, peer_serial
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
-from telemetry_gateway.codec import clip_of, command_response, rejection, report_event
+from telemetry_gateway.arrival_time import DeferredError, StreamOrder, time_correction
+from telemetry_gateway.codec import clip_of, command_response, deferral, rejection, report_event
 from telemetry_gateway.core import check_clip, check_digest
 from telemetry_gateway.intake import Intake, KafkaUnavailableError, Outage, Prepared
-from telemetry_gateway.metrics import COMMANDS, OPEN_STREAMS
-from telemetry_gateway.model import FieldError, Sender
+from telemetry_gateway.metrics import COMMANDS, CORRECTED_TIMES, DEFERRALS, OPEN_STREAMS
+from telemetry_gateway.model import Clip, FieldError, Sender
 from telemetry_gateway.ordered_stream import OrderedStreams
 from telemetry_gateway.ports import Admissions
 from telemetry_gateway.settings import TelemetryGatewaySettings
@@ -79,14 +81,23 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
     ) -> AsyncIterator[telemetry_pb2.StreamTelemetryResponse]:
         sender, admitted = self._admission()
 
+        order = StreamOrder()
+
         async def begin(request: telemetry_pb2.StreamTelemetryRequest) -> Answer:
             admitted()
             batch = request.batch
+            key, now_ns = (batch.boot_id, batch.sequence), self._clock.monotonic_ns()
             try:
-                prepared = self._intake.prepare(batch, sender, _SOURCE)
+                order.check(key, now_ns)
+                prepared = self._intake.prepare(batch, sender, _SOURCE, self._settings.max_lead_s)
                 return self._acknowledge(batch, prepared, await self._intake.enqueue(prepared))
             except BatchError as error:
-                return _refused(batch, error)
+                return _answer(rejection(*key, error))
+            except DeferredError as error:
+                DEFERRALS.inc()
+                if error.field != "sequence":
+                    order.defer(key, now_ns + error.retry_after_ns)
+                return _answer(deferral(*key, error))
             except KafkaUnavailableError as error:
                 raise UnavailableError(str(error)) from error
 
@@ -110,6 +121,7 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
             sequence=batch.sequence,
             status=telemetry_pb2.BATCH_STATUS_STORED,
             dropped_columns=prepared.dropped,
+            time_correction_ns=prepared.time_correction_ns,
         )
 
     async def ReportHealth(
@@ -148,11 +160,13 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
 
         try:
             _check_own(sender, clip.fleet_id, clip.vehicle_id, "header.vehicle_id")
-            now_ns = self._clock.now_utc_ns()
-            check_clip(clip, self._settings.max_clip_bytes, self._max_future_s, now_ns)
+            check_clip(clip, self._settings.max_clip_bytes)
+            clip = self._placed(clip)
             message, already = await self._uploads.receive(clip, chunks(), admitted)
         except FieldError as error:
             raise InvalidArgumentError(error.message, error.field) from error
+        except DeferredError as error:
+            raise UnavailableError(error.message, error.field) from error
         except DamagedClipError as error:
             raise DataLossError(str(error)) from error
         except UnfinishedClipError as error:
@@ -189,6 +203,17 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
                     COMMANDS.inc()
         raise UnavailableError(_RESTARTING)
 
+    def _placed(self, clip: Clip) -> Clip:
+        """The clip, with a corrected time if its own is too far in the future. Raises DeferredError."""
+        now_ns, lead_s = self._clock.now_utc_ns(), self._settings.max_lead_s
+        correction_ns = time_correction("header.end_utc_ns", clip.end_utc_ns, now_ns, self._max_future_s, lead_s)
+        if not correction_ns:
+            return clip
+        CORRECTED_TIMES.labels("clip").inc()
+        return replace(
+            clip, start_utc_ns=clip.start_utc_ns + correction_ns, end_utc_ns=clip.end_utc_ns + correction_ns
+        )
+
     def _admission(self) -> tuple[Sender, Callable[[], None]]:
         """The calling vehicle, and a check that raises once the vehicle or its certificate is no longer admitted."""
         who, serial = caller(), peer_serial()
@@ -206,8 +231,8 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         return UnavailableError(f"Kafka did not acknowledge: {error!r}; try again")
 
 
-async def _refused(batch: telemetry_pb2.TelemetryBatch, error: BatchError) -> telemetry_pb2.StreamTelemetryResponse:
-    return rejection(batch.boot_id, batch.sequence, error)
+async def _answer(response: telemetry_pb2.StreamTelemetryResponse) -> telemetry_pb2.StreamTelemetryResponse:
+    return response
 
 
 def _check_own(sender: Sender, fleet_id: str, vehicle_id: str, field: str) -> None:

@@ -22,6 +22,12 @@ class TelemetryGatewaySettings(ServiceSettings):
         le=520_192,
         description="Bytes of the largest batch that is accepted; the maximum is 512 KiB less 4 KiB for headers.",
     )
+    max_lead_s: float = Field(
+        120.0,
+        ge=0,
+        description="Seconds by which a batch or clip may be ahead of the gateway's clock to be deferred. Beyond it, "
+        "its time is corrected.",
+    )
     max_clip_bytes: int = Field(
         256 * 1024 * 1024, ge=1024, description="Bytes of the largest clip that a vehicle may upload."
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import DecodeError
+
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.telemetry_codec import encode_batch
 from fleetloop.protos.command.v1 import command_pb2
@@ -49,6 +51,22 @@ def report_bytes(fleet_id: str, vehicle_id: str, boot_id: bytes, report: Report)
         shadow_false_alarms=report.false_alarms,
     )
     return telemetry_pb2.ReportHealthRequest(report=message).SerializeToString()
+
+
+def is_batch(content: bytes) -> bool:
+    """Return True if the bytes are a request with a batch."""
+    try:
+        return telemetry_pb2.StreamTelemetryRequest.FromString(content).HasField("batch")
+    except DecodeError:
+        return False
+
+
+def is_report(content: bytes) -> bool:
+    """Return True if the bytes are a request with a report."""
+    try:
+        return telemetry_pb2.ReportHealthRequest.FromString(content).HasField("report")
+    except DecodeError:
+        return False
 
 
 def clip_request(command: command_pb2.VehicleCommand) -> ClipRequest:

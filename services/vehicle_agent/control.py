@@ -9,10 +9,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from fleetloop.kit.process.atomic_file import replace_text
+from fleetloop.kit.process.logs import get_logger
 from vehicle_agent.model import AgentError
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,10 @@ class Control:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
         self._name = name
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AgentError(f"{folder}: cannot be created: {error.strerror}; choose another --control") from error
 
     def next_phase(self, after: str) -> Phase | None:
         """Return the requested phase, or None if it is the one that was driven last. Raises AgentError."""
@@ -74,24 +80,40 @@ class Control:
         return phase if phase.phase != after else None
 
     def report(self, progress: Mapping[str, Any]) -> None:
-        """Write the progress."""
-        replace_text(self._folder / f"progress-{self._name}.json", json.dumps(progress, sort_keys=True))
+        """Write the progress. A full disk leaves the old one."""
+        write_or_log(self._folder / f"progress-{self._name}.json", progress)
+
+
+def write_or_log(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a JSON file whose old content does no harm. An error of the disk is logged."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, json.dumps(content, sort_keys=True))
+    except OSError as error:
+        log.warning("file_not_written", file=str(path), error=str(error))
 
 
 class GroundTruthLog:
     """The ground truth as one JSON object per line, for simulated labellers. It never leaves the machine."""
 
     def __init__(self, path: Path | None) -> None:
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
+        self._torn = False
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8")
+            self._file = path.open("ab", buffering=0)
 
     def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Append lines and flush them to the operating system."""
-        if self._file is not None:
-            self._file.writelines(json.dumps(line, sort_keys=True) + "\n" for line in lines)
-            self._file.flush()
+        """Append lines. Those that do not fit on the disk are logged as lost; a partial line is ended by the next."""
+        text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+        if self._file is None or not text:
+            return
+        content = (b"\n" if self._torn else b"") + text.encode()
+        try:
+            self._torn = self._file.write(content) != len(content) or self._torn
+        except OSError as error:
+            self._torn = True
+            log.warning("ground_truth_lost", bytes=len(content), error=str(error))
 
     def close(self) -> None:
         """Close the file."""

@@ -20,7 +20,7 @@ from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
 from fleetloop.protos.command.v1 import command_pb2
 from vehicle_agent.clips import ClipStore
-from vehicle_agent.codec import batch_bytes, clip_request, report_bytes
+from vehicle_agent.codec import batch_bytes, clip_request, is_batch, is_report, report_bytes
 from vehicle_agent.commands import ClipRequests, CommandOutcome
 from vehicle_agent.model import ClipRequest, ModelRefusedError, Report
 from vehicle_agent.model_loader import ModelLoader
@@ -72,8 +72,8 @@ class VehicleLink:
         self._clock = clock
         self._clips_executor = clips_executor
         self._limits = limits
-        self.spool = Spool(folder / "batches", limits.spool_bytes)
-        self.reports = Spool(folder / "reports", limits.spool_bytes)
+        self.spool = Spool(folder / "batches", limits.spool_bytes, is_batch)
+        self.reports = Spool(folder / "reports", limits.spool_bytes, is_report)
         self.clips = ClipStore(folder / "clips", limits.clips_bytes)
         self.telemetry = TelemetrySender(vehicle_id, gateway, self.spool)
         self._report_sender = ReportSender(vehicle_id, gateway, self.reports)
@@ -87,6 +87,7 @@ class VehicleLink:
         self._tasks: set[asyncio.Task[None]] = set()
         self.faults: Counter[str] = Counter()
         """Faults since the last report, by name."""
+        self._damaged = 0
         self.loaded = LoadedModels()
         self._update_wanted = asyncio.Event()
         self._updater: ModelUpdater | None = None
@@ -163,7 +164,11 @@ class VehicleLink:
 
     def report(self, boot_id: bytes, report: Report) -> None:
         """Queue a report."""
-        self.reports.put((boot_id, report.sequence), report_bytes(self._fleet_id, self.vehicle_id, boot_id, report))
+        content = report_bytes(self._fleet_id, self.vehicle_id, boot_id, report)
+        self.faults["reports_dropped"] += self.reports.put((boot_id, report.sequence), content)
+        damaged = self.spool.damaged + self.reports.damaged + self.clips.damaged
+        self.faults["files_damaged"] += damaged - self._damaged
+        self._damaged = damaged
 
     def settled(self) -> bool:
         """Return True if nothing waits for the network."""
@@ -207,9 +212,10 @@ class VehicleLink:
     async def _cut(self, request: ClipRequest) -> None:
         try:
             cut = self.rings[request.boot_id].cut(request, self._infos[request.boot_id])
-            loop = asyncio.get_running_loop()
+            loop, before = asyncio.get_running_loop(), self.clips.dropped
             await loop.run_in_executor(self._clips_executor, self.clips.write, cut, request.priority)
-            self.faults["clips_dropped"] += self.clips.make_room()
+            self.clips.make_room()
+            self.faults["clips_dropped"] += self.clips.dropped - before
             self.uploader.wake()
         finally:
             self._cutting.discard(request.command_id)
@@ -218,7 +224,7 @@ class VehicleLink:
         """Handle a request for a clip that was stored: cut it again only if the fleet no longer has it."""
         with suppress(grpc.aio.AioRpcError):
             digest = self.clips.stored_digest(request.command_id)
-            if digest and not await self.uploader.is_stored(digest):
+            if not digest or not await self.uploader.is_stored(digest):
                 self.clips.unmark_stored(request.command_id)
                 self._consider(request)
 
@@ -245,6 +251,9 @@ class VehicleLink:
             except UnreachableError as error:
                 log.info("update_delayed", vehicle=self.vehicle_id, error=str(error))
                 wait_s = _RETRY_S
+            except OSError as error:  # the disk is full or fails; the vehicle keeps its models
+                self.faults["update_failed"] += 1
+                log.error("update_failed", vehicle=self.vehicle_id, error=str(error))
             except ModelRefusedError as error:
                 if str(error) != self._refusal:
                     self.faults["model_refused"] += 1
@@ -257,7 +266,8 @@ class VehicleLink:
         loop = asyncio.get_running_loop()
         assignment = await loop.run_in_executor(self._update_executor, self._updater.assignment)
         coming = {assignment.active, assignment.shadow} - {""}
-        self._loader.retain(self.vehicle_id, coming.union(self.loaded.digests()))
+        kept = self._loader.retain(self.vehicle_id, coming.union(self.loaded.digests()))
+        await loop.run_in_executor(self._update_executor, self._updater.prune, kept)
         active = await self._fetch(assignment.active)
         shadow = await self._fetch(assignment.shadow)
         wanted = LoadedModels(active, shadow, assignment)

@@ -38,11 +38,12 @@ class ModelLoader:
                 log.info("model_loaded", digest=digest)
         return self._loaded[digest]
 
-    def retain(self, vehicle_id: str, digests: Iterable[str]) -> None:
+    def retain(self, vehicle_id: str, digests: Iterable[str]) -> frozenset[str]:
         """Keep these models loaded for a vehicle, from before it calls `runner`. Unload models that no vehicle
-        keeps.
+        keeps. Returns those that are kept.
         """
         self._retained[vehicle_id] = frozenset(digests)
         retained = frozenset[str]().union(*self._retained.values())
         for digest in [known for known in self._loaded if known not in retained]:
             del self._loaded[digest]
+        return retained

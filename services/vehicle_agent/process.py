@@ -16,11 +16,10 @@ from typing import Any
 from fleetloop.domain.clips import DriveInfo
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.tasks import TaskSchema
-from fleetloop.kit.process.atomic_file import replace_text
 from fleetloop.kit.process.clock import Clock, ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.worlds.recorded import RecordedDrive
-from vehicle_agent.control import Control, GroundTruthLog, Phase
+from vehicle_agent.control import Control, GroundTruthLog, Phase, write_or_log
 from vehicle_agent.link import VehicleLink
 from vehicle_agent.ports import Models, Worlds
 from vehicle_agent.ring_buffer import CameraFrame
@@ -216,7 +215,7 @@ class AgentProcess:
                 CameraFrame(image.time_ns, cameras=(camera,), packed=image) for camera, image in stretch.images
             ]
             link.record(boot, [stretch.batch], camera_frames)
-            replace_text(mark, json.dumps({"drive": digest, "boot": boot.hex(), "next": stretch.batch.sequence + 1}))
+            write_or_log(mark, {"drive": digest, "boot": boot.hex(), "next": stretch.batch.sequence + 1})
             frames += stretch.batch.frames()
             self._drive_progress(link, world, frames, "driving")
             await pace.passed(ns_to_seconds(stretch.batch.end_monotonic_ns() - stretch.batch.start_monotonic_ns))
@@ -233,11 +232,10 @@ class AgentProcess:
             raw = json.loads(mark.read_text())
             if raw["drive"] == digest:
                 return bytes.fromhex(raw["boot"]), int(raw["next"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         boot = self._new_boot()
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(mark, json.dumps({"drive": digest, "boot": boot.hex(), "next": 0}))
+        write_or_log(mark, {"drive": digest, "boot": boot.hex(), "next": 0})
         return boot, 0
 
     async def _drain(self, drain_s: float, linger_s: float, phase_id: str) -> None:
@@ -268,6 +266,8 @@ class AgentProcess:
                     "frames_recorded": frames,
                     "batches_stored": link.telemetry.stored,
                     "batches_rejected": link.telemetry.rejected,
+                    "batches_deferred": link.telemetry.deferred,
+                    "batches_dropped": link.spool.dropped,
                     "clips_uploaded": link.uploader.uploaded,
                     "faults": dict(link.faults),
                     "cpu_s": time.process_time(),
@@ -298,6 +298,8 @@ class AgentProcess:
                 "unacknowledged": len(link.spool),
                 "batches_stored": link.telemetry.stored,
                 "batches_rejected": link.telemetry.rejected,
+                "batches_deferred": link.telemetry.deferred,
+                "batches_dropped": link.spool.dropped,
                 "clips_uploaded": link.uploader.uploaded,
                 "clips_waiting": len(link.clips.waiting()),
             }

@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, RepositoryError
@@ -24,6 +24,8 @@ from vehicle_agent.model import AgentError, Assignment, ModelRefusedError
 ASSIGNMENT = "assignment.json"
 DIRECTOR, MODELS = "director", "models"
 METADATA_URL, TARGETS_URL = "metadata", "targets"
+_DRAFT = ".draft"
+_KEPT_MODELS = 2
 _COHORTS = ("control", "shadow", "canary")
 
 
@@ -36,12 +38,19 @@ class ModelCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def lock(self, digest: str) -> threading.Lock:
         """Return the lock that is held while a model is fetched or verified."""
         return self._locks[digest]
+
+    def prune(self, keep: Collection[str]) -> None:
+        """Delete models that no vehicle keeps, but for the newest few, and unfinished downloads of earlier starts."""
+        others = [each for each in self.folder.iterdir() if _digest_of(each) not in keep]
+        others.sort(key=_changed_ns, reverse=True)
+        for folder in others[_KEPT_MODELS:]:
+            with self.lock(_digest_of(folder)):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class ModelUpdater:
@@ -105,6 +114,11 @@ class ModelUpdater:
         except RepositoryError as error:
             raise ModelRefusedError(f"model {digest} cannot be trusted: {error}") from error
 
+    def prune(self, keep: Collection[str]) -> None:
+        """Delete models from the disk that are not kept. Call it before a model is fetched, to make room."""
+        if self._store.folder.is_dir():
+            self._store.prune(keep)
+
     def _updater(self, repository: str) -> Updater:
         folder = self._state / repository
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,9 +143,9 @@ class ModelUpdater:
         folder = self._store.folder / digest
         if not _is_complete(folder, targets):
             shutil.rmtree(folder, ignore_errors=True)
-            draft = self._store.folder / f".{digest}.draft"
+            draft = self._store.folder / f".{digest}{_DRAFT}"
             shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir()
+            draft.mkdir(parents=True)
             for name, target in targets.items():
                 updater.download_target(target, str(draft / name))
             draft.rename(folder)
@@ -157,6 +171,17 @@ class ModelUpdater:
         if whose != self._vehicle_id or assignment.cohort not in _COHORTS:
             raise ModelRefusedError(f"{ASSIGNMENT} is for {whose!r}, cohort {assignment.cohort!r}")
         return assignment
+
+
+def _digest_of(folder: Path) -> str:
+    return folder.name.removeprefix(".").removesuffix(_DRAFT)
+
+
+def _changed_ns(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:  # another vehicle has deleted it
+        return 0
 
 
 def _is_complete(folder: Path, targets: dict[str, TargetFile]) -> bool:

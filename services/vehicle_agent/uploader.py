@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -64,16 +63,18 @@ class ClipUploader:
             await self._news.wait()
             return True
         for header in waiting:
+            if not await asyncio.to_thread(self._store.check, header):
+                continue
             try:
                 await self._upload(header)
                 self.uploaded += 1
             except grpc.aio.AioRpcError as error:
-                lost = error.code() is grpc.StatusCode.DATA_LOSS and _is_damaged(self._store.content(header), header)
-                if error.code() is not grpc.StatusCode.INVALID_ARGUMENT and not lost:
+                if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
                     raise
                 self.refused += 1
                 log.warning("clip_refused", vehicle=self._vehicle_id, details=error.details())
-            except FileNotFoundError:  # deleted meanwhile because the limit was exceeded
+            except OSError as error:  # deleted meanwhile because the limit was exceeded, or the disk fails
+                log.warning("clip_not_readable", vehicle=self._vehicle_id, error=str(error))
                 continue
             self._store.stored(header)
         return True
@@ -114,9 +115,3 @@ class ClipUploader:
                 self.bytes += len(data)
                 if self._pause_s:
                     await asyncio.sleep(self._pause_s)
-
-
-def _is_damaged(path: Path, header: ClipHeader) -> bool:
-    """Return True if the local copy has changed since it was cut. Sending it again would not help."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() != header.sha256

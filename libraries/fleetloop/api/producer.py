@@ -15,12 +15,13 @@ import grpc
 
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.kit.process.clock import MILLISECONDS_PER_SECOND, ns_to_seconds
 from fleetloop.kit.rpc import open_channel
 from fleetloop.kit.security.pki import Credentials
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 
 WINDOW = 32
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_DEFERRAL_S = 0.1, 5.0, 60.0
 # After these a new connection may succeed. Any other code is the gateway's decision about this vehicle.
 _RETRIED = frozenset(
     {
@@ -34,6 +35,10 @@ _RETRIED = frozenset(
 )
 
 
+_FINAL = (telemetry_pb2.BATCH_STATUS_STORED, telemetry_pb2.BATCH_STATUS_REJECTED)
+"""Answers after which a batch is not sent again. A status that this version does not know counts as deferred."""
+
+
 class RefusedError(Exception):
     """The gateway refuses this vehicle: it is not enrolled, was revoked, or belongs to another fleet."""
 
@@ -45,13 +50,16 @@ class Acknowledgement:
     boot_id: bytes
     sequence: int
     stored: bool
-    """True if Kafka has stored the batch. False if it was refused; sending it again would not help."""
+    """True if Kafka has stored the batch. False if it was refused; sending it again would not help. A batch that the
+    gateway defers, for example because its clock is behind, is sent again by the producer itself."""
     dropped_columns: tuple[str, ...] = ()
     """Columns that the fleet's signal catalogue does not contain. The other columns were stored."""
     error_code: str = ""
     """A name of fleet.telemetry.v1.BatchErrorCode; empty if the batch was stored."""
     error_field: str = ""
     error: str = ""
+    time_correction_s: float = 0.0
+    """Seconds that the gateway added to the batch's UTC, because it was too far in the future to wait for."""
 
 
 Key = tuple[bytes, int]
@@ -67,8 +75,11 @@ class TelemetryProducer:
         self._answers: dict[Key, asyncio.Future[Acknowledgement]] = {}
         self._unsent: asyncio.Queue[Key] = asyncio.Queue()
         self._refused: RefusedError | None = None
+        self._deferred_s = 0.0
         self.connections = 0
         """Number of streams that were opened so far."""
+        self.deferred = 0
+        """Number of answers that asked to send a batch again later."""
 
     async def send(self, batch: FrameBatch) -> asyncio.Future[Acknowledgement]:
         """Queue a batch, waiting while `window` batches are unacknowledged.
@@ -103,23 +114,34 @@ class TelemetryProducer:
         while True:
             answered = len(self._answers)
             error = await self._run_stream()
+            if error is None:
+                await asyncio.sleep(self._deferred_s)
+                continue
             if error.code() not in _RETRIED:
                 self._refuse(RefusedError(f"{error.code().name}: {error.details()}"))
                 return
             pause_s = _FIRST_PAUSE_S if len(self._answers) < answered else min(2 * pause_s, _LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
 
-    async def _run_stream(self) -> grpc.aio.AioRpcError:
-        """Open a stream, send all unacknowledged batches again, and return the error that ends the stream."""
+    async def _run_stream(self) -> grpc.aio.AioRpcError | None:
+        """Open a stream and send all unacknowledged batches again, in order. Returns the error that ends the stream.
+
+        Returns None if the gateway deferred a batch, once every other batch in flight is answered.
+        """
         self._unsent = asyncio.Queue()
         for key in self._open:
             self._unsent.put_nowait(key)
+        self._deferred_s = 0.0
         self.connections += 1
+        in_flight: set[Key] = set()
         call = self._stub.StreamTelemetry(wait_for_ready=True)
-        writer = asyncio.create_task(self._write(call))
+        writer = asyncio.create_task(self._write(call, in_flight))
         try:
             while (response := await call.read()) is not grpc.aio.EOF:
                 self._resolve(response)
+                in_flight.discard((response.boot_id, response.sequence))
+                if self._deferred_s > 0 and not in_flight:
+                    return None
             return grpc.aio.AioRpcError(
                 await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
             )
@@ -131,13 +153,22 @@ class TelemetryProducer:
                 await writer
             call.cancel()
 
-    async def _write(self, call: grpc.aio.StreamStreamCall) -> None:
+    async def _write(self, call: grpc.aio.StreamStreamCall, in_flight: set[Key]) -> None:
         while True:
-            message = self._open.get(await self._unsent.get())
+            key = await self._unsent.get()
+            message = self._open.get(key)
+            if self._deferred_s > 0:
+                return
             if message is not None:
+                in_flight.add(key)
                 await call.write(telemetry_pb2.StreamTelemetryRequest(batch=message))
 
     def _resolve(self, response: telemetry_pb2.StreamTelemetryResponse) -> None:
+        if response.status not in _FINAL:
+            self.deferred += 1
+            wait_s = min(max(response.retry_after_ms / MILLISECONDS_PER_SECOND, _FIRST_PAUSE_S), _LONGEST_DEFERRAL_S)
+            self._deferred_s = max(wait_s, self._deferred_s)
+            return
         key = (response.boot_id, response.sequence)
         answer = self._answers.pop(key, None)
         if answer is None:
@@ -147,7 +178,7 @@ class TelemetryProducer:
         if answer.cancelled():
             return
         stored = response.status == telemetry_pb2.BATCH_STATUS_STORED
-        code = "" if stored else telemetry_pb2.BatchErrorCode.Name(response.error.code)
+        code = "" if stored else _code_name(response.error.code)
         answer.set_result(
             Acknowledgement(
                 response.boot_id,
@@ -157,6 +188,7 @@ class TelemetryProducer:
                 code,
                 response.error.field,
                 response.error.message,
+                ns_to_seconds(response.time_correction_ns),
             )
         )
 
@@ -168,6 +200,11 @@ class TelemetryProducer:
             self._free_slots.release()
         self._answers.clear()
         self._open.clear()
+
+
+def _code_name(code: telemetry_pb2.BatchErrorCode.ValueType) -> str:
+    known = code in telemetry_pb2.BatchErrorCode.values()
+    return telemetry_pb2.BatchErrorCode.Name(code) if known else f"BATCH_ERROR_CODE_{code}"
 
 
 @asynccontextmanager

@@ -64,7 +64,6 @@ def test_a_batch_has_one_id_however_it_comes_and_no_other_has_it() -> None:
         ("header.boot_id", {"boot_id": b"short"}),
         ("header.end_utc_ns", {"start_utc_ns": 0}),
         ("header.end_utc_ns", {"end_utc_ns": CLIP.start_utc_ns - 1}),
-        ("header.end_utc_ns", {"end_utc_ns": NOW_NS + 11 * 10**9}),
         ("header.end_utc_ns", {"start_utc_ns": NOW_NS - 4000 * 10**9}),
         ("header.model_digest", {"model_digest": "abc"}),
         ("header.firing_id", {"firing_id": "x" * 257}),
@@ -75,14 +74,14 @@ def test_a_batch_has_one_id_however_it_comes_and_no_other_has_it() -> None:
 )
 def test_a_wrong_header_is_refused_by_its_field(field: str, change: dict[str, Any]) -> None:
     with pytest.raises(FieldError) as caught:
-        check_clip(replace(CLIP, **change), 1000, 10, NOW_NS)
+        check_clip(replace(CLIP, **change), 1000)
     assert caught.value.field == field
 
 
 def test_a_right_header_passes_and_a_name_that_is_a_path_does_not() -> None:
-    check_clip(CLIP, 1000, 10, NOW_NS)
+    check_clip(CLIP, 1000)
     with pytest.raises(FieldError, match=r"header\.vehicle_id"):
-        check_clip(replace(CLIP, vehicle_id=".."), 1000, 10, NOW_NS)
+        check_clip(replace(CLIP, vehicle_id=".."), 1000)
     assert clip_event_id("a", "1") != clip_event_id("a", "2")
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.small_disk import small_disk
 
 from vehicle_agent.control import Control, GroundTruthLog, Phase, parse_phase
 from vehicle_agent.model import AgentError
@@ -55,3 +56,27 @@ def test_the_truth_is_a_line_each_and_goes_on_after_a_restart(tmp_path: Path) ->
         log.close()
     assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [0, 0, 1, 1]
     GroundTruthLog(None).append([{"vehicle": "a"}])
+
+
+def test_a_full_disk_leaves_the_old_progress_and_every_whole_line_of_the_truth(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64 * 1024) as disk:
+        control, log = Control(disk / "control", "000"), GroundTruthLog(disk / "truth.jsonl")
+        control.report({"state": "driving"})
+        for number in range(1500):
+            log.append([{"n": number, "text": "x" * 50}])
+        (disk / "filler").write_bytes(b"")
+        control.report({"state": "x" * 60_000})
+        progress = disk / "control" / "progress-000.json"
+        assert json.loads(progress.read_text()) == {"state": "driving"}
+        assert [path.name for path in progress.parent.iterdir()] == [progress.name]
+        progress.unlink()
+        log.append([{"n": 2000}])
+        log.close()
+        numbers = []
+        for line in (disk / "truth.jsonl").read_text().splitlines():
+            try:
+                numbers.append(json.loads(line)["n"])
+            except ValueError:
+                continue  # the torn line
+        assert numbers[-1] == 2000
+        assert numbers[:-1] == list(range(len(numbers) - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -237,3 +238,32 @@ def test_silence_is_no_refusal(repositories: Repositories, tmp_path: Path) -> No
     repositories.away = True
     with pytest.raises(UnreachableError):
         updater(repositories, tmp_path).assignment()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b"[]", b'{"signed": {}, "signatures": []}'])
+def test_a_damaged_file_of_the_vehicles_own_state_stops_no_update(
+    repositories: Repositories, tmp_path: Path, damage: bytes
+) -> None:
+    """Each file in turn."""
+    digest = repositories.add_model(b"1")
+    repositories.assign("car", digest, 1)
+    first = updater(repositories, tmp_path)
+    assert first.model(first.assignment().active).is_dir()
+    files = [path for path in sorted((tmp_path / "car").rglob("*")) if path.is_file() and not path.is_symlink()]
+    assert len(files) > 5
+    for path in files:
+        path.write_bytes(damage)
+        again = updater(repositories, tmp_path)
+        assert again.model(again.assignment().active).name == digest, path
+
+
+def test_models_that_no_vehicle_keeps_are_deleted_from_the_disk(repositories: Repositories, tmp_path: Path) -> None:
+    mine = updater(repositories, tmp_path)
+    mine.prune([])
+    digests = [repositories.add_model(b"%d" % number) for number in range(6)]
+    for age, digest in enumerate(reversed(digests)):
+        os.utime(mine.model(digest), ns=(0, 10**9 * (100 - age)))
+    (tmp_path / "store" / f".{'a' * 64}.draft").mkdir()
+    os.utime(tmp_path / "store" / f".{'a' * 64}.draft", ns=(0, 0))
+    mine.prune([digests[0]])
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {digests[0], *digests[-2:]}
