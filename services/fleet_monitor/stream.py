@@ -18,7 +18,7 @@ from fleet_monitor.model import VehicleRecord
 from fleet_monitor.settings import FleetMonitorSettings
 from fleetloop.domain.messages import parse
 from fleetloop.domain.topics import HEALTH
-from fleetloop.kit.messaging.events import traceparent_of
+from fleetloop.kit.messaging.events import EventTooLargeError, traceparent_of
 from fleetloop.kit.messaging.faust_app import build_app, handled
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
 from fleetloop.kit.process.clock import Clock
@@ -27,6 +27,8 @@ from fleetloop.protos.health.v1 import health_pb2
 
 SERVICE = "fleet-monitor"
 _PARTITIONS = 4
+MAX_RECORD_BYTES = 1_048_576 - 4096
+"""Bytes of the largest record of a vehicle: `max_bytes` of the changelog, less room for what Kafka adds."""
 
 
 class FleetRecords:
@@ -64,8 +66,14 @@ class FleetRecords:
         table.send_changelog = remember
 
     async def put(self, key: bytes, record: VehicleRecord) -> None:
-        """Writes a record and waits until the changelog has it. Call it only inside the agent."""
-        self.table[key] = to_bytes(record)
+        """Writes a record and waits until the changelog has it. Call it only inside the agent.
+
+        Raises EventTooLargeError, before anything is changed, when the changelog has no room for the record.
+        """
+        raw = to_bytes(record)
+        if len(raw) + len(key) > MAX_RECORD_BYTES:
+            raise EventTooLargeError(f"the record of the vehicle has {len(raw)} bytes, at most {MAX_RECORD_BYTES}")
+        self.table[key] = raw
         await self._written
 
     def all(self) -> Iterator[tuple[str, VehicleRecord]]:

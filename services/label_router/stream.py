@@ -7,24 +7,20 @@ event are stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import faust
 
 from fleetloop.domain.topics import CLIP, TRIGGER
-from fleetloop.kit.messaging.events import event_id_of, traceparent_of
 from fleetloop.kit.messaging.faust_app import build_app, handled
-from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
+from fleetloop.kit.messaging.producer import KafkaPublisher, Record
 from fleetloop.kit.process.clock import Clock
-from fleetloop.kit.process.tracing import span
 from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.inbox import Inbox
 from label_router import transactions
 from label_router.codec import clip_in, firing_in
 from label_router.model import Routing
 from label_router.settings import LabelRouterSettings
-
-Effect = Callable[[Transaction, Record], None]
 
 
 def build_router(
@@ -39,28 +35,16 @@ def build_router(
     def on_clip(tx: Transaction, record: Record) -> None:
         transactions.record_clip(tx, clip_in(record), routing, clock.now_utc_ns())
 
-    async def handle(record: Record, effect: Effect) -> str:
-        event_id = event_id_of(record.headers)
-        if not event_id:
-            raise UnreadableMessageError("the header ce_id is missing: send CloudEvents in Kafka's binary mode")
-
-        def once(tx: Transaction) -> str:
-            if not tx.first_time(event_id, clock.now_utc_ns()):
-                return "repeat"
-            effect(tx, record)
-            return "handled"
-
-        with span(f"{transactions.SERVICE} {record.topic}", parent=traceparent_of(record.headers)):
-            return await database.run(once)
+    inbox = Inbox(transactions.SERVICE, database, publisher, clock, {TRIGGER: on_firing, CLIP: on_clip})
 
     @app.agent(app.topic(TRIGGER, key_type=bytes, value_type=bytes), name="firings")
     async def firings(stream: Any) -> None:
         async for event in stream.noack().events():
-            await handled(event, lambda record: handle(record, on_firing), publisher, transactions.SERVICE)
+            await handled(event, inbox.take_effect, publisher, transactions.SERVICE)
 
     @app.agent(app.topic(CLIP, key_type=bytes, value_type=bytes), name="clips")
     async def clips(stream: Any) -> None:
         async for event in stream.noack().events():
-            await handled(event, lambda record: handle(record, on_clip), publisher, transactions.SERVICE)
+            await handled(event, inbox.take_effect, publisher, transactions.SERVICE)
 
     return app

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fleetloop.domain.archive_files import Footer
+from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.messages import parse
 from fleetloop.domain.telemetry_codec import decode_batch
 from fleetloop.domain.validation import BatchError
+from fleetloop.kit.messaging.outage import is_outage
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.protos.archive.v1 import archive_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
@@ -15,14 +17,19 @@ from telemetry_archiver.core import check_shape
 from telemetry_archiver.model import Arrival
 
 
-def arrival_of(record: Record) -> tuple[Arrival, UnreadableMessageError | None]:
+def arrival_of(record: Record) -> tuple[Arrival, Exception | None]:
     """A message of the log as a value, and the error when it cannot be decoded."""
-    batch, problem = None, None
+    batch: FrameBatch | None = None
+    problem: Exception | None = None
     try:
         batch = decode_batch(parse(telemetry_pb2.TelemetryBatch, record))
         check_shape(batch)
-    except (BatchError, UnreadableMessageError) as error:
+    except BatchError as error:
         batch, problem = None, UnreadableMessageError(str(error))
+    except Exception as error:
+        if is_outage(error):
+            raise
+        batch, problem = None, error
     return Arrival(record.offset, record.appended_ms, len(record.value), batch), problem
 
 

@@ -11,7 +11,7 @@ Four rules depend on nothing but the log and the files:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from fleetloop.domain.archive_files import Footer, VehicleTotals
 from fleetloop.domain.archive_rows import kind_of
@@ -78,6 +78,24 @@ def check_shape(batch: FrameBatch) -> None:
             raise BatchError("length", f"columns[{path}].splits", "do not divide the values")
         if column.dictionary and len(column.values) and int(column.values.max()) >= len(column.dictionary):
             raise BatchError("range", f"columns[{path}].values", "has a code beyond its dictionary")
+
+
+def first_at_fault(file: OpenFile, encode: Callable[[Sequence[tuple[int, FrameBatch]]], object]) -> int | None:
+    """The offset of the first batch because of which a file cannot be encoded, found with few trials.
+
+    The batches before it can be encoded together. None when all of them can.
+    """
+    batches = file.batches
+    works, fails = 0, len(batches) + 1
+    while fails - works > 1:
+        tried = (works + fails) // 2
+        try:
+            encode(batches[:tried])
+        except Exception:
+            fails = tried
+        else:
+            works = tried
+    return None if fails > len(batches) else batches[fails - 1][0]
 
 
 class OpenFile:

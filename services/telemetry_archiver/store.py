@@ -32,9 +32,12 @@ class Archive:
         seen = known_batches((self._footer(address) for address in newest_first), self._lateness_ms)
         return OpenFile(next_offset(newest), seen)
 
-    def close(self, partition: int, file: OpenFile) -> int | None:
+    def encode(self, file: OpenFile) -> bytes:
+        """The bytes of a file. What this raises is the fault of a batch in it: see `first_at_fault`."""
+        return write_file(file.batches, file.footer(), file.appended_ms)
+
+    def create(self, partition: int, file: OpenFile, content: bytes) -> int | None:
         """Creates the file and returns its size in bytes, or None when a file of that name exists already."""
-        content = write_file(file.batches, file.footer(), file.appended_ms)
         address = address_of(self._fleet_id, partition, file.first_offset)
         return len(content) if self._objects.put_once(address, content) else None
 

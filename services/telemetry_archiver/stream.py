@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from aiokafka import TopicPartition
 
+from fleetloop.domain.archive_files import write_file
 from fleetloop.domain.topics import TELEMETRY
+from fleetloop.kit.messaging.dead_letters import ATTEMPTS, summary
+from fleetloop.kit.messaging.outage import is_outage
 from fleetloop.kit.messaging.partition_reader import GroupReader
-from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
+from fleetloop.kit.messaging.producer import KafkaPublisher, Record
 from fleetloop.kit.process.clock import Clock, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import MESSAGES
 from telemetry_archiver.codec import arrival_of
-from telemetry_archiver.core import OpenFile, check_log
+from telemetry_archiver.core import OpenFile, check_log, first_at_fault
 from telemetry_archiver.metrics import (
     BATCHES,
     BYTES,
@@ -43,7 +48,8 @@ class _OpenPartition:
     def __init__(self, file: OpenFile) -> None:
         self.file = file
         self.began_ns: int | None = None
-        self.unreadable: list[tuple[Record, UnreadableMessageError]] = []
+        self.unreadable: list[tuple[Record, Exception, int]] = []
+        """Each with its error and the number of attempts."""
 
 
 class ArchiverStream:
@@ -63,6 +69,8 @@ class ArchiverStream:
         self._clock = clock
         self._settings = settings
         self._partitions: dict[TopicPartition, _OpenPartition] = {}
+        self._at_fault: dict[TopicPartition, dict[int, Exception]] = {}
+        """By partition and offset, batches that no file can hold, with the error of the encoder."""
         self._reader = GroupReader(
             service,
             [TELEMETRY],
@@ -96,6 +104,7 @@ class ArchiverStream:
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Drops open files: the next owner reads their records again."""
         self._partitions.clear()
+        self._at_fault.clear()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Starts every partition at the offset that storage gives."""
@@ -121,13 +130,16 @@ class ArchiverStream:
     async def _read(self, partition: TopicPartition, records: Sequence[Record]) -> None:
         for record in records:
             arrival, problem = arrival_of(record)
+            attempts, at_fault = 1, self._at_fault.get(partition, {}).get(record.offset)
+            if at_fault is not None:
+                arrival, problem, attempts = replace(arrival, batch=None), at_fault, ATTEMPTS
             if not self._partitions[partition].file.fits(arrival) and not await self._close_file(partition):
                 return  # another archiver created the file; the partition is read again from where storage ends
             current = self._partitions[partition]
             if current.began_ns is None:
                 current.began_ns = self._clock.monotonic_ns()
             if problem is not None:
-                current.unreadable.append((record, problem))
+                current.unreadable.append((record, problem, attempts))
             current.file.add(arrival)
         if self._partitions[partition].file.size_bytes >= self._settings.cut_bytes:
             await self._close_file(partition)
@@ -149,9 +161,16 @@ class ArchiverStream:
             return False
         if current.file.empty:
             return True
-        for record, error in current.unreadable:
-            await self._publisher.send_to_dlq(record, error)
-        size = await asyncio.to_thread(self._archive.close, partition.partition, current.file)
+        try:
+            content = await asyncio.to_thread(self._archive.encode, current.file)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            await self._read_again_without_fault(partition, current, error)
+            return False
+        for record, problem, attempts in current.unreadable:
+            await self._publisher.send_to_dlq(record, problem, attempts)
+        size = await asyncio.to_thread(self._archive.create, partition.partition, current.file, content)
         if self._partitions.get(partition) is not current:
             return False  # the partition was revoked meanwhile; its new owner reads storage
         if size is None:
@@ -159,11 +178,25 @@ class ArchiverStream:
             log.warning("lost_race", partition=partition.partition, first_offset=current.file.first_offset)
             await self._open_partition(partition)
             return False
+        self._at_fault.pop(partition, None)
         self._count(current.file, size)
         # No need to read storage: this process has just written the newest file and knows the ids in it.
         following = self._partitions[partition] = _OpenPartition(current.file.successor(self._settings.lateness_ms))
         await self._reader.commit({partition: current.file.last_offset + 1})
         return self._partitions.get(partition) is following
+
+    async def _read_again_without_fault(
+        self, partition: TopicPartition, current: _OpenPartition, error: Exception
+    ) -> None:
+        """Finds the batch at fault for a file that cannot be encoded, and reads its records again without it."""
+        encode = partial(write_file, footer=current.file.footer(), appended_ms=current.file.appended_ms)
+        offset = await asyncio.to_thread(first_at_fault, current.file, encode)
+        if offset is None:
+            raise error
+        log.error("batch_at_fault", partition=partition.partition, offset=offset, error=summary(error))
+        if self._partitions.get(partition) is current:
+            self._at_fault.setdefault(partition, {})[offset] = error
+            await self._open_partition(partition)
 
     def _count(self, file: OpenFile, size: int) -> None:
         footer = file.footer()

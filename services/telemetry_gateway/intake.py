@@ -15,6 +15,7 @@ from fleetloop.domain.telemetry_codec import decode_batch, encode_batch
 from fleetloop.domain.topics import TELEMETRY
 from fleetloop.domain.validation import BatchError, validate
 from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.outage import OutageError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.tracing import current_traceparent, span
@@ -29,7 +30,7 @@ log = get_logger(__name__)
 _TYPE = telemetry_pb2.TelemetryBatch.DESCRIPTOR.full_name
 
 
-class KafkaUnavailableError(Exception):
+class KafkaUnavailableError(OutageError):
     """Kafka did not acknowledge a batch. It may be stored or not; the sender retries."""
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from fleetloop.domain.messages import parse
 from fleetloop.domain.topics import COMMAND, INGEST
 from fleetloop.domain.validation import BatchError
+from fleetloop.kit.messaging.dead_letters import DeadLetterQueue, process_or_set_aside, set_aside
+from fleetloop.kit.messaging.outage import is_outage
 from fleetloop.kit.messaging.partition_reader import TopicReader
-from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
+from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import MESSAGES
@@ -32,11 +34,11 @@ class Ingest:
     """Checks batches of `fleet.ingest.v1` and forwards them; invalid ones go to the dead-letter queue."""
 
     def __init__(
-        self, service: str, intake: Intake, publisher: KafkaPublisher, admissions: Admissions, fleet_id: str
+        self, service: str, intake: Intake, dead_letters: DeadLetterQueue, admissions: Admissions, fleet_id: str
     ) -> None:
         self._service = service
         self._intake = intake
-        self._publisher = publisher
+        self._dead_letters = dead_letters
         self._admissions = admissions
         self._fleet_id = fleet_id
 
@@ -45,24 +47,36 @@ class Ingest:
         await asyncio.gather(*[await self._begin(record) for record in records])
 
     async def _begin(self, record: Record) -> Coroutine[None, None, None]:
+        """Queues the batch behind those before it; the coroutine that it returns waits until it is stored."""
+        try:
+            return self._count(await self._forward(record))
+        except UnreadableMessageError as error:
+            return self._count(set_aside(record, error, self._dead_letters))
+        except Exception as error:
+            if is_outage(error):
+                raise
+            return self._count(process_or_set_aside(record, self._store, self._dead_letters, earlier_attempts=1))
+
+    async def _count(self, ending: Awaitable[str]) -> None:
+        MESSAGES.labels(self._service, INGEST, await ending).inc()
+
+    async def _store(self, record: Record) -> str:
+        return await (await self._forward(record))
+
+    async def _forward(self, record: Record) -> Coroutine[None, None, str]:
         try:
             message = parse(telemetry_pb2.TelemetryBatch, record)
             prepared = self._intake.prepare(message, self._sender(record), _SOURCE)
-            return self._acknowledge(record, prepared, await self._intake.enqueue(prepared))
-        except (BatchError, UnreadableMessageError) as error:
-            return self._send_to_dlq(record, error)
+        except BatchError as error:
+            raise UnreadableMessageError(str(error)) from error
+        return self._await_stored(record, prepared, await self._intake.enqueue(prepared))
 
-    async def _acknowledge(self, record: Record, prepared: Prepared, acknowledgement: Awaitable[Any]) -> None:
+    async def _await_stored(self, record: Record, prepared: Prepared, acknowledgement: Awaitable[Any]) -> str:
         try:
             await self._intake.await_stored(prepared, acknowledgement, _SOURCE)
         except BatchError as error:
-            await self._send_to_dlq(record, error)
-        else:
-            MESSAGES.labels(self._service, INGEST, "handled").inc()
-
-    async def _send_to_dlq(self, record: Record, error: Exception) -> None:
-        await self._publisher.send_to_dlq(record, error)
-        MESSAGES.labels(self._service, INGEST, "dead").inc()
+            return await set_aside(record, UnreadableMessageError(str(error)), self._dead_letters)
+        return "handled"
 
     def _sender(self, record: Record) -> Sender:
         """The vehicle in the message key. Raises BatchError when that vehicle is not admitted.
@@ -112,7 +126,9 @@ class CommandFeed:
     def _apply(self, record: Record) -> None:
         try:
             command = command_of(record)
-        except UnreadableMessageError as error:
+        except Exception as error:
+            if is_outage(error):
+                raise
             # Not sent to the dead-letter queue: every gateway would send it there again at every start.
             log.error("unreadable_command", partition=record.partition, offset=record.offset, error=str(error))
             MESSAGES.labels(self._service, COMMAND, "skipped").inc()

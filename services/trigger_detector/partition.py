@@ -6,6 +6,7 @@ Separate from Kafka's client, so that a restart can be tested with plain records
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,38 +41,50 @@ class Partition:
 class Outcome:
     """The result of processing records."""
 
-    firings: tuple[tuple[Firing, str | None], ...]
-    """Each with the trace parent of its batch, if it has one."""
-    unreadable: tuple[tuple[Record, UnreadableMessageError], ...]
+    firings: tuple[tuple[Firing, Record], ...]
+    """Each with the record of its batch."""
+    unreadable: tuple[tuple[Record, Exception], ...]
     """New records for the dead-letter queue."""
     live: bool
     """Whether any record was new, so that there is an offset to commit."""
 
+    def followed_by(self, later: Outcome) -> Outcome:
+        """The outcome of both."""
+        return Outcome(self.firings + later.firings, self.unreadable + later.unreadable, self.live or later.live)
+
 
 def process_records(
-    partition: Partition, records: Sequence[Record], plan: Plan, catalogue: SignalCatalogue
+    partition: Partition,
+    records: Sequence[Record],
+    plan: Plan,
+    catalogue: SignalCatalogue,
+    skipped: AbstractSet[int] = frozenset(),
 ) -> Outcome:
-    """Evaluates the next records of a partition, in the order of their offsets, and updates the partition."""
+    """Evaluates the next records of a partition, in the order of their offsets, and updates the partition.
+
+    Records at the offsets in `skipped` count as read and have no effect. An exception leaves the state half changed.
+    """
     if not records:
         return Outcome((), (), False)
-    partition.next_offset = records[-1].offset + 1
-    poll, kept, unreadable = _read(records, plan, catalogue)
+    wanted = [r for r in records if r.offset not in skipped] if skipped else records
+    poll, kept, unreadable = _read(wanted, plan, catalogue)
     live_from = sum(1 for r in kept if r.offset < partition.resume_offset)
     if kept:
         partition.newest_append_ms = max(partition.newest_append_ms, max(r.appended_ms for r in kept))
     if live_from:
         evaluate_in_place(partition.state, poll.part(0, live_from), plan)
         REPLAYED.inc(live_from)
-    firings: list[tuple[Firing, str | None]] = []
+    firings: list[tuple[Firing, Record]] = []
     if live_from < len(kept):
         with STEP_SECONDS.time():
             result = evaluate_in_place(partition.state, poll.part(live_from, len(kept)), plan)
         for firing, batch in zip(result.firings, result.batches, strict=True):
-            firings.append((firing, traceparent_of(kept[live_from + batch].headers)))
+            firings.append((firing, kept[live_from + batch]))
         _count(result.tally)
     dead = tuple((r, error) for r, error in unreadable if r.offset >= partition.resume_offset)
     BATCHES.labels("unreadable").inc(len(dead))
-    return Outcome(tuple(firings), dead, bool(live_from < len(kept) or dead))
+    partition.next_offset = records[-1].offset + 1
+    return Outcome(tuple(firings), dead, live=records[-1].offset >= partition.resume_offset)
 
 
 def _read(
@@ -80,7 +93,8 @@ def _read(
     """The records as a poll, the records that are in it, and those that cannot be read.
 
     A batch that is not plain is decoded and checked in the ordinary way, which says what is wrong. If nothing is
-    wrong, it is encoded again in the form that the reader expects.
+    wrong, it is encoded again in the form that the reader expects. A batch that the reader refuses even then is
+    unreadable.
     """
     raws = [r.value for r in records]
     batches = plan.reader.read(raws)
@@ -102,13 +116,17 @@ def _read(
             checked.append(not plain)
         batches = plan.reader.read(raws, np.array(checked, np.bool_))
         if not batches.plain.all():
-            offset = kept[int(np.argmin(batches.plain))].offset
-            raise AssertionError(f"the reader refuses the batch at offset {offset}, which passed the check")
+            refused = UnreadableMessageError("the detector's reader refuses this batch, although it passed the check")
+            unreadable += [(r, refused) for r, plain in zip(kept, batches.plain.tolist(), strict=True) if not plain]
+            chosen = np.flatnonzero(batches.plain).tolist()
+            kept, raws = [kept[i] for i in chosen], [raws[i] for i in chosen]
+            batches = plan.reader.read(raws, np.array(checked, np.bool_)[chosen])
     return Poll(raws, np.array([r.appended_ms for r in kept], np.int64), batches), kept, unreadable
 
 
-def event_of_firing(firing: Firing, traceparent: str | None, clock: Clock) -> Event:
-    """The event that announces a firing, as a child of its batch's trace."""
+def event_of_firing(firing: Firing, record: Record, clock: Clock) -> Event:
+    """The event that announces a firing, as a child of the trace of its batch's record."""
+    traceparent = traceparent_of(record.headers)
     attributes = {"firing": firing.firing_id, "vehicle": firing.vehicle_id, "trigger": firing.trigger.name}
     with span("detect", parent=traceparent, attributes=attributes):
         event = firing_event(firing, clock.now_utc_ns())

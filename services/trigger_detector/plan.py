@@ -60,6 +60,25 @@ class Problem:
     message: str
 
 
+def plan_of(
+    campaigns: Sequence[tuple[CampaignRevision, int]], catalogue: SignalCatalogue, limits: Limits
+) -> tuple[Plan, tuple[Problem, ...]]:
+    """Like `make_plan`, but a campaign that fails to compile for any other reason is left out too."""
+    try:
+        return make_plan(campaigns, catalogue, limits)
+    except Exception:
+        compiled, problems = [], []
+    for revision, replaced_utc_ns in campaigns:
+        try:
+            make_plan([(revision, replaced_utc_ns)], catalogue, limits)
+        except Exception as error:
+            problems += [Problem(revision.campaign, trigger.name, repr(error)) for trigger in revision.triggers]
+        else:
+            compiled.append((revision, replaced_utc_ns))
+    plan, found = make_plan(compiled, catalogue, limits)
+    return plan, (*problems, *found)
+
+
 def make_plan(
     campaigns: Sequence[tuple[CampaignRevision, int]], catalogue: SignalCatalogue, limits: Limits
 ) -> tuple[Plan, tuple[Problem, ...]]:

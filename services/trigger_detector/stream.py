@@ -16,16 +16,20 @@ from aiokafka.structs import OffsetAndMetadata
 
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.topics import CAMPAIGN, TELEMETRY
+from fleetloop.kit.messaging.dead_letters import ATTEMPTS, summary
+from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.outage import is_outage
 from fleetloop.kit.messaging.partition_reader import GroupReader, Polled, TopicReader
-from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.kit.messaging.producer import Record
 from fleetloop.kit.process.clock import Clock, seconds_to_ms, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.triggerlang.kernels.warm import warm
 from trigger_detector import metrics
 from trigger_detector.campaigns import CampaignBook
 from trigger_detector.codec import campaign_of
-from trigger_detector.partition import Outcome, Partition, event_of_firing, process_records
-from trigger_detector.plan import Plan, make_plan
+from trigger_detector.isolation import Failure, Isolation
+from trigger_detector.partition import Outcome, Partition, event_of_firing
+from trigger_detector.plan import Plan, make_plan, plan_of
 from trigger_detector.ports import Outlet
 from trigger_detector.settings import TriggerDetectorSettings
 
@@ -54,6 +58,7 @@ class DetectorStream:
         self.refused: Mapping[str, str] = {}
         self.partitions: dict[TopicPartition, Partition] = {}
         self._unprepared: set[TopicPartition] = set()
+        self._isolations: dict[TopicPartition, Isolation] = {}
         self._announced: dict[TopicPartition, int] = {}
         """The offset before which every firing of a partition is in Kafka."""
         self._last_gauges_ns = 0
@@ -80,6 +85,7 @@ class DetectorStream:
             self.partitions.pop(tp, None)
             self._announced.pop(tp, None)
             self._unprepared.discard(tp)
+            self._isolations.pop(tp, None)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Marks these partitions, so that the stream seeks them back before it uses their records."""
@@ -88,7 +94,7 @@ class DetectorStream:
     async def run(self, stopping: asyncio.Event) -> None:
         """Runs until ``stopping``; what was handled is committed before it returns."""
         async with self._campaigns as campaigns:
-            unreadable: list[tuple[Record, UnreadableMessageError]] = []
+            unreadable: list[tuple[Record, Exception]] = []
             async for record in campaigns.read_to_end():
                 self._apply_campaign(record, unreadable)
             # Before it joins the group: compiling takes longer than a member may be silent.
@@ -133,7 +139,7 @@ class DetectorStream:
     async def _apply_campaign_changes(self) -> None:
         """Applies what has changed in the campaigns since the last pass."""
         changed = False
-        unreadable: list[tuple[Record, UnreadableMessageError]] = []
+        unreadable: list[tuple[Record, Exception]] = []
         for records in (await self._campaigns.poll(timeout_s=0)).values():
             for record in records:
                 changed |= self._apply_campaign(record, unreadable)
@@ -141,12 +147,14 @@ class DetectorStream:
         if changed:
             self._replan()
 
-    def _apply_campaign(self, record: Record, unreadable: list[tuple[Record, UnreadableMessageError]]) -> bool:
+    def _apply_campaign(self, record: Record, unreadable: list[tuple[Record, Exception]]) -> bool:
         if not record.value:
             return self.book.remove((record.key or b"").decode(errors="replace"))
         try:
             revision, problems = campaign_of(record)
-        except UnreadableMessageError as error:
+        except Exception as error:
+            if is_outage(error):
+                raise
             unreadable.append((record, error))
             return False
         for problem in problems:
@@ -155,7 +163,7 @@ class DetectorStream:
 
     def _replan(self) -> None:
         """Compiles the triggers in force. When they changed, all state is rebuilt from the log."""
-        plan, problems = make_plan(self.book.in_force(), self._catalogue, self._settings.limits())
+        plan, problems = plan_of(self.book.in_force(), self._catalogue, self._settings.limits())
         for problem in problems:
             log.error("trigger_refused", campaign=problem.campaign, trigger=problem.trigger, problem=problem.message)
         self.refused = {problem.trigger: problem.message for problem in problems}
@@ -201,6 +209,8 @@ class DetectorStream:
             self._reader.seek(tp, start)
         partition = Partition(resume, newest_append_ms=append_ms or 0)
         self.partitions[tp] = partition
+        if tp in self._isolations:
+            self._isolations[tp].forget_before(start)
         self._announced.setdefault(tp, resume)
         self._unprepared.discard(tp)
         log.info("partition_prepared", partition=tp.partition, replay_from=start, resume_at=resume)
@@ -220,26 +230,56 @@ class DetectorStream:
             if partition is None or tp in self._unprepared:
                 continue  # fetched before the seek
             work.append((tp, partition, records))
+        if not work:
+            return []
         plan, catalogue = self.plan, self._catalogue
+        isolations = {tp: self._isolations.setdefault(tp, Isolation()) for tp, _, _ in work}
 
-        def evaluate() -> list[_Done]:
-            return [(tp, p, process_records(p, records, plan, catalogue), _end_of(p)) for tp, p, records in work]
+        def evaluate() -> list[tuple[_Done, Failure | None]]:
+            found = []
+            for tp, partition, records in work:
+                outcome, failure = isolations[tp].evaluate(partition, records, plan, catalogue)
+                found.append(((tp, partition, outcome, _end_of(partition)), failure))
+            return found
 
-        return await asyncio.to_thread(evaluate) if work else []
+        found = await asyncio.to_thread(evaluate)
+        for (tp, partition, _, _), failure in found:
+            if failure is not None:
+                await self._isolate(tp, partition, failure)
+        return [done for done, _ in found]
+
+    async def _isolate(self, tp: TopicPartition, partition: Partition, failure: Failure) -> None:
+        """Replays a partition whose evaluation failed, without the record at fault once it is known."""
+        log.error(
+            "evaluation_failed", partition=tp.partition, records=len(failure.records), error=summary(failure.error)
+        )
+        self._unprepared.add(tp)
+        record = self._isolations.setdefault(tp, Isolation()).note(failure)
+        if record is not None and record.offset >= partition.resume_offset:
+            metrics.BATCHES.labels("unreadable").inc()
+            await self._outlet.send_to_dlq(record, failure.error, ATTEMPTS)
 
     async def _announce(self, done: Sequence[_Done]) -> None:
         """Announces firings and then commits, in this order, so that no firing is lost."""
         if not done:
             return
-        found = [f for _, _, outcome, _ in done for f in outcome.firings]
-        if found:
-            await self._outlet.publish(event_of_firing(firing, trace, self._clock) for firing, trace in found)
-        for firing, _ in found:
-            trigger = firing.trigger
-            metrics.FIRINGS.labels(firing.campaign, trigger.name, str(trigger.version)).inc()
-        self.firings += len(found)
+        events: list[Event] = []
         for _, _, outcome, _ in done:
-            await self._send_to_dlq(outcome.unreadable)
+            unreadable = list(outcome.unreadable)
+            for firing, record in outcome.firings:
+                try:
+                    events.append(event_of_firing(firing, record, self._clock))
+                except Exception as error:  # such as an event that is too large for its topic
+                    if is_outage(error):
+                        raise
+                    unreadable.append((record, error))
+                    continue
+                trigger = firing.trigger
+                metrics.FIRINGS.labels(firing.campaign, trigger.name, str(trigger.version)).inc()
+            await self._send_to_dlq(unreadable)
+        if events:
+            await self._outlet.publish(events)
+        self.firings += len(events)
         ends = {tp: end for tp, _, outcome, end in done if outcome.live and tp in self.partitions}
         self._announced.update({tp: end.offset for tp, end in ends.items()})
         if ends:
@@ -247,7 +287,7 @@ class DetectorStream:
         else:
             self._reader.mark_progress()  # a replay has moved on, and has nothing to commit
 
-    async def _send_to_dlq(self, unreadable: Iterable[tuple[Record, UnreadableMessageError]]) -> None:
+    async def _send_to_dlq(self, unreadable: Iterable[tuple[Record, Exception]]) -> None:
         for record, error in unreadable:
             log.warning("unreadable", topic=record.topic, offset=record.offset, error=str(error))
             await self._outlet.send_to_dlq(record, error)

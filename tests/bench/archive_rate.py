@@ -49,7 +49,7 @@ def main(batches: int) -> None:
             check_shape(batch)
             file.add(Arrival(offset, offset, len(payload), batch))
             if len(file.batches) == 1000 or offset == batches - 1:
-                archive.close(0, file)
+                archive.create(0, file, archive.encode(file))
                 file = file.successor(3_600_000)
         wrote_s = time.perf_counter() - began
         size = sum((objects.path_of(address) or Path()).stat().st_size for address in list_files(objects, "bench"))

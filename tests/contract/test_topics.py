@@ -12,12 +12,16 @@ from fleetloop.kit.messaging.topics import DLQ_SUFFIX, Topic, load_topics
 from fleetloop.kit.process.clock import SystemClock
 
 CATALOGUE = load_topics(Path(__file__).parents[2] / "protos" / "topics.yaml")
-CONSTANTS = {value for name, value in vars(names).items() if name.isupper()}
+CONSTANTS = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
 EVENTS = [topic for topic in CATALOGUE.values() if topic.message.startswith("fleet.")]
 
 
 def test_constants_are_the_catalogues_topics() -> None:
     assert {topic.name for topic in EVENTS} == CONSTANTS
+
+
+def test_the_largest_messages_are_the_catalogues() -> None:
+    assert {topic.name: topic.max_bytes for topic in EVENTS} == names.MAX_BYTES
 
 
 @pytest.mark.parametrize("topic", EVENTS, ids=lambda topic: topic.name)

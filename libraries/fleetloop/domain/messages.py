@@ -6,20 +6,30 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from fleetloop.kit.messaging.events import Event
+from fleetloop.domain.topics import EVENT_OVERHEAD_BYTES, MAX_BYTES
+from fleetloop.kit.messaging.events import Event, EventTooLargeError
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 
 M = TypeVar("M", bound=Message)
 
 
 def event_of(topic: str, key: str, event_id: str, message: Message, time_utc_ns: int) -> Event:
-    """Wrap `message` in an event for `topic`. The event's type is the message's full name."""
+    """Wrap `message` in an event for `topic`. The event's type is the message's full name.
+
+    Raises EventTooLargeError when the topic has no room for it, so that the caller learns of it, and not the relay
+    that would try to send it forever.
+    """
+    payload = message.SerializeToString(deterministic=True)
+    room = MAX_BYTES[topic] - EVENT_OVERHEAD_BYTES
+    if len(payload) > room:
+        kind = message.DESCRIPTOR.name
+        raise EventTooLargeError(f"the {kind} has {len(payload)} bytes, and {topic} has room for {room}")
     return Event(
         topic=topic,
         key=key,
         event_id=event_id,
         event_type=message.DESCRIPTOR.full_name,
-        payload=message.SerializeToString(deterministic=True),
+        payload=payload,
         time_utc_ns=time_utc_ns,
     )
 

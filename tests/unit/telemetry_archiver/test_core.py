@@ -52,7 +52,7 @@ class Archiver:
         assert self.file is not None
         if self.file.empty:
             return True
-        if self.archive.close(0, self.file) is None:
+        if self.archive.create(0, self.file, self.archive.encode(self.file)) is None:
             self.start()
             return False
         self.file = self.file.successor(HOUR_MS)

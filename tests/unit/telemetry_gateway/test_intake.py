@@ -21,7 +21,7 @@ from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.producer import Record
 from fleetloop.kit.testing import ManualClock
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
-from telemetry_gateway.intake import Intake, KafkaUnavailableError, Outage
+from telemetry_gateway.intake import Intake, KafkaUnavailableError, Outage, Prepared
 from telemetry_gateway.model import NOT_YOURS, Sender
 from telemetry_gateway.stream import Ingest
 
@@ -55,7 +55,7 @@ class DeadLetters:
     def __init__(self) -> None:
         self.errors: list[str] = []
 
-    async def send_to_dlq(self, record: Record, error: Exception) -> None:
+    async def send_to_dlq(self, record: Record, error: Exception, attempts: int = 1) -> None:
         self.errors.append(str(error))
 
 
@@ -149,3 +149,43 @@ async def test_on_the_ingest_topic_the_key_says_whose_batch_it_may_be(
     assert len(dead.errors) == 1 and error in dead.errors[0]
     assert [event.payload for event in line.events] == [mine], "and one bad batch is one bad batch"
     assert rejections("ingest", NOT_YOURS) == before + 1
+
+
+class BrokenIntake(Intake):
+    """An intake with a bug: it fails on batches of one sequence, `failures` times."""
+
+    def __init__(self, line: OrderedPublisher, failures: int) -> None:
+        super().__init__(line, CATALOGUE, ManualClock(), Outage(), max_batch_bytes=500_000, spans_per_s=0)
+        self._failures = failures
+
+    def prepare(
+        self, message: telemetry_pb2.TelemetryBatch, sender: Sender, source: str, max_lead_s: float = 0.0
+    ) -> Prepared:
+        if message.sequence == 4 and self._failures:
+            self._failures -= 1
+            raise AttributeError("'NoneType' object has no attribute 'decode'")
+        return super().prepare(message, sender, source, max_lead_s)
+
+
+@pytest.mark.parametrize(("failures", "stored", "dead"), [(1, 3, 0), (2, 2, 1)])
+async def test_a_batch_on_which_the_gateway_fails_is_tried_once_more_and_set_aside(
+    failures: int, stored: int, dead: int
+) -> None:
+    line, letters = OrderedPublisher(), DeadLetters()
+    ingest = Ingest("test-gateway", BrokenIntake(line, failures), letters, Admissions(), "fleet")
+    batches = [replace(BATCH, sequence=number) for number in (3, 4, 5)]
+    await ingest.handle(
+        [
+            Record(INGEST, 0, offset, b"car", encode_batch(batch).SerializeToString(), [("ce_id", None)], 0)
+            for offset, batch in enumerate(batches)
+        ]
+    )
+    assert (len(line.events), len(letters.errors)) == (stored, dead)
+
+
+async def test_an_outage_of_kafka_sets_nothing_aside() -> None:
+    line, letters = OrderedPublisher(KafkaConnectionError("gone")), DeadLetters()
+    ingest = Ingest("test-gateway", intake_on(line), letters, Admissions(), "fleet")
+    with pytest.raises(KafkaUnavailableError):
+        await ingest.handle([Record(INGEST, 0, 0, b"car", encode_batch(BATCH).SerializeToString(), [], 0)])
+    assert letters.errors == []

@@ -75,9 +75,9 @@ def test_a_column_that_no_trigger_reads_is_not_checked() -> None:
 def test_the_event_says_what_the_router_needs_and_goes_on_with_the_batchs_trace() -> None:
     configure_tracing("test", None)
     outcome = process_records(Partition(0), LOG[:2], PLAN, CATALOGUE)
-    ((firing, traceparent),) = outcome.firings
-    assert traceparent == TRACE == traceparent_of(LOG[0].headers)
-    event = event_of_firing(firing, traceparent, FixedClock())
+    ((firing, record),) = outcome.firings
+    assert record is LOG[1] and traceparent_of(record.headers) == TRACE
+    event = event_of_firing(firing, record, FixedClock())
     fired = trigger_pb2.TriggerFired.FromString(event.payload)
     assert (event.key, event.event_id, event.time_utc_ns) == ("v", firing.firing_id, 77)
     assert event.traceparent is not None

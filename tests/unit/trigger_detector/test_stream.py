@@ -125,7 +125,7 @@ async def test_a_replay_announces_and_commits_nothing_and_is_progress(monkeypatc
 async def test_alerts_see_the_first_dead_letter_of_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     running = Running(monkeypatch)
     for topic in (TELEMETRY, CAMPAIGN):
-        labels = {"service": SERVICE, "topic": topic}
+        labels = {"service": SERVICE, "topic": topic, "reason": "unreadable"}
         assert REGISTRY.get_sample_value("fleetloop_dead_letters_total", labels) == 0
     last = REGISTRY.get_sample_value("fleetloop_consumer_last_commit_timestamp_seconds", {"service": SERVICE})
     assert last == running.clock.utc_ns / 1e9

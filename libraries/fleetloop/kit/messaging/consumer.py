@@ -1,8 +1,9 @@
 """The loop of every service that reads Kafka, handles what it has read, and only then commits.
 
 `handle` returns only when everything that follows from the records is durable. It may receive a record again after a
-crash or a rebalance and has to recognise it. An exception of `handle` ends the loop and with it the process: nothing
-is committed, and the supervisor or Kubernetes restarts the service.
+crash or a rebalance and has to recognise it. It sets aside what cannot be processed
+(`fleetloop.kit.messaging.dead_letters`). An exception of `handle` is therefore an outage. It ends the loop and with
+it the process: nothing is committed, and the supervisor or Kubernetes restarts the service.
 """
 
 from __future__ import annotations

@@ -10,9 +10,14 @@ from cloudevents.core.bindings.kafka import to_binary_event
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
+from fleetloop.kit.refusal import InvalidArgumentError
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CONTENT_TYPE = "application/protobuf"
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
+"""Headers of a message; Kafka allows a header without a value."""
+LONGEST_EVENT_ID = 64
+"""Characters of the longest event id; ours are 32 hex digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,10 @@ class Event:
     payload: bytes
     time_utc_ns: int
     traceparent: str | None = None
+
+
+class EventTooLargeError(InvalidArgumentError):
+    """An event has more bytes than its topic allows. Raised where the event is made, not where it is sent."""
 
 
 def to_headers(event: Event, source: str) -> list[tuple[str, bytes]]:
@@ -49,13 +58,17 @@ def to_headers(event: Event, source: str) -> list[tuple[str, bytes]]:
 
 
 def header(headers: Headers, name: str) -> str | None:
-    """The first header with that name as text, or None."""
-    return next((value.decode("utf-8", "replace") for key, value in headers if key == name), None)
+    """The first header with that name as text. None when there is none, or when it has no value."""
+    value = next((value for key, value in headers if key == name), None)
+    return None if value is None else value.decode("utf-8", "replace")
 
 
 def event_id_of(headers: Headers) -> str | None:
-    """The CloudEvents id, or None."""
-    return header(headers, "ce_id")
+    """The CloudEvents id. None when it is absent, or is not 1 to 64 printable ASCII characters."""
+    found = header(headers, "ce_id")
+    if not found or len(found) > LONGEST_EVENT_ID or not found.isascii() or not found.isprintable():
+        return None
+    return found
 
 
 def traceparent_of(headers: Headers) -> str | None:
@@ -70,5 +83,5 @@ def event_time_ns_of(headers: Headers) -> int | None:
         return None
     try:
         return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1) * 1000
-    except (ValueError, TypeError):  # TypeError: a time without a zone
+    except (ValueError, TypeError, OverflowError):  # TypeError: a time without a zone; OverflowError: the year 0
         return None

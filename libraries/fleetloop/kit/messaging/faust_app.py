@@ -16,7 +16,8 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.types import EventT
 
-from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError, broker_tls
+from fleetloop.kit.messaging.dead_letters import DeadLetterQueue, process_or_set_aside
+from fleetloop.kit.messaging.producer import Record, broker_tls
 from fleetloop.kit.messaging.progress import ConsumerProgress
 from fleetloop.kit.process.clock import Clock, seconds_to_ms
 from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
@@ -77,7 +78,7 @@ def record_of(event: EventT[Any]) -> Record:
     """The message of a Faust event as a Record."""
     message = event.message
     headers: Any = message.headers or []
-    pairs: list[tuple[str, bytes]] = list(headers.items()) if isinstance(headers, dict) else list(headers)
+    pairs: list[tuple[str, bytes | None]] = list(headers.items()) if isinstance(headers, dict) else list(headers)
     return Record(
         topic=message.topic,
         partition=message.partition,
@@ -92,22 +93,18 @@ def record_of(event: EventT[Any]) -> Record:
 async def handled(
     event: EventT[Any],
     work: Callable[[Record], Awaitable[str]],
-    publisher: KafkaPublisher,
+    dead_letters: DeadLetterQueue,
     service: str,
 ) -> None:
     """Carries out `work` for one event of a `noack()` stream and acknowledges the event afterwards.
 
-    `work` returns the outcome for the metric of messages. When it raises UnreadableMessageError, the message goes to
-    the dead-letter queue. Any other exception means a broken dependency and ends the process at once with exit code
-    70; the event stays unacknowledged.
+    `work` returns the outcome for the metric of messages. A message that it cannot process is set aside
+    (`fleetloop.kit.messaging.dead_letters`). An outage ends the process at once with exit code 70; the event stays
+    unacknowledged.
     """
     record = record_of(event)
     try:
-        try:
-            outcome = await work(record)
-        except UnreadableMessageError as error:
-            await publisher.send_to_dlq(record, error)
-            outcome = "dead"
+        outcome = await process_or_set_aside(record, work, dead_letters)
     except Exception:
         log.exception("dependency_broken", topic=record.topic, offset=record.offset)
         os._exit(EXIT_BROKEN_DEPENDENCY)

@@ -119,7 +119,9 @@ class PartitionReader:
             client_id=client_id,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            isolation_level="read_committed",
+            # A transaction that its producer leaves open would hold up everybody's messages behind it, for as long as
+            # the producer likes. Repeats have the same id here, so reading what may be aborted later does no harm.
+            isolation_level="read_uncommitted",
             max_partition_fetch_bytes=fetch_bytes,
         )
 

@@ -1,7 +1,7 @@
 """Sending to Kafka: a publisher that returns once every in-sync replica has a message, and the dead-letter queue.
 
 Consumers commit an offset only after the publisher has returned for everything that follows from the message. A
-message that can never be understood goes to the dead-letter queue and counts as handled. A broken dependency ends the
+message that cannot be processed goes to the dead-letter queue and counts as handled. A broken dependency ends the
 process, because a consumer that continued would leave a gap.
 """
 
@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
-from fleetloop.kit.messaging.events import Event, to_headers
+from fleetloop.kit.messaging.events import Event, EventTooLargeError, Headers, header, to_headers
 from fleetloop.kit.messaging.topics import DLQ_SUFFIX
-from fleetloop.kit.process.metrics import DEAD_LETTERS, PRODUCED, create_alerted_counters
+from fleetloop.kit.process.metrics import DEAD_LETTERS, PRODUCED, DeadLetterReason, create_alerted_counters
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.process.tracing import current_traceparent
 
@@ -38,13 +39,36 @@ class Record:
     offset: int
     key: bytes | None
     value: bytes
-    headers: Sequence[tuple[str, bytes]]
+    headers: Headers
     appended_ms: int
     """The message's timestamp, set by the broker or the producer, in milliseconds since 1970."""
 
 
 class UnreadableMessageError(Exception):
     """The message can never be understood, by any retry: it belongs into the dead-letter queue."""
+
+
+DLQ_HEADERS = (
+    "origin_topic",
+    "origin_partition",
+    "origin_offset",
+    "dead_lettered_by",
+    "reason",
+    "error_type",
+    "error",
+    "attempts",
+)
+"""Headers that a message has in a dead-letter queue, beside its own."""
+_ERROR_BYTES = 2000
+
+
+def reason_of(error: Exception) -> DeadLetterReason:
+    """Why a message was set aside."""
+    if isinstance(error, UnreadableMessageError):
+        return DeadLetterReason.UNREADABLE
+    if isinstance(error, KafkaError | EventTooLargeError):
+        return DeadLetterReason.TOO_LARGE
+    return DeadLetterReason.FAILED
 
 
 class Publisher(Protocol):
@@ -142,9 +166,7 @@ class KafkaPublisher:
             if isinstance(result, BaseException):
                 raise result
 
-    async def send_raw(
-        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
-    ) -> None:
+    async def send_raw(self, topic: str, key: bytes | None, value: bytes, headers: Headers = ()) -> None:
         """Sends bytes without CloudEvents headers and waits for the acknowledgement."""
         await self._producer.send_and_wait(topic, key=key, value=value, headers=list(headers))
         PRODUCED.labels(self._service, topic).inc()
@@ -152,16 +174,22 @@ class KafkaPublisher:
     async def send_to_dlq(self, record: Record, error: Exception, attempts: int = 1) -> None:
         """Sends a message that cannot be processed to the dead-letter queue of its topic.
 
-        Headers say where the message came from, which service rejected it, and why.
+        Headers say where the message came from, which service rejected it, why, and how often it was tried. The
+        attempts before a retry by an operator count too.
         """
+        reason = reason_of(error)
+        earlier = header(record.headers, "attempts") or ""
+        attempts += int(earlier) if earlier.isascii() and earlier.isdigit() and len(earlier) < 6 else 0
+        kept = [(name, value) for name, value in record.headers if name not in DLQ_HEADERS]
         origin = [
             ("origin_topic", record.topic.encode()),
             ("origin_partition", str(record.partition).encode()),
             ("origin_offset", str(record.offset).encode()),
             ("dead_lettered_by", self._service.encode()),
+            ("reason", reason.encode()),
             ("error_type", type(error).__name__.encode()),
-            ("error", str(error).encode()[:2000]),
+            ("error", str(error).encode("utf-8", "backslashreplace")[:_ERROR_BYTES]),
             ("attempts", str(attempts).encode()),
         ]
-        await self.send_raw(record.topic + DLQ_SUFFIX, record.key, record.value, [*record.headers, *origin])
-        DEAD_LETTERS.labels(self._service, record.topic).inc()
+        await self.send_raw(record.topic + DLQ_SUFFIX, record.key, record.value, [*kept, *origin])
+        DEAD_LETTERS.labels(self._service, record.topic, reason).inc()

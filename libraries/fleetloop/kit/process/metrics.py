@@ -28,6 +28,17 @@ class LoopStage(StrEnum):
     ROLLOUT = "rollout"
 
 
+class DeadLetterReason(StrEnum):
+    """Why a message is in a dead-letter queue."""
+
+    UNREADABLE = "unreadable"
+    """Its bytes or fields break the rules for this topic; no retry helps."""
+    TOO_LARGE = "too_large"
+    """What follows from it is larger than the topic allows."""
+    FAILED = "failed"
+    """Processing it failed twice, with an error that is no outage: probably a bug. Retry it after the fix."""
+
+
 CONSUMER_LAG = Gauge(
     "fleetloop_consumer_lag_messages",
     "Messages between the end of a partition and what this service has made durable, including those in hand.",
@@ -53,8 +64,10 @@ MESSAGES = Counter(
 )
 DEAD_LETTERS = Counter(
     "fleetloop_dead_letters_total",
-    "Messages that could not be processed and were sent to the dead-letter queue of their topic.",
-    ["service", "topic"],
+    "Messages that could not be processed and were sent to the dead-letter queue of their topic, by reason: "
+    "unreadable (it breaks the rules for the topic), too_large (what follows from it is larger than a topic allows) "
+    "or failed (processing it failed twice).",
+    ["service", "topic", "reason"],
 )
 PRODUCED = Counter(
     "fleetloop_produced_messages_total", "Messages that Kafka has acknowledged to this service.", ["service", "topic"]
@@ -102,6 +115,7 @@ def create_alerted_counters(service: str, *, reads: Iterable[str] = (), writes: 
     exist.
     """
     for topic in reads:
-        DEAD_LETTERS.labels(service, topic)
+        for reason in DeadLetterReason:
+            DEAD_LETTERS.labels(service, topic, reason.value)
     for topic in writes:
         PRODUCED.labels(service, topic)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.outage import OutageError
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.tracing import current_traceparent
 
@@ -30,6 +32,10 @@ log = get_logger(__name__)
 T = TypeVar("T")
 _WRITERS_LOCK = 0x666C656574  # "fleet"
 MIGRATION_ENVIRONMENT = Path(__file__).parent / "migration_environment"
+
+
+class DatabaseUnavailableError(OutageError):
+    """The connection, the server or the disk of the database failed. Nothing of the transaction took effect."""
 
 
 class InboxMixin:
@@ -197,13 +203,21 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, context.run, self.read_now, work)
 
     def _carry_out(self, work: Callable[[Transaction], T]) -> tuple[T, bool]:
-        with self._sessions.begin() as session:
-            transaction = Transaction(session, self._base)
-            result = work(transaction)
+        try:
+            with self._sessions.begin() as session:
+                transaction = Transaction(session, self._base)
+                result = work(transaction)
+        except sa.exc.SQLAlchemyError as error:
+            if is_database_outage(error):
+                raise DatabaseUnavailableError(f"the database failed: {error}") from error
+            raise
         return result, transaction.published > 0
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
-        """Call `work` in one transaction on a worker thread. An exception in it rolls the transaction back."""
+        """Call `work` in one transaction on a worker thread. An exception in it rolls the transaction back.
+
+        Raises DatabaseUnavailableError when the database failed, and what `work` raises otherwise.
+        """
         context = contextvars.copy_context()  # carries the current span to the thread
         result, published = await asyncio.get_running_loop().run_in_executor(
             self._writer, context.run, self._carry_out, work
@@ -218,6 +232,33 @@ class Database:
         self._readers.shutdown()
         self._reading.dispose()
         self.engine.dispose()
+
+
+_POSTGRES_DATA_CLASSES = frozenset({"0A", "21", "22", "23", "44", "54"})
+"""Classes of SQLSTATE that are about values: unsupported feature, cardinality, data, integrity, check option, and
+limits of the program such as the size of an index row. The others are about connection, server, schema and rights."""
+_SQLITE_DATA_CODES = frozenset(
+    {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_TOOBIG}
+)
+"""Primary result codes of SQLite that are about values."""
+
+
+def is_database_outage(error: sa.exc.SQLAlchemyError) -> bool:
+    """Whether connection, server, schema or disk failed, rather than a value that a statement carried."""
+    if isinstance(error, sa.exc.TimeoutError):  # no free connection
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state:
+        return str(state)[:2] not in _POSTGRES_DATA_CLASSES
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF not in _SQLITE_DATA_CODES
+    # Without a code: the driver itself refused a value (such as a NUL in a text), or lost the connection.
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
 
 
 def _request_key(request_id: str, method: str) -> str:

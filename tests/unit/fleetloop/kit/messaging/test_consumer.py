@@ -110,7 +110,7 @@ async def test_alerts_see_a_consumer_that_never_committed_and_its_first_dead_let
     loop_over(Partition(0, 1), None, clock, monkeypatch, "new")
     last = REGISTRY.get_sample_value("fleetloop_consumer_last_commit_timestamp_seconds", {"service": "new"})
     assert last == clock.utc_ns / 1e9
-    dead = {"service": "new", "topic": TP.topic}
+    dead = {"service": "new", "topic": TP.topic, "reason": "failed"}
     assert REGISTRY.get_sample_value("fleetloop_dead_letters_total", dead) == 0
 
 

@@ -29,7 +29,7 @@ class DeadLetterQueue:
         self.messages: list[tuple[int, str]] = []
         self._broken = broken
 
-    async def send_to_dlq(self, record: Record, error: Exception) -> None:
+    async def send_to_dlq(self, record: Record, error: Exception, attempts: int = 1) -> None:
         if self._broken:
             raise ConnectionError("Kafka is gone")
         self.messages.append((record.offset, str(error)))
@@ -66,7 +66,7 @@ async def test_a_message_is_acknowledged_after_its_work(ended: list[int]) -> Non
         assert one.acks == []
         return "handled"
 
-    await handled(one, work, DeadLetterQueue(), "test-faust")  # type: ignore[arg-type]
+    await handled(one, work, DeadLetterQueue(), "test-faust")
     assert (one.acks, ended) == ([1], [])
     labels = {"service": "test-faust", "topic": TP.topic, "outcome": "handled"}
     assert REGISTRY.get_sample_value("fleetloop_messages_total", labels) == 1
@@ -78,7 +78,7 @@ async def test_what_cannot_be_read_goes_to_the_dead_letter_queue_and_is_acknowle
     async def work(record: Record) -> str:
         raise UnreadableMessageError("no protobuf")
 
-    await handled(one, work, queue, "test-faust")  # type: ignore[arg-type]
+    await handled(one, work, queue, "test-faust")
     assert (queue.messages, one.acks, ended) == ([(9, "no protobuf")], [1], [])
 
 
@@ -91,7 +91,7 @@ async def test_a_broken_dependency_ends_the_process_and_acknowledges_nothing(end
         raise UnreadableMessageError("no protobuf") if broken else ConnectionError("the database is gone")
 
     with pytest.raises(ProcessEndedError):
-        await handled(one, work, DeadLetterQueue(broken), "test-faust")  # type: ignore[arg-type]
+        await handled(one, work, DeadLetterQueue(broken), "test-faust")
     assert (one.acks, ended) == ([], [EXIT_BROKEN_DEPENDENCY])
 
 
@@ -161,7 +161,7 @@ async def test_messages_that_wait_without_a_commit_are_a_stall_and_then_a_proble
     assert watch.problem() is None
     lag = {"service": "test-watch", "topic": TP.topic, "partition": "2"}
     assert REGISTRY.get_sample_value("fleetloop_consumer_lag_messages", lag) == 3
-    dead = {"service": "test-watch", "topic": TP.topic}
+    dead = {"service": "test-watch", "topic": TP.topic, "reason": "unreadable"}
     assert REGISTRY.get_sample_value("fleetloop_dead_letters_total", dead) == 0
     clock.advance(50)
     assert watch.problem() == "3 messages behind and no commit for 63 s"
