@@ -49,7 +49,7 @@ test: setup ## run every test: unit, contract, integration on a real Kafka, end 
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: setup ## run the tests that need no broker
-	@$(BIN)/python -m pytest tests/unit tests/contract $(ARGS)
+	@$(BIN)/python -m pytest tests/unit tests/contract tests/security $(ARGS)
 
 test-one: setup ## run the tests of one path (ARGS=tests/unit/label_desk)
 	@$(if $(ARGS),,echo "name a path: make test-one ARGS=tests/unit/label_desk" >&2; exit 2;) $(BIN)/python -m pytest $(ARGS)

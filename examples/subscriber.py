@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from fleetloop import RunningFleet, watch_models
@@ -28,7 +27,7 @@ def keep_token(sequence: int) -> None:
 async def main() -> None:
     fleet = RunningFleet.open(".fleetloop")
     address = fleet.address("rollout-controller")
-    credentials = fleet.credentials("subscriber", datetime.now(UTC))
+    credentials = fleet.credentials()
     async for change in watch_models(address, credentials, resume_after=read_token()):
         stage = rollout_pb2.ModelStage.Name(change.stage).removeprefix("MODEL_STAGE_").lower()
         print(f"{change.model_version} is {stage}: {'; '.join(change.reasons)} ({change.artifact_address})")

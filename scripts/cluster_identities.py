@@ -4,9 +4,9 @@ python scripts/cluster_identities.py --dir identities --fleet demo --release fle
 
 In --dir, on a secure machine, it opens or creates the fleet's certificate authority and holds the signing ceremony.
 The manifests are a certificate for each component with the host names that the chart gives it, the two online signing
-keys, the trust that vehicles are installed with, and the admitted vehicles. Run it again after `fleetloop vehicles
-enrol ... --dir`. With --cert-manager it prints no certificates but the authority as the secret of a CA issuer. A
-repetition changes only certificates in the last third of their life.
+keys, the trust that vehicles are installed with, and the list of admitted vehicles, people and services. Run it again
+after `fleetloop vehicles enrol ... --dir` or `fleetloop users ...`. With --cert-manager it prints no certificates but
+the authority as the secret of a CA issuer. A repetition changes only certificates in the last third of their life.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 
 import yaml
 
+from fleetloop.api.enrolment import Enrolment
 from fleetloop.embedded.ceremony import hold_ceremony
 from fleetloop.embedded.service_table import SERVICES
-from fleetloop.kit.security.identity import IdentityKind, PkiError
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.layout import RunLayout
 
 _SPEAK_TO_VEHICLES = ("telemetry-gateway", "rollout-controller")
-_EMPTY_REGISTER = '{"format": 1, "admitted": []}\n'
 
 
 def cluster_names(release: str, namespace: str, component: str) -> list[str]:
@@ -78,15 +78,18 @@ def manifests(
     yield named("Secret", f"{release}-signing", online)
     files = {f"{path.parent.name}.{path.name}": path for path in trust.folder.glob("*/*.json")}
     yield named("ConfigMap", f"{release}-trust", {name: path.read_text() for name, path in sorted(files.items())})
-    register = layout.vehicle_register
-    admitted = register.read_text() if register.exists() else _EMPTY_REGISTER
-    yield named("ConfigMap", f"{release}-vehicles", {"vehicles.json": admitted})
+    enrolment = Enrolment(layout, fleet)
+    known = {each.spiffe_id for each in enrolment.entries(IdentityKind.SERVICE)}
+    for entry in SERVICES:  # one that was revoked stays revoked
+        if Identity(fleet, IdentityKind.SERVICE, entry.label).uri not in known:
+            enrolment.enrol_service(entry.label, now=now)
+    yield named("ConfigMap", f"{release}-admission", {"admission.json": layout.admission_list.read_text()})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--dir", type=Path, required=True, help="folder of the authority, the ceremony and the register"
+        "--dir", type=Path, required=True, help="folder of the authority, the ceremony and the admission list"
     )
     parser.add_argument("--fleet", default="demo", help="fleetId of the chart")
     parser.add_argument("--release", default="fleet", help="name of the Helm release")

@@ -47,9 +47,9 @@ class RunLayout:
         return self.root / "identities"
 
     @property
-    def vehicle_register(self) -> Path:
-        """The admission list of vehicles; the gateway reads it again when it changes."""
-        return self.identities / "vehicles.json"
+    def admission_list(self) -> Path:
+        """The list of admitted vehicles, people and services; every server reads it again when it changes."""
+        return self.identities / "admission.json"
 
     @property
     def signing(self) -> Path:

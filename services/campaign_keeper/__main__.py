@@ -7,18 +7,18 @@ from pathlib import Path
 
 from campaign_keeper.examination import examiner
 from campaign_keeper.peers import RouterDrops
-from campaign_keeper.rpc import ALLOWED, SERVICE_NAME, CampaignService, add_to
+from campaign_keeper.rpc import SERVICE_NAME, CampaignService, add_to
 from campaign_keeper.settings import CampaignKeeperSettings
 from campaign_keeper.store import Base
 from campaign_keeper.stream import effects
 from campaign_keeper.transactions.ledger import prune_early, prune_firings
 from campaign_keeper.worker import Worker
+from fleetloop.domain.access import load_access
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer, open_service_channel
-from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 
 SERVICE = "campaign-keeper"
@@ -47,7 +47,7 @@ async def start(runtime: Runtime, settings: CampaignKeeperSettings) -> None:
     }
     start_storage_tasks(runtime, settings, clock, storage, effects(clock), prunings)
     runtime.spawn("worker", worker.run(runtime.stopping))
-    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     service = CampaignService(storage.database, clock, examine, drops)
     add_to(server, service)
     await server.start([SERVICE_NAME])

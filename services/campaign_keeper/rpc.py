@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from campaign_keeper import queries
 from campaign_keeper.codec import (
@@ -26,14 +26,6 @@ from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 
 SERVICE_NAME = "fleet.campaign.v1.CampaignService"
-_CHANGING = ("ApplyCampaign", "SetCampaignState", "ResumeTrigger")
-_READING = ("ListCampaigns", "ListRevisions", "GetInForce", "GetLedger")
-ALLOWED: Mapping[str, Sequence[str]] = {
-    **{f"/{SERVICE_NAME}/{method}": ("user/*", "service/fleet-console") for method in _CHANGING},
-    **{f"/{SERVICE_NAME}/{method}": ("user/*", "service/*") for method in _READING},
-    f"/{SERVICE_NAME}/ReportInForce": ("service/trigger-detector",),
-}
-"""Services read campaigns. People change them, and so does the console on their behalf."""
 
 
 class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):

@@ -6,19 +6,19 @@ import asyncio
 from pathlib import Path
 
 from dataset_curator.committing import Committer
-from dataset_curator.rpc import ALLOWED, SERVICE_NAME, DatasetService, add_to
+from dataset_curator.rpc import SERVICE_NAME, DatasetService, add_to
 from dataset_curator.settings import DatasetCuratorSettings, load_curation
 from dataset_curator.store import Base
 from dataset_curator.stream import effects
 from dataset_curator.tables import DatasetTables
 from dataset_curator.transactions import SERVICE
 from dataset_curator.worker import Worker
+from fleetloop.domain.access import load_access
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 
@@ -37,7 +37,7 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     committer = Committer(storage.database, tables, objects, schema, trunk, curation, settings.fleet_id, clock)
     start_storage_tasks(runtime, settings, clock, storage, effects(clock))
     runtime.spawn("worker", Worker(storage.database, committer).run(runtime.stopping, settings.tick_s))
-    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     service = DatasetService(storage.database, tables, committer, objects, schema, trunk, clock)
     add_to(server, service)
     await server.start([SERVICE_NAME])

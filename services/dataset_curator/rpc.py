@@ -22,11 +22,6 @@ from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 
 SERVICE_NAME = "fleet.dataset.v1.DatasetService"
-ALLOWED = {
-    f"/{SERVICE_NAME}/ImportDataset": ("user/*",),
-    f"/{SERVICE_NAME}/ListVersions": ("user/*", "service/fleet-console"),
-    f"/{SERVICE_NAME}/DiffVersions": ("user/*",),
-}
 _MOST_CHANGES = 10_000
 
 

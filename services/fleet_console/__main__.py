@@ -9,11 +9,11 @@ from fleet_console.campaign_watch import CampaignWatch
 from fleet_console.peers import CampaignKeeper, LabelDesk, Peers, Services
 from fleet_console.settings import FleetConsoleSettings
 from fleet_console.worker import LoopWatch
+from fleetloop.domain.access import load_access
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList
 
 SERVICE = "fleet-console"
 log = get_logger(__name__)
@@ -50,7 +50,7 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     core.sio.eio.cors_allowed_origins = serving.own_origin(settings.page_origin)
     listening = serving.listen(settings.page_listen)
     runtime.spawn("pages", serving.serve(application, listening, runtime.stopping))
-    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, {}))
+    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     await server.start([])
     runtime.on_stop(server.stop)
     log.info("pages_listening", address=":".join(map(str, listening.getsockname()[:2])))

@@ -16,7 +16,7 @@ from fleet_console.metrics import UNAVAILABLE_PEERS
 from fleet_console.model import Facts
 from fleet_console.settings import FleetConsoleSettings
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.rpc import ON_BEHALF_OF, open_service_channel
+from fleetloop.kit.rpc import open_service_channel, speak_for
 from fleetloop.protos.archive.v1 import archive_pb2, archive_pb2_grpc
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
@@ -29,6 +29,8 @@ from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 log = get_logger(__name__)
 _ASK_S = 4.0
 _LABEL_S = 8.0
+LABELLING = ("labeller",)
+"""Roles of the people on the label page."""
 PEERS = (
     "telemetry_archiver",
     "campaign_keeper",
@@ -150,7 +152,7 @@ class LabelDesk:
     def __init__(self, peers: Peers, author: str) -> None:
         channel = peers.channels.get("label_desk")
         self._stub = label_pb2_grpc.LabelServiceStub(channel) if channel is not None else None
-        self._metadata = ((ON_BEHALF_OF, author),)
+        self._metadata = speak_for(author, LABELLING)
 
     async def lease(self, lease_s: float) -> label_pb2.LabelAssignment | None:
         """The next task, or None when there is none for this person now."""

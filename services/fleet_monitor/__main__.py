@@ -7,16 +7,16 @@ from collections import Counter
 
 from fleet_monitor import metrics
 from fleet_monitor.core import Selection, compare
-from fleet_monitor.rpc import ALLOWED, SERVICE_NAME, MonitorService
+from fleet_monitor.rpc import SERVICE_NAME, MonitorService
 from fleet_monitor.settings import FleetMonitorSettings
 from fleet_monitor.stream import SERVICE, FleetRecords, build_monitor
+from fleetloop.domain.access import load_access
 from fleetloop.kit.messaging.faust_app import run_app
 from fleetloop.kit.messaging.producer import KafkaPublisher
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.monitor.v1 import monitor_pb2_grpc
 
@@ -37,7 +37,7 @@ async def start(runtime: Runtime, settings: FleetMonitorSettings) -> None:
     app, records = build_monitor(settings, publisher, clock)
     runtime.spawn("faust", run_app(app, runtime, settings, clock))
     runtime.spawn("measure", _measure(runtime.stopping, records))
-    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     monitor_pb2_grpc.add_MonitorServiceServicer_to_server(MonitorService(records), server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

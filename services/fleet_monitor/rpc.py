@@ -13,10 +13,6 @@ from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 
 SERVICE_NAME = "fleet.monitor.v1.MonitorService"
-ALLOWED = {
-    f"/{SERVICE_NAME}/CompareCohorts": ("user/*", "service/fleet-console", "service/rollout-controller"),
-    f"/{SERVICE_NAME}/ListVehicles": ("user/*", "service/fleet-console"),
-}
 
 
 class MonitorService(monitor_pb2_grpc.MonitorServiceServicer):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from fleetloop.domain.access import load_access
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from label_desk import transactions
-from label_desk.rpc import ALLOWED, CONSOLE, SERVICE_NAME, LabelService, add_to
+from label_desk.rpc import SERVICE_NAME, LabelService, add_to
 from label_desk.settings import LabelDeskSettings
 from label_desk.store import Base
 from label_desk.stream import EFFECTS
@@ -33,7 +33,7 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
     worker = Worker(storage.database, objects, schema, clock, settings.automatic_bound)
     runtime.spawn("end decided tasks", worker.end_decided_tasks(runtime.stopping))
     runtime.spawn("hindsight", worker.vote_by_hindsight(runtime.stopping))
-    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED), speakers=(CONSOLE,))
+    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     service = LabelService(storage.database, objects, schema, clock, settings)
     add_to(server, service)
     await server.start([SERVICE_NAME])

@@ -25,8 +25,6 @@ from label_desk.model import Assignment
 from label_desk.settings import LabelDeskSettings
 
 SERVICE_NAME = "fleet.label.v1.LabelService"
-CONSOLE = "service/fleet-console"
-ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", CONSOLE)}
 UNDO_LEASE_S = 120.0
 """Length of the lease after an undo, in seconds, unless the longest lease is shorter."""
 

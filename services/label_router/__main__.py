@@ -6,15 +6,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from fleetloop.domain.access import load_access
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.messaging.faust_app import run_app
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from label_router import transactions
-from label_router.rpc import ALLOWED, SERVICE_NAME, RouteService, add_to
+from label_router.rpc import SERVICE_NAME, RouteService, add_to
 from label_router.settings import LabelRouterSettings, load_routing
 from label_router.store import Base
 from label_router.stream import build_router
@@ -40,7 +40,7 @@ async def start(runtime: Runtime, settings: LabelRouterSettings) -> None:
     runtime.spawn("faust", run_app(app, runtime, settings, clock))
     worker = Worker(storage.database, routing, clock)
     runtime.spawn("worker", worker.run(runtime.stopping, settings.tick_s))
-    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     add_to(server, RouteService(storage.database))
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

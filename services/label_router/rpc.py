@@ -10,10 +10,6 @@ from label_router.codec import DECISIONS, routed_message
 from label_router.model import Progress
 
 SERVICE_NAME = "fleet.route.v1.RouteService"
-ALLOWED = {
-    f"/{SERVICE_NAME}/ListFirings": ("user/*",),
-    f"/{SERVICE_NAME}/CountFirings": ("user/*", "service/fleet-console", "service/campaign-keeper"),
-}
 _USUAL_FIRINGS, _MOST_FIRINGS = 100, 1000
 
 

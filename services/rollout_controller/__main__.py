@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from fleetloop.domain.access import load_access
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer, open_service_channel
-from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
@@ -16,7 +16,7 @@ from rollout_controller import transactions
 from rollout_controller.metrics import SERVICE
 from rollout_controller.peers import MonitorEvidence, OrchestratorCosigner
 from rollout_controller.publishing import Publisher
-from rollout_controller.rpc import ALLOWED, MODEL_SERVICE, ROLLOUT_SERVICE, ModelService, RolloutService, add_to
+from rollout_controller.rpc import MODEL_SERVICE, ROLLOUT_SERVICE, ModelService, RolloutService, add_to
 from rollout_controller.settings import RolloutControllerSettings, load_plan
 from rollout_controller.store import Base
 from rollout_controller.stream import effects
@@ -48,7 +48,7 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
     start_storage_tasks(runtime, settings, clock, storage, effects(fleet_id, plan, clock), {"changes": prune_changes})
     worker = Worker(database, publisher, MonitorEvidence(monitor), plan, fleet_id, clock)
     runtime.spawn("worker", worker.run(runtime.stopping, settings.tick_s))
-    server = RpcServer(runtime.service, settings, AllowList(fleet_id, ALLOWED))
+    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     models = ModelService(database, publisher, signer, settings.trust_dir, fleet_id, plan, clock, runtime.stopping)
     rollouts = RolloutService(database, fleet_id, plan, clock)
     add_to(server, models, rollouts)

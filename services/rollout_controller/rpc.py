@@ -26,14 +26,6 @@ from rollout_controller.publishing import Publisher
 
 MODEL_SERVICE = "fleet.rollout.v1.ModelService"
 ROLLOUT_SERVICE = "fleet.rollout.v1.RolloutService"
-ALLOWED = {
-    f"/{MODEL_SERVICE}/WatchModels": ("user/*",),
-    f"/{MODEL_SERVICE}/ListModels": ("user/*", "service/fleet-console"),
-    f"/{MODEL_SERVICE}/FetchMetadata": ("vehicle/*", "user/*"),
-    f"/{MODEL_SERVICE}/FetchTarget": ("vehicle/*", "user/*"),
-    f"/{ROLLOUT_SERVICE}/ListRollouts": ("user/*", "service/fleet-console"),
-    f"/{ROLLOUT_SERVICE}/RollBack": ("user/*",),
-}
 _CHUNK_BYTES = 1024 * 1024
 _POLL_S = 1.0
 

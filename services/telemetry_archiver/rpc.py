@@ -9,7 +9,6 @@ from telemetry_archiver.codec import archive_response
 from telemetry_archiver.store import Archive
 
 SERVICE_NAME = "fleet.archive.v1.ArchiveService"
-ALLOWED = {f"/{SERVICE_NAME}/GetArchive": ("user/*", "service/fleet-console")}
 
 
 class ArchiveService(archive_pb2_grpc.ArchiveServiceServicer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from fleetloop.domain.access import load_access
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.domain.topics import INGEST, TELEMETRY
 from fleetloop.kit.messaging.consumer import ConsumerLoop
@@ -14,11 +15,10 @@ from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.admission import AdmissionList
-from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.telemetry.v1 import telemetry_pb2_grpc
 from telemetry_gateway.intake import Intake, Outage
-from telemetry_gateway.rpc import ALLOWED, SERVICE_NAME, TelemetryService
+from telemetry_gateway.rpc import SERVICE_NAME, TelemetryService
 from telemetry_gateway.settings import TelemetryGatewaySettings
 from telemetry_gateway.stream import CommandFeed, Ingest
 from telemetry_gateway.uploads import Uploads
@@ -80,7 +80,7 @@ async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
     runtime.spawn("ingest", loop.run(runtime.stopping))
     runtime.spawn("expire", _expire(runtime.stopping, uploads, settings.upload_expiry_s))
     runtime.spawn("close", service.close_streams())
-    server = RpcServer(SERVICE, settings, AllowList(settings.fleet_id, ALLOWED))
+    server = RpcServer(SERVICE, settings, load_access(settings.config_dir))
     telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server(service, server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

@@ -6,13 +6,17 @@ from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.security.identity import Identity
 
 
 class Admissions(Protocol):
     """Says which vehicles are admitted."""
 
-    def refusal(self, spiffe_id: str, serial: str | None = None) -> str | None:
-        """None if the vehicle is admitted, otherwise the reason. Cheap enough to be called for every message."""
+    def admitted(self, who: Identity, serial: str | None = None) -> object:
+        """Returns if the vehicle is admitted. Cheap enough to be called for every message.
+
+        Raises PermissionDeniedError if it is not, UnavailableError when the list cannot be read.
+        """
         ...
 
 

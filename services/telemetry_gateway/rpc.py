@@ -36,7 +36,6 @@ from telemetry_gateway.stream import CommandFeed
 from telemetry_gateway.uploads import DamagedClipError, TooManyUploadsError, UnfinishedClipError, Uploads
 
 SERVICE_NAME = "fleet.telemetry.v1.TelemetryService"
-ALLOWED = {f"/{SERVICE_NAME}/*": ("vehicle/*",)}
 _SOURCE = "stream"
 _RESTARTING = "the gateway is restarting; connect again and send what was not acknowledged"
 Answer = Coroutine[None, None, telemetry_pb2.StreamTelemetryResponse]
@@ -219,9 +218,7 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         who, serial = caller(), peer_serial()
 
         def admitted() -> None:
-            refusal = self._admissions.refusal(who.uri, serial)
-            if refusal is not None:
-                raise PermissionDeniedError(refusal)
+            self._admissions.admitted(who, serial)
 
         admitted()
         return Sender(who.fleet_id, who.name), admitted

@@ -12,7 +12,9 @@ from fleetloop.kit.process.settings import ServiceSettings
 class TelemetryGatewaySettings(ServiceSettings):
     """The settings of every service and those that only the gateway has."""
 
-    admission_list: Path = Field(description="File of admitted vehicles, which `fleetloop vehicles` writes.")
+    admission_list: Path = Field(
+        description="File of admitted vehicles, people and services, which `fleetloop vehicles` writes."
+    )
     stream_window: int = Field(
         32, ge=1, le=1024, description="Unacknowledged batches of one stream before the gateway stops reading it."
     )
@@ -39,9 +41,6 @@ class TelemetryGatewaySettings(ServiceSettings):
         172_800.0,
         gt=0,
         description="Seconds of commands that are read at start; at least the longest lifetime of a command.",
-    )
-    admission_check_s: float = Field(
-        5.0, gt=0, description="Seconds between two admission checks of a command stream without commands."
     )
     batch_spans_per_s: int = Field(
         50, ge=0, description="Batches per second that get a span; every batch gets a trace id."

@@ -18,6 +18,8 @@ from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import MESSAGES
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.refusal import PermissionDeniedError
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.codec import command_of
 from telemetry_gateway.intake import Intake, Prepared
@@ -81,13 +83,16 @@ class Ingest:
     def _sender(self, record: Record) -> Sender:
         """The vehicle in the message key. Raises BatchError when that vehicle is not admitted.
 
+        Raises UnavailableError when the admission list cannot be read: the message is read again later.
+
         Kafka decides who may write to the topic, so the key takes the place of a certificate here.
         """
         sender = Sender(self._fleet_id, (record.key or b"").decode("utf-8", "replace"))
-        refusal = self._admissions.refusal(f"spiffe://{self._fleet_id}/vehicle/{sender.vehicle_id}")
-        if refusal is not None:
+        try:
+            self._admissions.admitted(Identity(self._fleet_id, IdentityKind.VEHICLE, sender.vehicle_id))
+        except (PermissionDeniedError, PkiError) as error:
             REJECTIONS.labels(_SOURCE, NOT_YOURS).inc()
-            raise BatchError(NOT_YOURS, "vehicle_id", refusal)
+            raise BatchError(NOT_YOURS, "vehicle_id", str(error)) from error
         return sender
 
 

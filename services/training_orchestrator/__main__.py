@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from fleetloop.domain.access import load_access
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from training_orchestrator.jobs import TorchrunJobs, job_folder_root
-from training_orchestrator.rpc import ALLOWED, SERVICE_NAME, TrainingService, add_to
+from training_orchestrator.rpc import SERVICE_NAME, TrainingService, add_to
 from training_orchestrator.settings import TrainingOrchestratorSettings, load_policies, recipes_in
 from training_orchestrator.store import Base
 from training_orchestrator.stream import EFFECTS
@@ -33,7 +33,7 @@ async def start(runtime: Runtime, settings: TrainingOrchestratorSettings) -> Non
     start_storage_tasks(runtime, settings, clock, storage, EFFECTS)
     worker = Worker(storage.database, Objects(settings.objects_url), jobs, policies, settings, clock)
     runtime.spawn("worker", worker.run(runtime.stopping))
-    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     service = TrainingService(
         storage.database, jobs, policies, signer, settings.seed, clock, runtime.stopping,
         partial(recipes_in, settings.config_dir),

@@ -24,12 +24,6 @@ from training_orchestrator.jobs import TorchrunJobs, read_progress
 from training_orchestrator.model import Policy
 
 SERVICE_NAME = "fleet.training.v1.TrainingService"
-ALLOWED = {
-    f"/{SERVICE_NAME}/SignModels": ("service/rollout-controller",),
-    f"/{SERVICE_NAME}/StartRun": ("user/*",),
-    f"/{SERVICE_NAME}/ListRuns": ("user/*", "service/fleet-console"),
-    f"/{SERVICE_NAME}/WatchRun": ("user/*",),
-}
 _POLL_S = 0.5
 
 

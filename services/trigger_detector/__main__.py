@@ -6,15 +6,15 @@ import os
 import socket
 import sys
 
+from fleetloop.domain.access import load_access
 from fleetloop.domain.signals import load_catalogue
 from fleetloop.kit.messaging.producer import KafkaPublisher
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.rpc import RpcServer, open_service_channel
-from fleetloop.kit.security.identity import AllowList
 from fleetloop.protos.detect.v1 import detect_pb2_grpc
 from trigger_detector.reporting import report
-from trigger_detector.rpc import ALLOWED, SERVICE_NAME, DetectorService
+from trigger_detector.rpc import SERVICE_NAME, DetectorService
 from trigger_detector.settings import TriggerDetectorSettings
 from trigger_detector.stream import SERVICE, DetectorStream
 
@@ -35,7 +35,7 @@ async def start(runtime: Runtime, settings: TriggerDetectorSettings) -> None:
         runtime.on_stop(lambda: keeper.close())
         reporter = f"{settings.instance_id or os.getpid()}@{socket.gethostname()}"
         runtime.spawn("report", report(runtime.stopping, stream, keeper, reporter, clock))
-    server = RpcServer(runtime.service, settings, AllowList(settings.fleet_id, ALLOWED))
+    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     detect_pb2_grpc.add_DetectorServiceServicer_to_server(DetectorService(stream), server.server)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

@@ -8,7 +8,6 @@ from trigger_detector.metrics import FRAMES
 from trigger_detector.stream import DetectorStream
 
 SERVICE_NAME = "fleet.detect.v1.DetectorService"
-ALLOWED = {f"/{SERVICE_NAME}/*": ("user/*", "service/fleet-console", "service/campaign-keeper")}
 
 
 class DetectorService(detect_pb2_grpc.DetectorServiceServicer):

@@ -27,6 +27,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from fleetloop.api.campaigns import apply_files, read_triggers
 from fleetloop.api.datasets import import_labelled
+from fleetloop.api.enrolment import Enrolment
 from fleetloop.demo.loop_client import LoopClient
 from fleetloop.demo.plan import MORE_ENV, DemoPlan
 from fleetloop.demo.preparation import enrol_vehicles, export_labelled, vehicle_names, write_config
@@ -35,7 +36,6 @@ from fleetloop.domain import topics as names
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.kit.messaging.events import header
 from fleetloop.kit.security.identity import IdentityKind
-from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
@@ -141,12 +141,10 @@ def _turn_once(run: EmbeddedRun, folder: Path, config: Path) -> Loop:
 
 
 def _labellers(run: EmbeddedRun, folder: Path, fleet: TownFleet) -> ChildProcess:
-    authority = CertificateAuthority.open(
-        run.layout.identities / "authority", fleet=run.fleet.fleet_id, now=datetime.now(UTC)
-    )
+    enrolment = Enrolment(run.layout, run.fleet.fleet_id)
     for number in range(PLAN.labellers):
-        name = f"labeller-{number}"
-        authority.issue(IdentityKind.USER, name, folder / "labellers" / name, now=datetime.now(UTC))
+        name, out = f"labeller-{number}", folder / "labellers" / f"labeller-{number}"
+        enrolment.enrol(name, kind=IdentityKind.USER, roles=["labeller"], now=datetime.now(UTC), out=out)
     arguments = ["fleetloop.demo.labellers", "--desk", run.fleet.address("label_desk"), "--wrong", "0"]
     arguments += ["--identities", str(folder / "labellers"), "--truth", *map(str, fleet.truth_files)]
     return start_process("labellers", arguments, folder / "logs")

@@ -84,7 +84,7 @@ class Fleet:
 
     @property
     def admission_list(self) -> Path:
-        return self.folder / "vehicles.json"
+        return self.folder / "admission.json"
 
     @property
     def authority(self) -> CertificateAuthority:
@@ -97,7 +97,10 @@ class Fleet:
         return issued
 
     def person(self, role: str) -> Credentials:
-        return self.authority.issue(IdentityKind.USER, role, self.folder / "users" / role, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        issued = self.authority.issue(IdentityKind.USER, role, self.folder / "users" / role, now=now)
+        admit(self.admission_list, issued.identity, issued.serial, now=now, roles=[role])
+        return issued
 
     def revoke(self, vehicle: str) -> None:
         who = Identity(self.fleet_id, IdentityKind.VEHICLE, vehicle)
@@ -109,6 +112,7 @@ class Fleet:
         identity = self.authority.issue(
             IdentityKind.SERVICE, label, self.folder / "services" / package, now=datetime.now(UTC)
         )
+        admit(self.admission_list, identity.identity, "", now=datetime.now(UTC))
         grpc_port, http_port = free_ports(2, Random())
         state = self.folder / "state" / (name or package)
         settings = {

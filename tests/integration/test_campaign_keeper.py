@@ -128,7 +128,7 @@ async def test_sigkills_and_disorder_leave_an_exact_ledger(topics: Topics, run: 
         for each, quota in ((trigger, QUOTA), (f"other_{name}", 0))
     ]
     wanted = campaign_pb2.Campaign(campaign=campaign, triggers=definitions)
-    person = run.fleet.credentials("engineer", datetime.now(UTC))
+    person = run.fleet.credentials()
     address = run.fleet.address("campaign_keeper")
     async with open_channel(address, person.ca, person.cert, person.key) as channel:
         stub = campaign_pb2_grpc.CampaignServiceStub(channel)
@@ -178,7 +178,7 @@ async def test_sigkills_and_disorder_leave_an_exact_ledger(topics: Topics, run: 
 
 async def test_what_a_detector_really_evaluates_is_known_and_follows_what_people_do(run: EmbeddedRun) -> None:
     name = uuid4().hex[:8]
-    person = run.fleet.credentials("engineer", datetime.now(UTC))
+    person = run.fleet.credentials()
     address = run.fleet.address("campaign_keeper")
     async with open_channel(address, person.ca, person.cert, person.key) as channel:
         stub = campaign_pb2_grpc.CampaignServiceStub(channel)
@@ -227,7 +227,7 @@ async def test_what_a_detector_really_evaluates_is_known_and_follows_what_people
 
 
 async def test_a_service_may_look_and_not_touch(run: EmbeddedRun) -> None:
-    identity = run.layout.identities / "services" / "label_router"
+    identity = run.layout.identities / "services" / "fleet_console"
     address = run.fleet.address("campaign_keeper")
     async with open_channel(address, identity / "ca.pem", identity / "cert.pem", identity / "key.pem") as channel:
         stub = campaign_pb2_grpc.CampaignServiceStub(channel)

@@ -77,7 +77,7 @@ secret: {secretName: {{ .Values.kafka.caSecret }}, items: [{key: ca.crt, path: c
 - {name: FLEETLOOP_OBJECTS_URL, value: {{ $root.Values.objectsUrl | quote }}}
 - {name: FLEETLOOP_LOG_FORMAT, value: {{ $root.Values.logs.format }}}
 - {name: FLEETLOOP_LOG_LEVEL, value: {{ $root.Values.logs.level }}}
-- {name: FLEETLOOP_ADMISSION_LIST, value: /admission/vehicles.json}
+- {name: FLEETLOOP_ADMISSION_LIST, value: /admission/admission.json}
 - name: FLEETLOOP_INSTANCE_ID
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 {{- range $other, $_ := $root.Values.components }}

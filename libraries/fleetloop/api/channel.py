@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -17,13 +16,13 @@ TIMEOUT_S = 60.0
 
 
 @contextmanager
-def channel_to(folder: Path | str, service: str, role: str = "engineer") -> Iterator[grpc.Channel]:
-    """Open a channel to a service of the run in `folder`, with the certificate of a person with this role.
+def channel_to(folder: Path | str, service: str) -> Iterator[grpc.Channel]:
+    """Open a channel to a service of the run in `folder`, with the certificate of its user.
 
     A failed call within the block becomes a UserError with the server's explanation.
     """
     fleet = RunningFleet.open(folder)
-    credentials = fleet.credentials(role, datetime.now(UTC))
+    credentials = fleet.credentials()
     secure = grpc.ssl_channel_credentials(
         credentials.ca.read_bytes(), credentials.key.read_bytes(), credentials.cert.read_bytes()
     )
@@ -32,6 +31,8 @@ def channel_to(folder: Path | str, service: str, role: str = "engineer") -> Iter
             yield channel
         except grpc.RpcError as error:
             code, details = error.code(), error.details()
+            if code is grpc.StatusCode.UNAVAILABLE and "admission list" in (details or ""):
+                raise UserError(f"{service} cannot decide: {details}", "See its log.") from error
             if code is grpc.StatusCode.UNAVAILABLE:
                 raise UserError(f"{service} does not answer.", "See `fleetloop status` and its log.") from error
             raise UserError(f"{service} refused the request: {details}", f"({code.name.lower()})") from error

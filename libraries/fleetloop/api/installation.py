@@ -1,21 +1,21 @@
 """A running fleet as its clients see it: addresses of the services, and certificates to call them with.
 
 For a run on this machine both come from the run's folder. For an installation on a cluster the folder has the
-certificate authority and a file `cluster.json` with the addresses, for example
-{"fleet_id": "demo", "campaign_keeper_grpc": "localhost:9001"} (docs/kubernetes.md).
+certificate of its user and a file `cluster.json` with the addresses, for example
+{"fleet_id": "demo", "user": "ann", "campaign_keeper_grpc": "localhost:9001"} (docs/kubernetes.md).
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from fleetloop.errors import UserError
-from fleetloop.kit.security.identity import IdentityKind, PkiError
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
+from fleetloop.kit.security.pki import Credentials, load_credentials
 from fleetloop.layout import RunLayout
 from fleetloop.supervisor.state import RunState, StateError, read_state
 
@@ -86,10 +86,22 @@ class RunningFleet:
                 f"{service} is not part of the run in {self.layout.root}.", "See `fleetloop status`."
             ) from error
 
-    def credentials(self, role: str, now: datetime) -> Credentials:
-        """Return a certificate for a person with this role (labeller, engineer, subscriber), issuing it if needed."""
+    def credentials(self, user: str = "") -> Credentials:
+        """Return the certificate of an enrolled person, from `identities/users/<user>`.
+
+        Without a name it is FLEETLOOP_USER, or `user` in the run's record or in cluster.json: for an embedded run the
+        local user. No key of the certificate authority is needed.
+        """
+        name = user or os.environ.get("FLEETLOOP_USER", "") or self.info.get("user", "")
+        if not name:
+            raise UserError(
+                f"{self.layout.cluster_file} names no user.",
+                'Add "user": "<your name>" to it, or set FLEETLOOP_USER; `fleetloop users enrol` enrols you.',
+            )
         try:
-            authority = CertificateAuthority.open(self.layout.identities / "authority", fleet=self.fleet_id, now=now)
-            return authority.issue(IdentityKind.USER, role, self.layout.identities / "users" / role, now=now)
+            Identity(self.fleet_id, IdentityKind.USER, name)
+            return load_credentials(self.layout.identities / "users" / name)
         except PkiError as error:
-            raise UserError(f"{error}.", f"The identities of this run are in {self.layout.identities}.") from error
+            raise UserError(
+                f"{error}.", f"`fleetloop users enrol {name}` issues a certificate; an operator does so."
+            ) from error

@@ -61,7 +61,7 @@ def watch(
     folder: Folder = FOLDER,
 ) -> None:
     """Print every change of every model as it happens, until Ctrl-C."""
-    with channel_to(folder, "rollout_controller", "subscriber") as channel:
+    with channel_to(folder, "rollout_controller") as channel:
         stub = rollout_pb2_grpc.ModelServiceStub(channel)
         for response in stub.WatchModels(rollout_pb2.WatchModelsRequest(resume_after=after)):
             change = response.change

@@ -16,6 +16,7 @@ from rich.table import Table
 from fleetloop.api.enrolment import Enrolment
 from fleetloop.api.installation import recorded_run
 from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder
+from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.layout import RunLayout
 
 app = typer.Typer(help="Enrol and revoke vehicles.", no_args_is_help=True)
@@ -57,7 +58,7 @@ def revoke(
     folder: Folder = FOLDER,
     fleet: Fleet = FLEET,
 ) -> None:
-    """Revoke a vehicle: the gateway refuses it from its next message."""
+    """Revoke a vehicle: every server refuses its next message or call, and ends open calls."""
     entry = Enrolment(RunLayout.at(folder), fleet).revoke(vehicle, now=datetime.now(UTC), reason=reason)
     print(f"{entry.spiffe_id} is revoked since {entry.revoked}")
 
@@ -65,7 +66,7 @@ def revoke(
 @app.command("list")
 def list_(as_json: AsJson = False, folder: Folder = FOLDER, fleet: Fleet = FLEET) -> None:
     """List all vehicles, including revoked ones."""
-    entries = Enrolment(RunLayout.at(folder), fleet).entries()
+    entries = Enrolment(RunLayout.at(folder), fleet).entries(IdentityKind.VEHICLE)
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries], indent=1))
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import grpc
@@ -62,11 +61,11 @@ class LoopState:
 
 
 class LoopClient:
-    """Calls the services with an engineer's certificate, and waits for a service that restarts."""
+    """Calls the services with the local user's certificate, and waits for a service that restarts."""
 
     def __init__(self, fleet: RunningFleet) -> None:
         self._fleet = fleet
-        credentials = fleet.credentials("engineer", datetime.now(UTC))
+        credentials = fleet.credentials()
         self._secure = grpc.ssl_channel_credentials(
             credentials.ca.read_bytes(), credentials.key.read_bytes(), credentials.cert.read_bytes()
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 from fleetloop.api.campaigns import apply_files, read_triggers
 from fleetloop.api.datasets import import_labelled
+from fleetloop.api.enrolment import Enrolment
 from fleetloop.demo.loop_client import LoopClient
 from fleetloop.demo.plan import MORE_ENV, DemoPlan
 from fleetloop.demo.preparation import RECORDED_VEHICLE, enrol_vehicles, export_labelled, vehicle_names, write_config
@@ -23,7 +24,6 @@ from fleetloop.demo.vehicles import ChildProcess, DriveResult, TownFleet, start_
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.errors import UserError
 from fleetloop.kit.security.identity import IdentityKind
-from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.protos.training.v1 import training_pb2
 
 _POLL_S = 1.0
@@ -123,16 +123,13 @@ class _Scenario:
         if self._plan.label_myself:
             self._screen.say(f"you are the labeller: {self._console()}/label")
             return
-        authority = CertificateAuthority.open(
-            self._run.layout.identities / "authority", fleet=self._run.fleet.fleet_id, now=datetime.now(UTC)
-        )
         people = self._folder / "labellers"
+        enrolment = Enrolment(self._run.layout, self._run.fleet.fleet_id)
         for number in range(1, self._plan.labellers + 1):
             name = f"labeller-{number}"
-            issued = authority.issue(IdentityKind.USER, name, people / name, now=datetime.now(UTC))
-            for source, target in ((issued.ca, "ca.pem"), (issued.cert, "cert.pem"), (issued.key, "key.pem")):
-                if source != people / name / target:
-                    shutil.copyfile(source, people / name / target)
+            enrolment.enrol(
+                name, kind=IdentityKind.USER, roles=["labeller"], now=datetime.now(UTC), out=people / name
+            )
         arguments = [
             "fleetloop.demo.labellers",
             *("--desk", self._run.fleet.address("label_desk")),

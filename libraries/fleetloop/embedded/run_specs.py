@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from fleetloop.domain.access import load_access
 from fleetloop.embedded.broker.choose import Broker, find_broker
 from fleetloop.embedded.ceremony import Trust, hold_ceremony
-from fleetloop.embedded.service_table import SERVICES, USERS, Entry
+from fleetloop.embedded.service_table import LOCAL_USER, SERVICES, Entry
 from fleetloop.embedded.tcp_ports import remembered_ports
 from fleetloop.errors import UserError
-from fleetloop.kit.security.identity import IdentityKind, PkiError
+from fleetloop.kit.process.settings import SettingsError
+from fleetloop.kit.security.access import AccessPolicy
+from fleetloop.kit.security.admission import AdmissionList, admit
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 from fleetloop.layout import RunLayout
 from fleetloop.shipped import config_folder, topic_catalogue
@@ -33,7 +37,9 @@ class RunSpecs:
 
     specs: tuple[ServiceSpec, ...]
     info: Mapping[str, str]
-    """`fleet_id`, `kafka_bootstrap_servers`, and `<package>_grpc`, `<package>_http` (host:port) of every service."""
+    """`fleet_id`, `user`, `config_dir`, `kafka_bootstrap_servers`, and `<package>_grpc`, `<package>_http` (host:port)
+    of every service.
+    """
     broker: Broker
 
 
@@ -65,22 +71,13 @@ def build_run_specs(
     Raises UserError for unknown or missing services, and for missing prerequisites.
     """
     entries = chosen(services)
-    try:
-        authority = CertificateAuthority.open(layout.identities / "authority", fleet=fleet_id, now=now)
-        for user in USERS:
-            authority.issue(IdentityKind.USER, user, layout.identities / "users" / user, now=now)
-        credentials = {
-            each.package: authority.issue(
-                IdentityKind.SERVICE, each.label, layout.identities / "services" / each.package, now=now
-            )
-            for each in entries
-        }
-    except PkiError as error:
-        raise UserError(f"{error}.", f"The identities of this run are in {layout.identities}.") from error
+    config = (config_dir or config_folder()).resolve()
+    credentials = _enrol(layout, fleet_id, _policy(config), entries, now)
     trust = hold_ceremony(layout.signing, now)
     broker = find_broker(layout.kafka, os.environ if environ is None else environ, rng, bench=bench)
     ports = _ports(layout, rng)
     info = {"fleet_id": fleet_id, "kafka_bootstrap_servers": broker.bootstrap_servers, "broker": broker.origin}
+    info.update(user=LOCAL_USER, config_dir=str(config))
     for each in entries:
         for name in ("grpc", "http", *each.more_ports):
             info[f"{each.package}_{name}"] = f"127.0.0.1:{ports[f'{each.package}.{name}']}"
@@ -88,8 +85,8 @@ def build_run_specs(
         "FLEETLOOP_FLEET_ID": fleet_id,
         "FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
         "FLEETLOOP_OBJECTS_URL": layout.objects.as_uri(),
-        "FLEETLOOP_CONFIG_DIR": str((config_dir or config_folder()).resolve()),
-        "FLEETLOOP_ADMISSION_LIST": str(layout.vehicle_register),
+        "FLEETLOOP_CONFIG_DIR": str(config),
+        "FLEETLOOP_ADMISSION_LIST": str(layout.admission_list),
         "FLEETLOOP_LOG_FORMAT": "json",
         "FLEETLOOP_INSTANCE_ID": "0",  # one process of each kind
     }
@@ -102,6 +99,42 @@ def build_run_specs(
         added = (more_env or {}).get(each.package, {})
         specs.append(_spec(each, {**common, **own, **each.env, **added}, ports, entries))
     return RunSpecs(tuple(specs), info, broker)
+
+
+def _policy(config: Path) -> AccessPolicy:
+    try:
+        return load_access(config)
+    except SettingsError as error:
+        raise UserError(f"{error}.", "Correct the file; nothing was started.") from error
+
+
+def _enrol(
+    layout: RunLayout, fleet_id: str, policy: AccessPolicy, entries: Sequence[Entry], now: datetime
+) -> dict[str, Credentials]:
+    """Issue certificates to the services and to the local user, and admit those who are new.
+
+    What was revoked stays revoked, and roles that were changed stay changed.
+    """
+    try:
+        authority = CertificateAuthority.open(layout.identities / "authority", fleet=fleet_id, now=now)
+        path = layout.admission_list
+        known = {each.spiffe_id: each for each in AdmissionList(path).entries()}
+        for each in SERVICES:  # all of them, so that a service that is started later is admitted
+            who = Identity(fleet_id, IdentityKind.SERVICE, each.label)
+            if who.uri not in known:
+                admit(path, who, "", now=now)
+        local = authority.issue(IdentityKind.USER, LOCAL_USER, layout.identities / "users" / LOCAL_USER, now=now)
+        entry = known.get(local.identity.uri)
+        if entry is None or entry.revoked is None:
+            admit(path, local.identity, local.serial, now=now, roles=policy.roles if entry is None else None)
+        return {
+            each.package: authority.issue(
+                IdentityKind.SERVICE, each.label, layout.identities / "services" / each.package, now=now
+            )
+            for each in entries
+        }
+    except PkiError as error:
+        raise UserError(f"{error}.", f"The identities of this run are in {layout.identities}.") from error
 
 
 def chosen(names: Sequence[str] | None) -> tuple[Entry, ...]:

@@ -46,5 +46,5 @@ SERVICES: tuple[Entry, ...] = (
     Entry("rollout_controller"),
     Entry("fleet_console", more_ports={"page": "FLEETLOOP_PAGE_LISTEN"}),
 )
-USERS = ("labeller", "engineer", "subscriber")
-"""Roles of people for which an embedded run issues certificates."""
+LOCAL_USER = "local"
+"""The person who runs an embedded run: enrolled when it starts for the first time, with every role."""

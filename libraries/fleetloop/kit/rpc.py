@@ -1,8 +1,12 @@
-"""gRPC servers and channels as every service has them: mTLS, an allow-list, health, reflection, metrics, traces.
+"""gRPC servers and channels as every service has them: mTLS, who may call, health, reflection, metrics, traces.
 
-One interceptor wraps every handler. It checks the caller against the allow-list, opens a span under the caller's
-trace, counts the call, and translates a `RefusedError` to a gRPC status whose text names the field and the remedy. No
-other module knows which status code belongs to which refusal.
+One interceptor wraps every handler. It checks the caller against the admission list and the access policy, again
+every few seconds while the call is open, opens a span under the caller's trace, counts the call, and translates a
+`RefusedError` to a gRPC status whose text names the field and the remedy. No other module knows which status code
+belongs to which refusal.
+
+A service that calls on behalf of a person, such as the console, adds `speak_for(name, roles)` to the metadata of the
+call. Only services that config/access.yaml lists as speakers may; the person's roles decide then.
 """
 
 from __future__ import annotations
@@ -13,26 +17,46 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import RPC_SECONDS, RPCS
-from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.kit.process.settings import ServiceSettings, SettingsError
 from fleetloop.kit.process.tracing import current_traceparent, span
-from fleetloop.kit.refusal import InvalidArgumentError, PermissionDeniedError, RefusedError
-from fleetloop.kit.security.identity import AllowList, Identity, is_person_name, parse_spiffe_id
+from fleetloop.kit.refusal import RefusedError
+from fleetloop.kit.security.access import AccessPolicy
+from fleetloop.kit.security.admission import AdmissionList
+from fleetloop.kit.security.gate import ON_BEHALF_OF, ROLES, Gate, NoAdmissions, speak_for
+from fleetloop.kit.security.identity import Identity, parse_spiffe_id
 from fleetloop.kit.security.pki import serial_of_pem
 
+__all__ = [
+    "ON_BEHALF_OF",
+    "ROLES",
+    "Gatekeeper",
+    "RpcServer",
+    "caller",
+    "caller_roles",
+    "open_channel",
+    "open_service_channel",
+    "peer_serial",
+    "request_key",
+    "retry_config",
+    "server_credentials",
+    "speak_for",
+    "status_of",
+]
 log = get_logger(__name__)
 _caller: ContextVar[Identity] = ContextVar("caller")
-_certificate: ContextVar[bytes | None] = ContextVar("certificate")
-ON_BEHALF_OF = "on-behalf-of"
-"""Metadata key in which a speaker, such as the console, names the person on whose behalf it calls."""
+_roles: ContextVar[tuple[str, ...]] = ContextVar("roles", default=())
+_serial: ContextVar[str | None] = ContextVar("serial")
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -65,8 +89,13 @@ def status_of(refusal: RefusedError) -> grpc.StatusCode:
 
 
 def caller() -> Identity:
-    """The identity of the caller, inside a handler."""
+    """The identity of the caller, inside a handler: the person, when a speaker calls on behalf of one."""
     return _caller.get()
+
+
+def caller_roles() -> tuple[str, ...]:
+    """The roles of the caller, inside a handler; empty for services and vehicles."""
+    return _roles.get()
 
 
 def request_key(request_id: str) -> str:
@@ -78,24 +107,22 @@ def request_key(request_id: str) -> str:
 
 
 def peer_serial() -> str | None:
-    """Serial number of the caller's certificate, inside a handler; None without TLS.
+    """Serial number of the caller's certificate, inside a handler; None without TLS."""
+    return _serial.get()
 
-    It parses the certificate: call it once per call, not once per message.
-    """
-    pem = _certificate.get()
-    return serial_of_pem(pem) if pem is not None else None
+
+_serial_of_pem = lru_cache(maxsize=16_384)(serial_of_pem)
 
 
 class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
-    """Wraps every handler of a server: identity, allow-list, trace, metrics, and refusals as gRPC statuses."""
+    """Wraps every handler of a server: identity, admission, policy, trace, metrics, and refusals as gRPC statuses."""
 
-    def __init__(
-        self, service: str, allow: AllowList, insecure_identity: Identity | None, speakers: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, service: str, gate: Gate, insecure_identity: Identity | None, check_s: float) -> None:
+        """`check_s`: seconds between two checks of a call that is open."""
         self._service = service
-        self._allow = allow
+        self._gate = gate
         self._insecure_identity = insecure_identity
-        self._speakers = frozenset(speakers)
+        self._check_s = check_s
 
     async def intercept_service(
         self,
@@ -142,48 +169,39 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
         uris = context.auth_context().get("peer_spiffe_id", [])
         return parse_spiffe_id(uris[0].decode()) if uris else None
 
-    def _speaks_for(self, speaker: Identity, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Identity:
-        """The person in `on-behalf-of`, or the speaker itself when the metadata names no person.
-
-        Raises a RefusedError when the speaker may speak only for itself, the name is malformed, or the person may not
-        call the method.
-        """
-        names = [value for key, value in context.invocation_metadata() or () if key == ON_BEHALF_OF]
-        if not names:
-            return speaker
-        if str(speaker) not in self._speakers:
-            raise PermissionDeniedError(f"{speaker} may speak only for itself", ON_BEHALF_OF)
-        if len(names) != 1 or not is_person_name(names[0]):
-            remedy = "give one name of at most 63 letters, digits, dots, hyphens and underscores"
-            raise InvalidArgumentError(remedy, ON_BEHALF_OF)
-        person = Identity(speaker.fleet_id, "user", str(names[0]))
-        if not self._allow.permits(person, method):
-            raise PermissionDeniedError(f"{person} may not call {method}", ON_BEHALF_OF)
-        return person
-
     @asynccontextmanager
     async def _guard(
         self, method: str, traceparent: str | None, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[None]:
         began = time.monotonic()
         code = grpc.StatusCode.OK
+        watch: _Watch | None = None
         try:
             identity = self._identify(context)
             if identity is None:
                 code = grpc.StatusCode.UNAUTHENTICATED
                 await context.abort(code, "the certificate carries no SPIFFE id; enrol and use the one you are given")
                 return
-            if not self._allow.permits(identity, method):
-                code = grpc.StatusCode.PERMISSION_DENIED
-                await context.abort(code, f"{identity} may not call {method}")
-            _caller.set(self._speaks_for(identity, method, context))
-            _certificate.set(next(iter(context.auth_context().get("x509_pem_cert", ())), None))
+            pem = next(iter(context.auth_context().get("x509_pem_cert", ())), None)
+            serial = _serial_of_pem(pem) if pem is not None else None
+            metadata = tuple(context.invocation_metadata() or ())
+            found = self._gate.check(identity, serial, method, metadata)
+            _caller.set(found.identity)
+            _roles.set(found.roles)
+            _serial.set(serial)
+            watch = _Watch(lambda: self._gate.check(identity, serial, method, metadata), self._check_s)
             with span(method, parent=traceparent, attributes={"caller": str(identity)}):
                 yield
         except RefusedError as refusal:
             code = status_of(refusal)
             await context.abort(code, str(refusal))
-        except (grpc.aio.AbortError, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            code = code if code is not grpc.StatusCode.OK else grpc.StatusCode.CANCELLED
+            if watch is None or (ended := watch.refusal()) is None:
+                raise
+            code = status_of(ended)
+            await context.abort(code, str(ended))
+        except grpc.aio.AbortError:
             code = code if code is not grpc.StatusCode.OK else grpc.StatusCode.CANCELLED
             raise
         except Exception:
@@ -191,8 +209,46 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
             log.exception("rpc_failed", method=method)
             await context.abort(code, "the server failed; its log has the details under this trace")
         finally:
+            if watch is not None:
+                watch.stop()
             RPCS.labels(self._service, method, code.name).inc()
             RPC_SECONDS.labels(self._service, method).observe(time.monotonic() - began)
+
+
+class _Watch:
+    """Checks an open call every `check_s` seconds, and cancels its task once the caller is refused.
+
+    A timer costs a stream nothing per message. The task may be waiting for the client, or for anything else.
+    """
+
+    def __init__(self, check: Callable[[], object], check_s: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "a handler runs in a task"
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._check = check
+        self._check_s = check_s
+        self._refusal: RefusedError | None = None
+        self._timer = task.get_loop().call_later(check_s, self._again)
+
+    def _again(self) -> None:
+        try:
+            self._check()
+        except RefusedError as refusal:
+            self._refusal = refusal
+            self._task.cancel()
+        else:
+            self._timer = self._task.get_loop().call_later(self._check_s, self._again)
+
+    def refusal(self) -> RefusedError | None:
+        """Why this watch cancelled the task; None when another did. Takes the cancellation back."""
+        if self._refusal is None or self._task.uncancel() > self._cancelling:
+            return None
+        return self._refusal
+
+    def stop(self) -> None:
+        """Check no more."""
+        self._timer.cancel()
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
@@ -206,21 +262,29 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
     )
 
 
+def _admissions(settings: ServiceSettings) -> AdmissionList | NoAdmissions:
+    if settings.admission_list is not None:
+        return AdmissionList(settings.admission_list)
+    if settings.tls_ca is None:
+        return NoAdmissions()
+    raise SettingsError("FLEETLOOP_ADMISSION_LIST: set the file of admitted callers, which `fleetloop users` writes")
+
+
 class RpcServer:
     """A server with health and reflection. Add the servicers to `server`, call `start`, and later `stop`."""
 
-    def __init__(
-        self, service: str, settings: ServiceSettings, allow: AllowList, speakers: Sequence[str] = ()
-    ) -> None:
-        """`speakers` (`kind/name`) may name a person in `on-behalf-of`; `caller()` is then that person."""
+    def __init__(self, service: str, settings: ServiceSettings, policy: AccessPolicy) -> None:
+        """Raises SettingsError when the settings have TLS and no admission list."""
         self._service = service
         self._settings = settings
+        self._policy = policy
         credentials = server_credentials(settings)
         insecure = None if credentials else Identity(settings.fleet_id, "service", "insecure")
         if insecure:
             log.warning("grpc_without_tls", remedy="set FLEETLOOP_TLS_CA, _CERT and _KEY")
+        gate = Gate(settings.fleet_id, policy, _admissions(settings))
         self.server = grpc.aio.server(
-            interceptors=[Gatekeeper(service, allow, insecure, speakers)],
+            interceptors=[Gatekeeper(service, gate, insecure, settings.admission_check_s)],
             options=_OPTIONS,
             maximum_concurrent_rpcs=10_000,
         )
@@ -230,7 +294,15 @@ class RpcServer:
         self.port = 0
 
     async def start(self, service_names: Sequence[str]) -> None:
-        """Start listening. `service_names` are full protobuf names, for reflection and health."""
+        """Start listening. `service_names` are full protobuf names, for reflection and health.
+
+        Raises SettingsError when the access policy has no entry for a method of these services.
+        """
+        pool = descriptor_pool.Default()
+        methods = {name: [each.name for each in pool.FindServiceByName(name).methods] for name in service_names}
+        faults = list(self._policy.faults(methods, all_services=False))
+        if faults:
+            raise SettingsError("\n".join(f"access.yaml: {fault}" for fault in faults))
         reflection.enable_server_reflection(
             [*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME], self.server
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import grpc
@@ -47,7 +46,7 @@ def report(vehicle: str, rollout: str, sequence: int) -> Event:
 async def totals(run: EmbeddedRun, rollout: str, reports: int) -> monitor_pb2.CohortTotals:
     """The cohort's sums once they hold so many reports, or what they are after 40 s."""
     fleet = run.fleet
-    credentials = fleet.credentials("engineer", datetime.now(UTC))
+    credentials = fleet.credentials()
     async with open_channel(
         fleet.address("fleet_monitor"), credentials.ca, credentials.cert, credentials.key
     ) as channel:

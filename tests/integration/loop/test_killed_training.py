@@ -16,7 +16,6 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,7 +59,7 @@ class Story:
 
     def __init__(self, run: EmbeddedRun, topics: Topics) -> None:
         self.run, self.topics = run, topics
-        person = run.fleet.credentials("engineer", datetime.now(UTC))
+        person = run.fleet.credentials()
         files = (person.ca, person.cert, person.key)
         self._channels = [open_channel(run.fleet.address(name), *files) for name in ("training_orchestrator",
                           "rollout_controller")]  # fmt: skip

@@ -18,6 +18,7 @@ import lance
 import numpy as np
 from tests.integration.loop.topics import Topics
 
+from fleetloop.api.enrolment import Enrolment
 from fleetloop.domain.clips import DriveInfo, DriveWriter
 from fleetloop.domain.messages import event_of
 from fleetloop.domain.tasks import load_task_schema
@@ -27,7 +28,6 @@ from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.rpc import open_channel
 from fleetloop.kit.security.identity import IdentityKind
-from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
@@ -97,8 +97,9 @@ async def patiently(call: Callable[[], Awaitable[T]], deadline: float) -> T:
 
 async def label_all(run: EmbeddedRun, name: str, project: str, right: dict[str, str], kills: list[int]) -> int:
     """One labeller answers every task of a project; the desk is SIGKILLed after the answers numbered in `kills`."""
-    authority = CertificateAuthority.open(run.layout.identities / "authority", fleet="demo", now=datetime.now(UTC))
-    person = authority.issue(IdentityKind.USER, name, run.layout.root / "people" / name, now=datetime.now(UTC))
+    person = Enrolment(run.layout, "demo").enrol(
+        name, kind=IdentityKind.USER, roles=["labeller"], now=datetime.now(UTC)
+    )
     answered = 0
     async with open_channel(run.fleet.address("label_desk"), person.ca, person.cert, person.key) as channel:
         desk = label_pb2_grpc.LabelServiceStub(channel)
@@ -157,7 +158,7 @@ async def test_killing_desk_and_curator_loses_and_doubles_nothing(topics: Topics
 
 
 async def test_a_labelled_set_is_imported_once_and_damage_names_its_place(run: EmbeddedRun, tmp_path: Path) -> None:
-    credentials = run.fleet.credentials("engineer", datetime.now(UTC))
+    credentials = run.fleet.credentials()
     files = (credentials.ca, credentials.cert, credentials.key)
     (tmp_path / "samples.parquet").write_bytes(b"not parquet")
     async with open_channel(run.fleet.address("dataset_curator"), *files) as channel:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import pytest
+from tests.callers import Callers
 
 from fleet_console.desk import DeskAwayError, DeskRefusedError, TooLateError
 from fleet_console.model import Facts
 from fleet_console.peers import PEERS, LabelDesk, Peers, Services
 from fleet_console.settings import FleetConsoleSettings
-from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.domain.access import load_access
 from fleetloop.kit.rpc import RpcServer, caller
-from fleetloop.kit.security.identity import AllowList, IdentityKind
-from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
-
-NOW = datetime.now(UTC)
 
 
 class Desk(label_pb2_grpc.LabelServiceServicer):
@@ -51,14 +47,9 @@ class Desk(label_pb2_grpc.LabelServiceServicer):
 @pytest.fixture
 async def peers(tmp_path: Path) -> AsyncIterator[Peers]:
     """A console's peers, of which the desk is there, the router's port is closed, and the rest have no address."""
-    authority = CertificateAuthority.open(tmp_path / "authority", fleet="f", now=NOW)
-    own = authority.issue(IdentityKind.SERVICE, "label-desk", tmp_path / "desk", now=NOW)
-    console = authority.issue(IdentityKind.SERVICE, "fleet-console", tmp_path / "console", now=NOW)
-    settings = ServiceSettings(
-        fleet_id="f", kafka_bootstrap_servers="none:1", tls_ca=own.ca, tls_cert=own.cert, tls_key=own.key
-    )
-    allowed = {"/fleet.label.v1.LabelService/*": ("user/*", "service/fleet-console")}
-    server = RpcServer("label-desk", settings, AllowList("f", allowed), speakers=("service/fleet-console",))
+    callers = Callers(tmp_path)
+    console = callers.admitted("service/fleet-console")
+    server = RpcServer("label-desk", callers.settings("label-desk"), load_access(Path("config")))
     label_pb2_grpc.add_LabelServiceServicer_to_server(Desk(), server.server)
     await server.start([])
     found = Peers(

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.callers import Callers, policy_of
 
 from fleetloop.check_services import check_all, main
-from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList, IdentityKind
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 
-
-def _identity(folder: Path, name: str, authority: str = "authority") -> Credentials:
-    now = datetime.now(UTC)
-    issuer = CertificateAuthority.open(folder / authority, fleet="demo", now=now)
-    return issuer.issue(IdentityKind.SERVICE, name, folder / authority / name, now=now)
-
-
-def _settings(identity: Credentials) -> ServiceSettings:
-    return ServiceSettings(
-        kafka_bootstrap_servers="unused:1",
-        grpc_listen="127.0.0.1:0",
-        tls_ca=identity.ca,
-        tls_cert=identity.cert,
-        tls_key=identity.key,
-    )
+POLICY = policy_of({})
 
 
 async def test_one_that_serves_and_one_that_is_away(tmp_path: Path) -> None:
-    server = RpcServer("label-desk", _settings(_identity(tmp_path, "label-desk")), AllowList("demo", {}))
+    callers = Callers(tmp_path)
+    server = RpcServer("label-desk", callers.settings("label-desk"), POLICY)
     await server.start([])
-    mine = _identity(tmp_path, "fleet-console")
+    mine = callers.admitted("service/fleet-console")
     try:
         found = await check_all(
             {"label-desk": f"localhost:{server.port}", "label-router": "localhost:1"},
@@ -47,9 +31,9 @@ async def test_one_that_serves_and_one_that_is_away(tmp_path: Path) -> None:
 
 
 async def test_a_server_of_another_fleets_authority_does_not_pass(tmp_path: Path) -> None:
-    server = RpcServer("label-desk", _settings(_identity(tmp_path, "label-desk", "foreign")), AllowList("demo", {}))
+    server = RpcServer("label-desk", Callers(tmp_path / "foreign").settings("label-desk"), POLICY)
     await server.start([])
-    mine = _identity(tmp_path, "fleet-console")
+    mine = Callers(tmp_path / "own").admitted("service/fleet-console")
     try:
         found = await check_all(
             {"label-desk": f"localhost:{server.port}"}, (mine.ca, mine.cert, mine.key), within_s=1.5

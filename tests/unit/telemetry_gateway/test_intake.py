@@ -19,6 +19,8 @@ from fleetloop.domain.topics import INGEST, TELEMETRY
 from fleetloop.domain.validation import BatchError
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.producer import Record
+from fleetloop.kit.refusal import PermissionDeniedError
+from fleetloop.kit.security.identity import Identity
 from fleetloop.kit.testing import ManualClock
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.intake import Intake, KafkaUnavailableError, Outage, Prepared
@@ -62,9 +64,9 @@ class DeadLetters:
 class Admissions:
     """Admits the vehicle `car` of the fleet `fleet`, and `other`."""
 
-    def refusal(self, spiffe_id: str, serial: str | None = None) -> str | None:
-        known = {"spiffe://fleet/vehicle/car", "spiffe://fleet/vehicle/other"}
-        return None if spiffe_id in known else f"{spiffe_id} is not enrolled"
+    def admitted(self, who: Identity, serial: str | None = None) -> None:
+        if who.uri not in {"spiffe://fleet/vehicle/car", "spiffe://fleet/vehicle/other"}:
+            raise PermissionDeniedError(f"{who.uri} is not enrolled")
 
 
 def intake_on(line: OrderedPublisher, max_batch_bytes: int = 500_000, outage: Outage | None = None) -> Intake:
@@ -129,7 +131,7 @@ async def test_kafka_that_does_not_acknowledge_is_an_outage_and_one_large_batch_
         (b"other", BATCH, "vehicle_id: you are other, the batch says 'car'"),
         (b"car", replace(BATCH, fleet_id="elsewhere"), "fleet_id: you belong to fleet"),
         (b"stranger", replace(BATCH, vehicle_id="stranger"), "spiffe://fleet/vehicle/stranger is not enrolled"),
-        (None, BATCH, "spiffe://fleet/vehicle/ is not enrolled"),
+        (None, BATCH, "vehicle name ''"),
     ],
 )
 async def test_on_the_ingest_topic_the_key_says_whose_batch_it_may_be(

@@ -13,18 +13,19 @@ import grpc
 import pytest
 from tests.unit.telemetry_gateway.test_intake import BATCH, OrderedPublisher, intake_on
 
+from fleetloop.domain.access import load_access
 from fleetloop.domain.telemetry_codec import encode_batch
 from fleetloop.domain.topics import HEALTH
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.rpc import RpcServer, open_channel
 from fleetloop.kit.security.admission import AdmissionList, admit
-from fleetloop.kit.security.identity import AllowList, IdentityKind
+from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.kit.testing import RecordingPublisher
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 from telemetry_gateway.intake import Outage
-from telemetry_gateway.rpc import ALLOWED, SERVICE_NAME, TelemetryService
+from telemetry_gateway.rpc import SERVICE_NAME, TelemetryService
 from telemetry_gateway.settings import TelemetryGatewaySettings
 
 NOW = datetime.now(UTC)
@@ -52,11 +53,11 @@ class Gateway:
         authority = CertificateAuthority.open(folder / "authority", fleet="fleet", now=NOW)
         own = authority.issue(IdentityKind.SERVICE, "telemetry-gateway", folder / "own", now=NOW)
         self._car = authority.issue(IdentityKind.VEHICLE, "car", folder / "car", now=NOW)
-        admit(folder / "vehicles.json", self._car.identity, self._car.serial, now=NOW)
+        admit(folder / "admission.json", self._car.identity, self._car.serial, now=NOW)
         settings = TelemetryGatewaySettings(
             fleet_id="fleet",
             kafka_bootstrap_servers="nowhere:1",
-            admission_list=folder / "vehicles.json",
+            admission_list=folder / "admission.json",
             tls_ca=own.ca,
             tls_cert=own.cert,
             tls_key=own.key,
@@ -69,14 +70,14 @@ class Gateway:
             uploads,
             commands,
             self.publisher,
-            AdmissionList(folder / "vehicles.json"),
+            AdmissionList(folder / "admission.json"),
             Outage(),
             SystemClock(),
             settings,
             60.0,
             asyncio.Event(),
         )
-        self._server = RpcServer("test-gateway-rpc", settings, AllowList("fleet", ALLOWED))
+        self._server = RpcServer("test-gateway-rpc", settings, load_access(Path("config")))
         telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server(servicer, self._server.server)
 
     async def start(self) -> telemetry_pb2_grpc.TelemetryServiceStub:

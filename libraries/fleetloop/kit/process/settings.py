@@ -48,6 +48,14 @@ class ServiceSettings(BaseSettings):
     renewal_within_s: float = Field(
         3600.0, ge=0, description="Restart within this many seconds after the certificate was renewed."
     )
+    admission_list: Path | None = Field(
+        None,
+        description="File of admitted vehicles, people and services, which `fleetloop users`, `vehicles` and "
+        "`services` write. Required with TLS.",
+    )
+    admission_check_s: float = Field(
+        5.0, gt=0, description="Seconds between two checks whether the caller of an open call is still admitted."
+    )
     state_dir: Path = Field(
         Path(".fleetloop/state"), description="Folder for state that survives restarts; used by this process only."
     )

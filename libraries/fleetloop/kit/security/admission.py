@@ -1,24 +1,26 @@
-"""The list of admitted vehicles: a file that is read again when it changes.
+"""The list of admitted vehicles, people and services: a file that is read again when it changes.
 
-A certificate is not enough to be admitted, because it cannot be revoked. `fleetloop vehicles enrol` and `revoke`
-write the list; the gateway checks it for every message, also on streams that are open already. A vehicle is refused
-when there is no list, when it has no entry, and when the list cannot be read.
+A certificate is not enough to be admitted, because it cannot be revoked. `fleetloop users`, `vehicles` and `services`
+write the list; every server checks it for every call, and again for calls that are open. A caller is refused when the
+list has no entry for it; when there is no list, or it cannot be read, the server cannot decide and says so.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from fleetloop.kit.process.atomic_file import replace_text
+from fleetloop.kit.refusal import PermissionDeniedError, UnavailableError
 from fleetloop.kit.security.identity import Identity, PkiError
 
-_FORMAT = 1
+_FORMAT, _FORMATS = 2, (1, 2)
+"""Format 1 had vehicles only, and therefore no roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,25 @@ class Admission:
 
     spiffe_id: str
     serial: str
-    """Serial number of the only certificate that is accepted; older ones of the same name are not."""
+    """Serial number of the only certificate that is accepted; older ones of the same name are not.
+
+    Empty for a service: any certificate with its name, because an issuer such as cert-manager renews it by itself.
+    """
     since: str
     """Time of the admission, ISO 8601 in UTC."""
     revoked: str | None = None
     """Time of the revocation, ISO 8601 in UTC; None while admitted."""
     reason: str = ""
+    roles: tuple[str, ...] = ()
+    """Roles of a person, sorted; empty for vehicles and services."""
+
+    def refusal_text(self, serial: str | None = None) -> str:
+        """Why a caller with this certificate is refused; empty when it is admitted."""
+        if self.revoked is not None:
+            return f"{self.spiffe_id} was revoked on {self.revoked}" + (f": {self.reason}" if self.reason else "")
+        if serial is not None and self.serial and serial != self.serial:
+            return f"{self.spiffe_id} has been enrolled again; this certificate is no longer accepted"
+        return ""
 
 
 class AdmissionList:
@@ -44,22 +59,30 @@ class AdmissionList:
         self._entries: Mapping[str, Admission] = {}
         self._fault = ""
 
-    def refusal(self, spiffe_id: str, serial: str | None = None) -> str | None:
-        """None if admitted, otherwise the reason in words. Without a `serial` only the name is checked."""
+    def admitted(self, who: Identity, serial: str | None = None) -> Admission:
+        """The entry of an admitted caller. Without a `serial` only the name is checked.
+
+        Raises PermissionDeniedError when it is not admitted, UnavailableError when the list cannot be read.
+        """
+        entry = self.find(who)
+        if entry is None:
+            raise PermissionDeniedError(
+                f"{who.uri} is not enrolled", remedy=f"`fleetloop {who.kind}s enrol {who.name}` admits it"
+            )
+        refusal = entry.refusal_text(serial)
+        if refusal:
+            raise PermissionDeniedError(refusal)
+        return entry
+
+    def find(self, who: Identity) -> Admission | None:
+        """The entry of a name, also a revoked one. Raises UnavailableError when the list cannot be read."""
         self._refresh()
         if self._fault:
-            return self._fault
-        entry = self._entries.get(spiffe_id)
-        if entry is None:
-            return f"{spiffe_id} is not enrolled"
-        if entry.revoked is not None:
-            return f"{spiffe_id} was revoked on {entry.revoked}" + (f": {entry.reason}" if entry.reason else "")
-        if serial is not None and serial != entry.serial:
-            return f"{spiffe_id} has been enrolled again; this certificate is no longer accepted"
-        return None
+            raise UnavailableError(self._fault)
+        return self._entries.get(who.uri)
 
     def entries(self) -> tuple[Admission, ...]:
-        """All entries, by name. Raises PkiError if the file cannot be read."""
+        """All entries, by name; none if there is no file yet. Raises PkiError if the file cannot be read."""
         self._refresh()
         if self._fault and self._seen is not None:
             raise PkiError(self._fault)
@@ -75,23 +98,50 @@ class AdmissionList:
             self._seen = seen
         except FileNotFoundError:
             self._entries, self._seen = {}, None
-            self._fault = f"no vehicle is enrolled: there is no {self._path}"
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            self._fault = f"there is no admission list {self._path}; `fleetloop users enrol` writes it"
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             self._entries, self._seen = {}, (0, 0, 0)
             self._fault = f"the admission list {self._path} cannot be read: {error!r}"
 
 
-def admit(path: Path, who: Identity, serial: str, *, now: datetime) -> Admission:
-    """Admits a vehicle and replaces an older entry of the same name. Idempotent.
+def admit(
+    path: Path, who: Identity, serial: str, *, now: datetime, roles: Collection[str] | None = None
+) -> Admission:
+    """Admits a caller and replaces an older entry of the same name. Idempotent.
+
+    Args:
+        path: The list.
+        who: The caller.
+        serial: Serial number of its certificate; empty admits every certificate with this name.
+        now: The current time.
+        roles: Roles of a person; None keeps those of the older entry.
 
     Raises PkiError if the list cannot be read.
     """
-    entry = Admission(who.uri, serial, now.isoformat(timespec="seconds"))
     with _changing(path) as entries:
-        known = entries.get(entry.spiffe_id)
-        if known is not None and known.serial == serial and known.revoked is None:
+        known = entries.get(who.uri)
+        kept = known.roles if known is not None else ()
+        entry = Admission(
+            who.uri,
+            serial,
+            now.isoformat(timespec="seconds"),
+            roles=kept if roles is None else tuple(sorted(set(roles))),
+        )
+        if known is not None and replace(known, since=entry.since) == replace(entry, reason=known.reason):
             return known
         entries[entry.spiffe_id] = entry
+    return entry
+
+
+def set_roles(path: Path, who: Identity, *, add: Collection[str] = (), remove: Collection[str] = ()) -> Admission:
+    """Changes a person's roles. Idempotent. Raises PkiError if `who` is not on the list or revoked."""
+    with _changing(path) as entries:
+        known = entries.get(who.uri)
+        if known is None or known.revoked is not None:
+            state = "is not enrolled" if known is None else "is revoked"
+            raise PkiError(f"{who.uri} {state}; `fleetloop users enrol {who.name}` admits it")
+        entry = replace(known, roles=tuple(sorted({*known.roles, *add} - {*remove})))
+        entries[who.uri] = entry
     return entry
 
 
@@ -100,20 +150,37 @@ def revoke(path: Path, who: Identity, *, now: datetime, reason: str = "") -> Adm
     with _changing(path) as entries:
         known = entries.get(who.uri)
         if known is None:
-            raise PkiError(f"{who.uri} is not enrolled; `fleetloop vehicles list` shows all entries")
+            raise PkiError(f"{who.uri} is not enrolled; `fleetloop {who.kind}s list` shows all entries")
         if known.revoked is not None:
             return known
-        entry = Admission(known.spiffe_id, known.serial, known.since, now.isoformat(timespec="seconds"), reason)
+        entry = replace(known, revoked=now.isoformat(timespec="seconds"), reason=reason)
         entries[who.uri] = entry
     return entry
 
 
 def _parse(data: bytes) -> dict[str, Admission]:
     document = json.loads(data)
-    if document["format"] != _FORMAT:
-        raise ValueError(f"format {document['format']} is not {_FORMAT}")
-    entries = [Admission(**each) for each in document["admitted"]]
+    if document["format"] not in _FORMATS:
+        raise ValueError(f"format {document['format']} is not one of {_FORMATS}")
+    entries = [Admission(**{**each, "roles": _roles(each.get("roles", []))}) for each in document["admitted"]]
     return {entry.spiffe_id: entry for entry in entries}
+
+
+def _roles(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(role, str) for role in value):
+        raise ValueError(f"roles: {value!r} is not a list of names")
+    return tuple(value)
+
+
+def _former(path: Path) -> dict[str, Admission]:
+    """The entries of the list of version 0.1, which had another name; none if there is none."""
+    former = path.with_name("vehicles.json")
+    try:
+        return _parse(former.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PkiError(f"{former} cannot be read: {error!r}; restore it or remove it") from error
 
 
 @contextmanager
@@ -125,8 +192,8 @@ def _changing(path: Path) -> Iterator[dict[str, Admission]]:
         try:
             entries = _parse(path.read_bytes())
         except FileNotFoundError:
-            entries = {}
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            entries = _former(path)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise PkiError(f"the admission list {path} cannot be read: {error!r}; restore it or remove it") from error
         before = dict(entries)
         yield entries

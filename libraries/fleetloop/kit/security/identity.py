@@ -1,20 +1,17 @@
-"""Identities of vehicles, services and people, and the lists of who may call which method.
+"""Identities of vehicles, services and people.
 
 An identity is written as a SPIFFE URI in a certificate: `spiffe://<fleet>/vehicle/<name>`,
-`spiffe://<fleet>/service/<name>` or `spiffe://<fleet>/user/<name>`. A method that no rule names is closed to all.
+`spiffe://<fleet>/service/<name>` or `spiffe://<fleet>/user/<name>`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _FLEET = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-HEALTH_AND_REFLECTION = ("/grpc.health.v1.Health/*", "/grpc.reflection.*")
 
 
 class PkiError(Exception):
@@ -64,7 +61,7 @@ class Identity:
         return f"spiffe://{self.fleet_id}/{self.kind}/{self.name}"
 
     def __str__(self) -> str:
-        """`<kind>/<name>`, as allow-lists, logs and records of who changed what have it."""
+        """`<kind>/<name>`, as logs and records of who changed what have it."""
         return f"{self.kind}/{self.name}"
 
 
@@ -77,26 +74,10 @@ def parse_spiffe_id(uri: str) -> Identity | None:
 
 
 def is_person_name(name: object) -> bool:
-    """True for what may stand in `user/<name>`: 1 to 63 ASCII letters, digits, dots, hyphens, underscores."""
+    """True for what may stand in `user/<name>`."""
+    return is_name(name)
+
+
+def is_name(name: object) -> bool:
+    """True for what may stand in `<kind>/<name>`: 1 to 63 ASCII letters, digits, dots, hyphens, underscores."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class AllowList:
-    """Method globs, each with the identity globs (`kind/name`) that may call it."""
-
-    fleet_id: str
-    rules: Mapping[str, Sequence[str]]
-
-    def permits(self, identity: Identity, method: str) -> bool:
-        """True when the identity belongs to this fleet and a rule for the method names it."""
-        if identity.fleet_id != self.fleet_id:
-            return False
-        if any(fnmatchcase(method, pattern) for pattern in HEALTH_AND_REFLECTION):
-            return True
-        return any(
-            fnmatchcase(str(identity), who)
-            for pattern, allowed in self.rules.items()
-            if fnmatchcase(method, pattern)
-            for who in allowed
-        )

@@ -67,6 +67,21 @@ def identity_of(certificate: x509.Certificate) -> Identity:
     return Identity.parse(uris[0])
 
 
+def load_credentials(folder: Path) -> Credentials:
+    """The certificate, key and CA in a folder. Raises PkiError if one is missing or cannot be read."""
+    ca, cert, key = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
+    for path in (ca, cert, key):
+        if not path.is_file():
+            raise PkiError(f"there is no {path}")
+    try:
+        certificate = x509.load_pem_x509_certificate(cert.read_bytes())
+    except ValueError as error:
+        raise PkiError(f"{cert} is not a PEM certificate") from error
+    return Credentials(
+        identity_of(certificate), ca, cert, key, serial_of(certificate), certificate.not_valid_after_utc
+    )
+
+
 def _replace(path: Path, content: bytes, mode: int = 0o644) -> None:
     replace_bytes(path, content, mode=mode, sync=True)
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import pytest
+from tests.callers import Callers
 
 from fleetloop import watch_models
-from fleetloop.kit.process.settings import ServiceSettings
+from fleetloop.domain.access import load_access
 from fleetloop.kit.rpc import RpcServer
-from fleetloop.kit.security.identity import AllowList, IdentityKind
-from fleetloop.kit.security.pki import CertificateAuthority, Credentials
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
-
-ALLOWED = {"/fleet.rollout.v1.ModelService/*": ("user/*",)}
 
 
 class Models(rollout_pb2_grpc.ModelServiceServicer):
@@ -44,28 +40,21 @@ class Models(rollout_pb2_grpc.ModelServiceServicer):
         raise NotImplementedError
 
 
-async def serve(folder: Path, models: Models) -> tuple[RpcServer, CertificateAuthority]:
-    authority = CertificateAuthority.open(folder / "authority", fleet="f", now=datetime.now(UTC))
-    own = authority.issue(IdentityKind.SERVICE, "rollout-controller", folder / "service", now=datetime.now(UTC))
-    settings = ServiceSettings(
-        fleet_id="f", kafka_bootstrap_servers="none:1", tls_ca=own.ca, tls_cert=own.cert, tls_key=own.key
-    )
-    server = RpcServer("rollout-controller", settings, AllowList("f", ALLOWED))
+async def serve(callers: Callers, models: Models) -> RpcServer:
+    server = RpcServer("rollout-controller", callers.settings("rollout-controller"), load_access(Path("config")))
     rollout_pb2_grpc.add_ModelServiceServicer_to_server(models, server.server)
     await server.start(["fleet.rollout.v1.ModelService"])
-    return server, authority
-
-
-def person(authority: CertificateAuthority, folder: Path, kind: IdentityKind = IdentityKind.USER) -> Credentials:
-    return authority.issue(kind, "subscriber", folder / kind.value, now=datetime.now(UTC))
+    return server
 
 
 async def test_each_change_is_told_once_through_lost_connections(tmp_path: Path) -> None:
     models = Models()
-    server, authority = await serve(tmp_path, models)
+    callers = Callers(tmp_path)
+    server = await serve(callers, models)
     try:
         seen = []
-        async for change in watch_models(f"127.0.0.1:{server.port}", person(authority, tmp_path), resume_after=7):
+        ann = callers.admitted("user/ann", ["subscriber"])
+        async for change in watch_models(f"127.0.0.1:{server.port}", ann, resume_after=7):
             seen.append(change.sequence)
             if len(seen) == 5:
                 break
@@ -76,9 +65,10 @@ async def test_each_change_is_told_once_through_lost_connections(tmp_path: Path)
 
 
 async def test_who_may_not_watch_is_told_so(tmp_path: Path) -> None:
-    server, authority = await serve(tmp_path, Models())
+    callers = Callers(tmp_path)
+    server = await serve(callers, Models())
     try:
-        vehicle = person(authority, tmp_path, IdentityKind.VEHICLE)
+        vehicle = callers.admitted("vehicle/car")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await anext(watch_models(f"127.0.0.1:{server.port}", vehicle))
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
