@@ -56,8 +56,9 @@ async def start(runtime: Runtime, settings: TelemetryGatewaySettings) -> None:
         clock,
         settings.fleet_id,
         settings.max_open_uploads,
+        settings.max_unfinished_bytes,
     )
-    commands = CommandFeed(SERVICE, settings, clock, settings.command_horizon_s)
+    commands = CommandFeed(SERVICE, settings, clock, settings.command_horizon_s, settings.max_commands)
     ingest = Ingest(SERVICE, intake, publisher, admissions, settings.fleet_id)
     loop = ConsumerLoop(SERVICE, [INGEST], ingest.handle, settings, clock)
     service = TelemetryService(

@@ -36,11 +36,20 @@ DROPPED_COLUMNS = Counter(
 OPEN_STREAMS = Gauge(
     "fleetloop_gateway_open_streams", "Open streams of vehicles, by kind: telemetry or commands.", ["kind"]
 )
+LIMITED = Counter(
+    "fleetloop_gateway_limited_total",
+    "Streams that a newer one of their vehicle superseded (kind telemetry, commands or upload), requests that were "
+    "refused because their vehicle had too many in progress (kind request), and commands that were dropped because "
+    "their vehicle had too many (kind command).",
+    ["kind"],
+)
 UPLOAD_BYTES = Counter(
     "fleetloop_gateway_upload_bytes_total", "Bytes of clips received, including bytes that were sent again."
 )
 CLIPS = Counter(
-    "fleetloop_gateway_clips_total", "Uploads of clips, by outcome: stored, repeated or damaged.", ["outcome"]
+    "fleetloop_gateway_clips_total",
+    "Uploads of clips, by outcome: stored, repeated, damaged, or abandoned to make room for a newer one.",
+    ["outcome"],
 )
 COMMANDS = Counter(
     "fleetloop_gateway_commands_total", "Commands written to the streams of vehicles, including repeated attempts."

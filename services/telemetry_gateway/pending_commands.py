@@ -12,9 +12,12 @@ from telemetry_gateway.model import PendingCommand
 
 
 class PendingCommands:
-    """Unexpired commands by vehicle; of several attempts of one command only the latest."""
+    """Unexpired commands by vehicle, a limited number of each; of several attempts of one command only the latest."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_per_vehicle: int) -> None:
+        self._max_per_vehicle = max_per_vehicle
+        self.dropped = 0
+        """Commands that were dropped because their vehicle had too many."""
         self._by_vehicle: dict[str, dict[str, PendingCommand]] = {}
 
     def put(self, command: PendingCommand, now_utc_ns: int) -> bool:
@@ -26,6 +29,9 @@ class PendingCommands:
         if known is not None and known.attempt >= command.attempt:
             return False
         commands[command.command_id] = command
+        if len(commands) > self._max_per_vehicle:
+            del commands[next(iter(commands))]
+            self.dropped += 1
         return True
 
     def due(

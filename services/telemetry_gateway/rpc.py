@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
@@ -22,6 +23,7 @@ from fleetloop.kit.refusal import (
     UnavailableError,
 )
 from fleetloop.kit.rpc import caller, peer_serial
+from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 from telemetry_gateway.arrival_time import DeferredError, StreamOrder, time_correction
 from telemetry_gateway.codec import clip_of, command_response, deferral, rejection, report_event
@@ -34,10 +36,12 @@ from telemetry_gateway.ports import Admissions
 from telemetry_gateway.settings import TelemetryGatewaySettings
 from telemetry_gateway.stream import CommandFeed
 from telemetry_gateway.uploads import DamagedClipError, TooManyUploadsError, UnfinishedClipError, Uploads
+from telemetry_gateway.vehicle_limits import VehicleLimits, within
 
 SERVICE_NAME = "fleet.telemetry.v1.TelemetryService"
 _SOURCE = "stream"
 _RESTARTING = "the gateway is restarting; connect again and send what was not acknowledged"
+M = TypeVar("M")
 Answer = Coroutine[None, None, telemetry_pb2.StreamTelemetryResponse]
 Batches = OrderedStreams[telemetry_pb2.StreamTelemetryRequest, telemetry_pb2.StreamTelemetryResponse]
 
@@ -69,6 +73,7 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         self._max_future_s = max_future_s
         self._stopping = stopping
         self._batches: Batches = OrderedStreams(settings.stream_window)
+        self._limits = VehicleLimits(settings.max_streams, settings.max_open_uploads, settings.max_requests)
 
     async def close_streams(self) -> None:
         """Waits until the process stops and then stops reading; batches that were read are still acknowledged."""
@@ -100,8 +105,8 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
             except KafkaUnavailableError as error:
                 raise UnavailableError(str(error)) from error
 
-        with OPEN_STREAMS.labels("telemetry").track_inprogress():
-            async for response in self._batches.answer_in_order(aiter(request_iterator), begin):
+        with self._limits.stream("telemetry", sender.vehicle_id), OPEN_STREAMS.labels("telemetry").track_inprogress():
+            async for response in self._batches.answer_in_order(self._on_time(request_iterator), begin):
                 yield response
         if self._batches.closing:
             raise UnavailableError(_RESTARTING)
@@ -129,6 +134,10 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         sender, _ = self._admission()
         report = request.report
         _check_own(sender, report.fleet_id, report.vehicle_id, "report.vehicle_id")
+        with self._limits.request(sender.vehicle_id):
+            return await self._report(report)
+
+    async def _report(self, report: health_pb2.VehicleReport) -> telemetry_pb2.ReportHealthResponse:
         try:
             event = report_event(report, self._clock.now_utc_ns())
         except FieldError as error:
@@ -145,7 +154,12 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         self, request_iterator: AsyncIterator[telemetry_pb2.UploadClipRequest], context: object
     ) -> telemetry_pb2.UploadClipResponse:
         sender, admitted = self._admission()
-        requests = aiter(request_iterator)
+        with self._limits.stream("upload", sender.vehicle_id):
+            return await self._upload(sender, admitted, self._on_time(request_iterator))
+
+    async def _upload(
+        self, sender: Sender, admitted: Callable[[], None], requests: AsyncIterator[telemetry_pb2.UploadClipRequest]
+    ) -> telemetry_pb2.UploadClipResponse:
         first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidArgumentError("the first message must be the header of the clip", "header")
@@ -172,6 +186,12 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
             raise AbortedError(str(error), "chunk.offset") from error
         except TooManyUploadsError as error:
             raise ResourceExhaustedError(str(error), "header.sha256") from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise ResourceExhaustedError(
+                "the gateway's disk is full", remedy="keep the clip and try again"
+            ) from error
         except KafkaError as error:
             raise self._kafka_unavailable(error) from error
         return telemetry_pb2.UploadClipResponse(sha256=clip.sha256, address=message.address, already_stored=already)
@@ -185,7 +205,8 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
             check_digest("sha256", request.sha256)
         except FieldError as error:
             raise InvalidArgumentError(error.message, error.field) from error
-        offset, stored = await self._uploads.progress(request.vehicle_id, request.sha256)
+        with self._limits.request(sender.vehicle_id):
+            offset, stored = await self._uploads.progress(request.vehicle_id, request.sha256)
         return telemetry_pb2.GetUploadResponse(next_offset=offset, stored=stored)
 
     async def StreamCommands(
@@ -194,13 +215,21 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         sender, admitted = self._admission()
         _check_own(sender, request.fleet_id, request.vehicle_id, "vehicle_id")
         pause_s = self._settings.admission_check_s
-        with OPEN_STREAMS.labels("commands").track_inprogress():
+        with self._limits.stream("commands", sender.vehicle_id), OPEN_STREAMS.labels("commands").track_inprogress():
             async for commands in self._commands.watch(sender.vehicle_id, self._stopping, pause_s):
                 admitted()
                 for command in commands:
                     yield command_response(command)
                     COMMANDS.inc()
         raise UnavailableError(_RESTARTING)
+
+    def _on_time(self, requests: AsyncIterator[M]) -> AsyncIterator[M]:
+        settings = self._settings
+        late = UnavailableError(
+            f"no message within {settings.first_message_s:g} s of the start, or {settings.idle_s:g} s of another",
+            remedy="open a stream when there is something to send",
+        )
+        return within(aiter(requests), settings.first_message_s, settings.idle_s, late)
 
     def _placed(self, clip: Clip) -> Clip:
         """The clip, with a corrected time if its own is too far in the future. Raises DeferredError."""

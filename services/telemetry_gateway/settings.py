@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fleetloop.kit.process.settings import ServiceSettings
 
@@ -33,7 +34,27 @@ class TelemetryGatewaySettings(ServiceSettings):
     max_clip_bytes: int = Field(
         256 * 1024 * 1024, ge=1024, description="Bytes of the largest clip that a vehicle may upload."
     )
-    max_open_uploads: int = Field(8, ge=1, description="Unfinished uploads that one vehicle may have.")
+    max_open_uploads: int = Field(
+        8, ge=1, description="Unfinished uploads that one vehicle may have, whether or not it sends bytes of them."
+    )
+    max_unfinished_bytes: int = Field(
+        512 * 1024 * 1024, ge=1024, description="Bytes of the unfinished uploads of one vehicle."
+    )
+    max_streams: int = Field(
+        4,
+        ge=1,
+        description="Open streams of one vehicle, of telemetry and of commands each; a newer one ends the oldest.",
+    )
+    max_requests: int = Field(32, ge=1, description="Reports and questions of one vehicle in progress.")
+    max_commands: int = Field(
+        1000, ge=1, description="Unexpired commands of one vehicle that are kept; beyond it the oldest are dropped."
+    )
+    first_message_s: float = Field(
+        30.0, gt=0, description="Seconds within which a stream or an upload has to send its first message."
+    )
+    idle_s: float = Field(
+        600.0, gt=0, description="Seconds without a message after which a stream of telemetry or an upload is ended."
+    )
     upload_expiry_s: float = Field(
         86_400.0, gt=0, description="Seconds without a new byte before an unfinished upload is deleted."
     )
@@ -45,3 +66,9 @@ class TelemetryGatewaySettings(ServiceSettings):
     batch_spans_per_s: int = Field(
         50, ge=0, description="Batches per second that get a span; every batch gets a trace id."
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.max_unfinished_bytes < self.max_clip_bytes:
+            raise ValueError("max_unfinished_bytes: must be at least max_clip_bytes, or no large clip could arrive")
+        return self

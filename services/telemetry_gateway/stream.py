@@ -23,7 +23,7 @@ from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.codec import command_of
 from telemetry_gateway.intake import Intake, Prepared
-from telemetry_gateway.metrics import PENDING_COMMANDS, REJECTIONS
+from telemetry_gateway.metrics import LIMITED, PENDING_COMMANDS, REJECTIONS
 from telemetry_gateway.model import NOT_YOURS, PendingCommand, Sender
 from telemetry_gateway.pending_commands import PendingCommands
 from telemetry_gateway.ports import Admissions
@@ -99,11 +99,13 @@ class Ingest:
 class CommandFeed:
     """Reads all commands of `fleet.command.v1`, without a group, and wakes the streams of their vehicles."""
 
-    def __init__(self, service: str, settings: ServiceSettings, clock: Clock, horizon_s: float) -> None:
+    def __init__(
+        self, service: str, settings: ServiceSettings, clock: Clock, horizon_s: float, max_per_vehicle: int = 1000
+    ) -> None:
         self._service = service
         self._clock = clock
         self._reader = TopicReader(service, [COMMAND], settings, clock, name="commands", horizon_s=horizon_s)
-        self._pending = PendingCommands()
+        self._pending = PendingCommands(max_per_vehicle)
         self._streams: dict[str, set[asyncio.Event]] = {}
         self.caught_up = asyncio.Event()
 
@@ -138,7 +140,9 @@ class CommandFeed:
             log.error("unreadable_command", partition=record.partition, offset=record.offset, error=str(error))
             MESSAGES.labels(self._service, COMMAND, "skipped").inc()
             return
+        before = self._pending.dropped
         fresh = self._pending.put(command, self._clock.now_utc_ns())
+        LIMITED.labels("command").inc(self._pending.dropped - before)
         MESSAGES.labels(self._service, COMMAND, "handled" if fresh else "repeat").inc()
         if fresh:
             for wake in self._streams.get(command.vehicle_id, ()):

@@ -53,7 +53,9 @@ class TooManyUploadsError(Exception):
 class _Writer:
     """The upload that writes to a part."""
 
-    def __init__(self) -> None:
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        """What the upload has when it is finished."""
         self.superseded = asyncio.Event()
         """Set by a newer upload of the same clip: this one has to stop."""
         self.stopped = asyncio.Event()
@@ -63,14 +65,23 @@ class Uploads:
     """Receives clips, resumes interrupted uploads, and deletes abandoned ones."""
 
     def __init__(
-        self, folder: Path, objects: Objects, publisher: Publisher, clock: Clock, fleet_id: str, max_open: int
+        self,
+        folder: Path,
+        objects: Objects,
+        publisher: Publisher,
+        clock: Clock,
+        fleet_id: str,
+        max_open: int,
+        max_bytes: int,
     ) -> None:
+        """Takes the limits of one vehicle: unfinished uploads, and the bytes of all of them."""
         self._folder = folder
         self._objects = objects
         self._publisher = publisher
         self._clock = clock
         self._fleet_id = fleet_id
         self._max_open = max_open
+        self._max_bytes = max_bytes
         self._writers: dict[Path, _Writer] = {}
 
     async def progress(self, vehicle_id: str, sha256: str) -> tuple[int, bool]:
@@ -98,10 +109,9 @@ class Uploads:
             CLIPS.labels("repeated").inc()
             return message, True
         part = self._part(clip.vehicle_id, clip.sha256)
-        if not part.exists() and len(list(part.parent.glob("*.part"))) >= self._max_open:
-            raise TooManyUploadsError(f"{self._max_open} uploads are unfinished: finish one or wait until it expires")
         await self._supersede(part)
-        with self._writing(part) as writer:
+        self._make_room(clip, part)
+        with self._writing(part, clip.size_bytes) as writer:
             await self._append(clip, part, _until(writer.superseded, chunks), admitted)
             await asyncio.to_thread(_check_whole, clip, part)
             address = object_address(self._fleet_id, "clips", clip.start_utc_ns, clip.sha256 + ".mcap")
@@ -150,6 +160,31 @@ class Uploads:
         if have < clip.size_bytes:
             raise UnfinishedClipError(f"the stream ended at {have} of {clip.size_bytes} bytes: resume from there")
 
+    def _make_room(self, clip: Clip, part: Path) -> None:
+        """Deletes the vehicle's oldest parts that no upload writes to, until this upload is within the limits.
+
+        A vehicle that has given up an upload does not say so, and must not be locked out by what it left. Raises
+        TooManyUploadsError if the uploads in progress leave no room.
+        """
+        idle, count, total = [], 1, clip.size_bytes
+        for other in part.parent.glob("*.part"):
+            if other == part:
+                continue
+            count += 1
+            writer = self._writers.get(other)
+            total += _size(other) if writer is None else writer.size_bytes
+            if writer is None:
+                idle.append(other)
+        idle.sort(key=lambda each: (_changed_ns(each), each.name), reverse=True)
+        while count > self._max_open or total > self._max_bytes:
+            if not idle:
+                limits = f"{self._max_open} uploads with {self._max_bytes} bytes may be unfinished"
+                raise TooManyUploadsError(f"{limits}: finish one first")
+            oldest = idle.pop()
+            count, total = count - 1, total - _size(oldest)
+            oldest.unlink(missing_ok=True)
+            CLIPS.labels("abandoned").inc()
+
     async def _supersede(self, part: Path) -> None:
         """Stops an older upload of the same clip, whose connection is probably dead."""
         older = self._writers.get(part)
@@ -160,8 +195,8 @@ class Uploads:
             raise UnfinishedClipError("another upload of this clip is still open: try again")
 
     @contextmanager
-    def _writing(self, part: Path) -> Iterator[_Writer]:
-        writer = self._writers[part] = _Writer()
+    def _writing(self, part: Path, size_bytes: int) -> Iterator[_Writer]:
+        writer = self._writers[part] = _Writer(size_bytes)
         try:
             yield writer
         finally:
@@ -212,6 +247,13 @@ async def _next(chunks: AsyncIterator[tuple[int, bytes]]) -> tuple[int, bytes] |
 def _size(part: Path) -> int:
     try:
         return part.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _changed_ns(part: Path) -> int:
+    try:
+        return part.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
 

@@ -79,6 +79,9 @@ class TelemetrySender:
     async def _run_session(self) -> bool:
         """Send over one stream until it ends, or until a batch is deferred and the others in flight are answered."""
         before = self.stored + self.rejected
+        while not len(self._spool):  # the gateway ends streams that send nothing
+            self._news.clear()
+            await self._news.wait()
         self._unsent, self._deferred_s = deque(self._spool.keys()), 0.0
         self._news.set()
         in_flight: set[Key] = set()

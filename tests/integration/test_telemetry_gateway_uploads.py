@@ -174,9 +174,14 @@ async def test_unfinished_uploads_are_bounded_and_a_newer_connection_takes_over(
             await asyncio.sleep(0.02)
         with pytest.raises(grpc.aio.AioRpcError, match="resume from there"):
             await stub.UploadClip(parts(header(fleet, "greedy", contents[1]), contents[1], stop=CHUNK))
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.UploadClip(parts(header(fleet, "greedy", contents[2]), contents[2]))
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        abandoned = telemetry_pb2.GetUploadRequest(
+            sha256=hashlib.sha256(contents[1]).hexdigest(), vehicle_id="greedy"
+        )
+        assert (await stub.GetUpload(abandoned)).next_offset == CHUNK
+        third = await stub.UploadClip(parts(header(fleet, "greedy", contents[2]), contents[2]))
+        assert not third.already_stored
+        assert (await stub.GetUpload(abandoned)).next_offset == 0, "it made room for the third"
+        assert (await stub.GetUpload(asked)).next_offset == CHUNK, "an upload in progress makes room for none"
         response = await stub.UploadClip(parts(head, contents[0], start=CHUNK))
         assert not response.already_stored
         with pytest.raises(grpc.aio.AioRpcError, match="superseded"):

@@ -74,6 +74,7 @@ class TelemetryProducer:
         self._open: dict[Key, telemetry_pb2.TelemetryBatch] = {}
         self._answers: dict[Key, asyncio.Future[Acknowledgement]] = {}
         self._unsent: asyncio.Queue[Key] = asyncio.Queue()
+        self._news = asyncio.Event()
         self._refused: RefusedError | None = None
         self._deferred_s = 0.0
         self.connections = 0
@@ -101,6 +102,7 @@ class TelemetryProducer:
         self._open[key] = message
         self._answers[key] = answer
         self._unsent.put_nowait(key)
+        self._news.set()
         return answer
 
     async def drain(self) -> None:
@@ -112,6 +114,9 @@ class TelemetryProducer:
         """Keep a stream open, reconnecting with growing pauses, until cancelled or refused."""
         pause_s = _FIRST_PAUSE_S
         while True:
+            while not self._open:  # the gateway ends streams that send nothing
+                self._news.clear()
+                await self._news.wait()
             answered = len(self._answers)
             error = await self._run_stream()
             if error is None:

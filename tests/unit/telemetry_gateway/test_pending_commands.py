@@ -18,7 +18,7 @@ def heard(board: PendingCommands, told: dict[str, int], now: int = 0, vehicle: s
 
 
 def test_a_stream_hears_what_stands_then_what_is_new_then_what_is_repeated() -> None:
-    board = PendingCommands()
+    board = PendingCommands(1000)
     first: dict[str, int] = {}
     assert board.put(command("a"), 0)
     assert board.put(command("other", vehicle="w"), 0)
@@ -33,7 +33,7 @@ def test_a_stream_hears_what_stands_then_what_is_new_then_what_is_repeated() -> 
 
 
 def test_what_has_expired_is_told_to_nobody_and_forgotten_by_all() -> None:
-    board = PendingCommands()
+    board = PendingCommands(1000)
     assert not board.put(command("dead", expires=5), 5)
     board.put(command("a", expires=10), 0)
     told: dict[str, int] = {}
@@ -49,7 +49,7 @@ def test_what_has_expired_is_told_to_nobody_and_forgotten_by_all() -> None:
 def test_a_slow_stream_ends_with_the_latest_attempt_of_all_that_stands(
     steps: list[tuple[str, int, int, bool]],
 ) -> None:
-    board, told = PendingCommands(), dict[str, int]()
+    board, told = PendingCommands(1000), dict[str, int]()
     latest: dict[str, tuple[int, int]] = {}
     last_heard: dict[str, int] = {}
     for now, (name, attempt, lives, looks) in enumerate(steps):
@@ -62,3 +62,13 @@ def test_a_slow_stream_ends_with_the_latest_attempt_of_all_that_stands(
             last_heard |= dict(heard(board, told, now))
             # An earlier attempt that comes after a later one was heard, and forgotten, needs no second hearing.
             assert all(last_heard[known] >= wanted for known, (wanted, _) in latest.items())
+
+
+def test_a_vehicle_has_a_limited_number_of_commands_and_others_lose_none() -> None:
+    board = PendingCommands(3)
+    board.put(command("theirs", vehicle="w"), 0)
+    for number in range(5):
+        assert board.put(command(f"c{number}"), 0)
+    assert heard(board, {}) == [("c2", 0), ("c3", 0), ("c4", 0)]
+    assert heard(board, {}, vehicle="w") == [("theirs", 0)]
+    assert board.dropped == 2
