@@ -9,8 +9,8 @@ TOOLS := .venv-tools
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-one lint protos-lint format hooks docs docs-links mutants bench dist stubs up down \
-	clean
+.PHONY: help setup demo test test-fast test-one lint protos-lint format hooks docs docs-links mutants bench chaos dist stubs \
+	up down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -94,6 +94,9 @@ mutants: setup $(TOOLS)/.complete ## plant one fault at a time and list those th
 
 bench: setup ## measure, as ratios in one run; results go to .fleetloop/bench
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: setup ## harm the running system under load and look for what is lost (ARGS=quick within 10 minutes, ARGS=list)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 dist: stubs ## build the wheels of fleetloop and of its services into dist/
 	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist . ./services

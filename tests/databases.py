@@ -24,13 +24,13 @@ _OVERFLOW_UID = 65_534
 _QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
 
 
-def _program(name: str) -> str | None:
+def program(name: str) -> str | None:
     """Path of one of Postgres' programs; Debian keeps the newest of each version out of PATH."""
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
     return str(versions[0]) if versions else shutil.which(name)
 
 
-def _user() -> str | None:
+def server_user() -> str | None:
     """The user that the server runs as, because it refuses root: Debian's postgres, or the overflow user."""
     if os.getuid() != 0:
         return None
@@ -49,11 +49,11 @@ def postgres(postgres_if_installed: str | None) -> str:
 @pytest.fixture(scope="session")
 def postgres_if_installed() -> Iterator[str | None]:
     """The same, or None where Postgres' programs are missing."""
-    initdb, server = _program("initdb"), _program("pg_ctl")
+    initdb, server = program("initdb"), program("pg_ctl")
     if initdb is None or server is None:
         yield None
         return
-    user = _user()
+    user = server_user()
     with tempfile.TemporaryDirectory(prefix="fleetloop-postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if user is not None:

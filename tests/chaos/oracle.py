@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from tests.chaos.checks import archived, curated, dead_letters, fired, labelled, ledger, routed, summed
@@ -53,3 +54,19 @@ def late_or_lost(at_limit: Sequence[Finding], at_end: Sequence[Finding]) -> list
         if (each.stage, each.fault, each.id) not in remaining
     ]
     return sorted({*settled, *at_end})
+
+
+def counts(history: History, seen: Observed) -> dict[str, int]:
+    """How much was compared, so that a run in which nothing happened cannot pass for a good one."""
+    decisions = Counter(each.progress for each in seen.routed or ())
+    return {
+        "batches": len(history.acknowledged),
+        "reports": len(history.reports_acknowledged),
+        "firings": len({each.firing_id for each in seen.fired or ()}),
+        "routed": decisions[routed.ROUTED],
+        "dropped": decisions[routed.DROPPED],
+        "clips": len(history.clips),
+        "labels": len({each.task_id for each in seen.ended or ()}),
+        "samples": len(seen.added or ()),
+        "planted": len(history.planted),
+    }

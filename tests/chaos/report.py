@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.chaos.findings import Fault, Finding, count_faults
@@ -26,6 +26,8 @@ class EpisodeResult:
     """File of the history."""
     skipped: str = ""
     """Why the episode did not take place."""
+    compared: Mapping[str, int] = field(default_factory=dict)
+    """How much the oracle compared, since the start of the system."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON can hold it."""

@@ -1,0 +1,82 @@
+"""What the services' own metrics say: how far consumers are behind, and how old events are when they are read."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.request
+from collections import Counter
+from collections.abc import Iterable
+
+from prometheus_client.parser import text_string_to_metric_families
+from tests.chaos.findings import Fault, Finding
+from tests.chaos.system import PACKAGES, System
+
+OLDEST_S = 30.0
+"""No event may be older than this when it is read, once everything has recovered."""
+_TIMEOUT_S = 3.0
+Key = tuple[str, str]
+"""(service, topic)."""
+
+
+def lag_of(texts: Iterable[str]) -> Counter[Key]:
+    """Messages that each consumer has not made durable yet, from the text of metrics."""
+    behind: Counter[Key] = Counter()
+    for text in texts:
+        for family in text_string_to_metric_families(text):
+            if family.name == "fleetloop_consumer_lag_messages":
+                for sample in family.samples:
+                    behind[sample.labels["service"], sample.labels["topic"]] += int(sample.value)
+    return behind
+
+
+def old_events_of(texts: Iterable[str]) -> Counter[Key]:
+    """How many events were older than `OLDEST_S` when they were read, since the processes started."""
+    old: Counter[Key] = Counter()
+    for text in texts:
+        for family in text_string_to_metric_families(text):
+            if family.name == "fleetloop_event_age_seconds":
+                for sample in family.samples:
+                    key = (sample.labels["service"], sample.labels["topic"])
+                    if sample.name.endswith("_count"):
+                        old[key] += int(sample.value)
+                    elif sample.name.endswith("_bucket") and float(sample.labels["le"]) == OLDEST_S:
+                        old[key] -= int(sample.value)
+    return old
+
+
+def scrape(system: System) -> dict[str, str]:
+    """The text of every service's metrics; a service that does not answer is left out."""
+    texts = {}
+    for package in PACKAGES:
+        try:
+            with urllib.request.urlopen(
+                f"http://{system.address(package, 'http')}/metrics", timeout=_TIMEOUT_S
+            ) as page:
+                texts[package] = page.read().decode()
+        except (OSError, http.client.HTTPException):
+            continue
+    return texts
+
+
+def check_lag(system: System) -> list[Finding]:
+    """A consumer that has something left to do, or whose metrics cannot be read, is stuck."""
+    texts = scrape(system)
+    findings = [Finding("metrics", Fault.STUCK, each, "no answer") for each in PACKAGES if each not in texts]
+    behind = lag_of(texts.values())
+    findings += [
+        Finding("lag", Fault.STUCK, f"{service} {topic}", f"{messages} messages")
+        for (service, topic), messages in behind.items()
+        if messages
+    ]
+    return sorted(findings)
+
+
+def check_ages(before: Counter[Key], after: Counter[Key]) -> list[Finding]:
+    """Between two scrapes, no service may have read an old event."""
+    return sorted(
+        Finding(
+            "age", Fault.STUCK, f"{service} {topic}", f"{count - before[service, topic]} events over {OLDEST_S:g} s"
+        )
+        for (service, topic), count in after.items()
+        if count > before[service, topic]
+    )

@@ -1,0 +1,66 @@
+"""All nemeses by name. What comes after a slash is the process that is harmed; what comes before it selects all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tests.chaos.infrastructure import BROKER, POSTGRES, postgres_is_installed
+from tests.chaos.nemeses.delete_state import REBUILT, DeleteState
+from tests.chaos.nemeses.kill import Kill
+from tests.chaos.nemeses.pause import Pause
+from tests.chaos.nemeses.poison import Poisoner
+from tests.chaos.nemeses.protocol import Nemesis
+from tests.chaos.nemeses.repeats import Repeats
+from tests.chaos.nemeses.rolling_restart import RollingRestart
+from tests.chaos.nemeses.scale import SCALABLE, Scale
+from tests.chaos.nemeses.slow_link import SlowLink
+from tests.chaos.system import PACKAGES
+
+Make = Callable[[str, int], Nemesis]
+"""From a name and a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One nemesis."""
+
+    make: Make
+    missing: Callable[[], str] = lambda: ""
+    """Why it cannot work on this machine; empty if it can."""
+
+
+def _needs_postgres() -> str:
+    return "" if postgres_is_installed() else "Postgres is not installed: apt-get install postgresql"
+
+
+def _for_each(name: str, kind: type, victims: Sequence[str]) -> dict[str, Entry]:
+    return {f"{name}/{victim}": Entry(partial(kind, victim=victim)) for victim in victims}
+
+
+NEMESES: Mapping[str, Entry] = {
+    **_for_each("kill_service", Kill, PACKAGES),
+    "kill_broker": Entry(partial(Kill, victim=BROKER)),
+    "kill_postgres": Entry(partial(Kill, victim=POSTGRES), _needs_postgres),
+    **_for_each("pause_service", Pause, PACKAGES),
+    **_for_each("slow_link", SlowLink, PACKAGES),
+    **_for_each("scale", Scale, SCALABLE),
+    **_for_each("delete_state", DeleteState, REBUILT),
+    "rolling_restart": Entry(RollingRestart),
+    "poison": Entry(Poisoner),
+    "repeats": Entry(Repeats),
+}
+
+
+def select(wanted: Sequence[str]) -> list[str]:
+    """Return the names that are named, or whose first part is; all for none. Raises KeyError for an unknown one."""
+    if not wanted:
+        return list(NEMESES)
+    found: list[str] = []
+    for each in wanted:
+        names = [name for name in NEMESES if name == each or name.split("/")[0] == each]
+        if not names:
+            raise KeyError(each)
+        found += names
+    return list(dict.fromkeys(found))
