@@ -23,6 +23,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.chaos import sandbox
 from tests.chaos.episodes import Limits, Stage, history_path
 from tests.chaos.history import Recorder
 from tests.chaos.load import running_load
@@ -77,8 +78,14 @@ async def play(
         history = history_path(folder, generation)
         say(f"system {generation} starts in {history.parent}")
         with ExitStack() as stack:
+            kinds = {act.nemesis.split("/")[0] for episode in episodes for act in episode.acts}
             system = stack.enter_context(
-                running_system(history.parent / "system", use_postgres=not arguments.no_postgres)
+                running_system(
+                    history.parent / "system",
+                    use_postgres=not arguments.no_postgres,
+                    wrong_clocks="clock_step" in kinds,
+                    small_disks="disk_full" in kinds,
+                )
             )
             recorder = Recorder(history)
             stack.callback(recorder.close)
@@ -111,6 +118,8 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.form == "table":
         print(table(read_results(chosen.folders)))
         return 0
+    if not sandbox.missing():
+        sandbox.enter("tests.chaos", arguments)
     if chosen.seed is None:
         chosen.seed = random.SystemRandom().randrange(2**31)
     try:

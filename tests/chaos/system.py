@@ -19,6 +19,7 @@ from random import Random
 from unittest.mock import patch
 
 import yaml
+from tests.chaos import sandbox
 from tests.chaos.infrastructure import (
     BROKER,
     LINKS,
@@ -34,6 +35,7 @@ from fleetloop.embedded.broker.choose import ADDRESS_VARIABLE
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.embedded.service_table import SERVICES
 from fleetloop.embedded.tcp_ports import free_ports
+from fleetloop.kit.process.atomic_file import replace_text
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetloop.shipped import config_folder
 from fleetloop.supervisor.probes import http_ok
@@ -69,6 +71,9 @@ min_interval_s: 5
 evidence: [Vehicle.Speed]
 """,
 )
+SMALL_DISKS = {"state": 96, "objects": 768}
+"""Folder of the run -> MiB of the file system that it gets where full disks are tested."""
+_LIBFAKETIME = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 _CONFIG = {
     "curation.yaml": {"commit_samples": 10, "commit_wait_s": 4},
     "routing.yaml": {"repeat_s": 5, "per_cell": 1_000_000},
@@ -101,6 +106,8 @@ class System:
     config: Path
     rollout_id: str
     replicas: list[Replica] = field(default_factory=list)
+    clocks: Path | None = None
+    """Folder with a file per service that says how wrong its clock is; None: all clocks are right."""
 
     @property
     def fleet_id(self) -> str:
@@ -140,6 +147,12 @@ class System:
             name for name in PACKAGES if name not in late and not http_ok(self.address(name, "http"), "/readyz")(1.0)
         ]
         return late + [each.package for each in self.replicas if not each.ready()]
+
+    def set_clock(self, package: str, offset_s: int) -> None:
+        """Set the clock of a service wrong by so many seconds."""
+        if self.clocks is None:
+            raise ValueError("this system was started without libfaketime")
+        replace_text(self.clocks / package, f"{offset_s:+d}\n")
 
     def start_replica(self, package: str, number: int) -> Replica:
         """Start another process of a service with the same settings, its own ports and its own state folder."""
@@ -187,9 +200,35 @@ def write_config(folder: Path) -> Path:
     return target
 
 
+def clocks_missing() -> str:
+    """Why clocks cannot be set wrong here; empty if they can."""
+    return "" if _LIBFAKETIME else "libfaketime is not installed: apt-get install faketime"
+
+
+def _clock_env(folder: Path, package: str) -> dict[str, str]:
+    """The variables with which a process reads its clock from libfaketime."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / package).write_text("+0\n")
+    return {
+        "LD_PRELOAD": str(_LIBFAKETIME[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(folder / package),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
 @contextmanager
-def running_system(folder: Path, *, use_postgres: bool = True) -> Iterator[System]:
-    """Run everything below `folder` while a block lasts, with the campaign of these tests in force."""
+def running_system(
+    folder: Path, *, use_postgres: bool = True, wrong_clocks: bool = False, small_disks: bool = False
+) -> Iterator[System]:
+    """Run everything below `folder` while a block lasts, with the campaign of these tests in force.
+
+    Args:
+        folder: A new folder for all files of the run.
+        use_postgres: Whether some services use a private Postgres, where it is installed.
+        wrong_clocks: Run the services under libfaketime, so that their clocks can be set wrong.
+        small_disks: Give state and objects small file systems of their own. Works only in the sandbox.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = write_config(folder)
     on_postgres = ON_POSTGRES if use_postgres and postgres_is_installed() else ()
@@ -198,13 +237,21 @@ def running_system(folder: Path, *, use_postgres: bool = True) -> Iterator[Syste
         more = {package: dict(_MORE_ENV.get(package, {})) for package in PACKAGES}
         for package, port in infrastructure.link_ports.items():
             more[package]["FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
+        clocks = folder / "clocks" if wrong_clocks else None
+        if clocks is not None:
+            for package in PACKAGES:
+                more[package].update(_clock_env(clocks, package))
+        for name, size in SMALL_DISKS.items() if small_disks else ():
+            disk = folder / "run" / name
+            sandbox.mount_small(disk, size)
+            stack.callback(sandbox.unmount, disk)
         for package, url in infrastructure.databases.items():
             more[package]["FLEETLOOP_DATABASE_URL"] = url
         stack.enter_context(patch.dict(os.environ, {ADDRESS_VARIABLE: infrastructure.bootstrap_servers}))
         run = stack.enter_context(
             embedded_run(folder / "run", now=datetime.now(UTC), config_dir=config, more_env=more, fleet_id="chaos")
         )
-        system = System(run, infrastructure, config, rollout_id=f"chaos-{time.time_ns()}")
+        system = System(run, infrastructure, config, rollout_id=f"chaos-{time.time_ns()}", clocks=clocks)
         apply_files(run.layout.root, [to_definition(parse_trigger(text)) for text in TRIGGERS], CAMPAIGN)
         _wait_until_in_force(system)
         try:

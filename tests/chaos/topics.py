@@ -21,7 +21,7 @@ from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.label.v1 import label_pb2
 from fleetloop.protos.trigger.v1 import trigger_pb2
 
-TOPICS = tuple(value for name, value in sorted(vars(names).items()) if name.isupper())
+TOPICS = tuple(value for name, value in sorted(vars(names).items()) if name.isupper() and isinstance(value, str))
 _OUTCOMES = {
     label_pb2.LABEL_OUTCOME_AGREED: "agreed",
     label_pb2.LABEL_OUTCOME_CANNOT_TELL: "cannot_tell",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from tests.chaos.infrastructure import BROKER, POSTGRES, postgres_is_installed
+from tests.chaos.nemeses.clock_step import ClockStep
 from tests.chaos.nemeses.delete_state import REBUILT, DeleteState
+from tests.chaos.nemeses.disk_full import DiskFull
 from tests.chaos.nemeses.kill import Kill
+from tests.chaos.nemeses.partition import Partition
 from tests.chaos.nemeses.pause import Pause
 from tests.chaos.nemeses.poison import Poisoner
 from tests.chaos.nemeses.protocol import Nemesis
@@ -16,7 +19,8 @@ from tests.chaos.nemeses.repeats import Repeats
 from tests.chaos.nemeses.rolling_restart import RollingRestart
 from tests.chaos.nemeses.scale import SCALABLE, Scale
 from tests.chaos.nemeses.slow_link import SlowLink
-from tests.chaos.system import PACKAGES
+from tests.chaos.sandbox import needs_sandbox
+from tests.chaos.system import PACKAGES, SMALL_DISKS, clocks_missing
 
 Make = Callable[[str, int], Nemesis]
 """From a name and a seed."""
@@ -35,8 +39,10 @@ def _needs_postgres() -> str:
     return "" if postgres_is_installed() else "Postgres is not installed: apt-get install postgresql"
 
 
-def _for_each(name: str, kind: type, victims: Sequence[str]) -> dict[str, Entry]:
-    return {f"{name}/{victim}": Entry(partial(kind, victim=victim)) for victim in victims}
+def _for_each(
+    name: str, kind: type, victims: Iterable[str], missing: Callable[[], str] = lambda: ""
+) -> dict[str, Entry]:
+    return {f"{name}/{victim}": Entry(partial(kind, victim=victim), missing) for victim in victims}
 
 
 NEMESES: Mapping[str, Entry] = {
@@ -47,6 +53,9 @@ NEMESES: Mapping[str, Entry] = {
     **_for_each("slow_link", SlowLink, PACKAGES),
     **_for_each("scale", Scale, SCALABLE),
     **_for_each("delete_state", DeleteState, REBUILT),
+    **_for_each("partition", Partition, PACKAGES, lambda: needs_sandbox("nft", "nftables")),
+    **_for_each("disk_full", DiskFull, SMALL_DISKS, lambda: needs_sandbox("mount", "mount")),
+    **_for_each("clock_step", ClockStep, PACKAGES, clocks_missing),
     "rolling_restart": Entry(RollingRestart),
     "poison": Entry(Poisoner),
     "repeats": Entry(Repeats),
