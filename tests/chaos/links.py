@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 _PIECE_BYTES = 16_384
@@ -62,8 +63,10 @@ class Links:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            writer.close()
-            far_writer.close()
+            for end in (writer, far_writer):
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
 
     async def _pump(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(_PIECE_BYTES):
@@ -75,19 +78,27 @@ class Links:
 
 
 async def serve(routes: Mapping[str, tuple[int, int]], control: Path) -> None:
-    """Run all proxies until the process ends."""
+    """Run all proxies until cancelled."""
     links = Links(control)
-    servers = []
-    for name, (listen, target) in routes.items():
+    connections: set[asyncio.Task[None]] = set()
 
-        async def accept(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str = name, target: int = target
-        ) -> None:
-            with suppress(OSError, asyncio.CancelledError):
-                await links.connect(name, target, reader, writer)
+    def accept(name: str, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(links.connect(name, target, reader, writer))
+        connections.add(task)
+        task.add_done_callback(connections.discard)
 
-        servers.append(await asyncio.start_server(accept, "127.0.0.1", listen))
-    await links.follow()
+    servers = [
+        await asyncio.start_server(partial(accept, name, target), "127.0.0.1", listen)
+        for name, (listen, target) in routes.items()
+    ]
+    try:
+        await links.follow()
+    finally:
+        for server in servers:
+            server.close()
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.chaos.findings import Fault, Finding, compare
 from tests.chaos.history import SUMMED, History, Planted
@@ -149,6 +149,7 @@ def test_what_arrives_late_was_stuck_and_what_never_arrives_is_lost() -> None:
     assert found == {("late", Fault.STUCK), ("gone", Fault.LOST)}
 
 
+@settings(deadline=None)
 @given(st.sets(st.text(max_size=3)), st.lists(st.text(max_size=3)), st.sets(st.text(max_size=3)))
 def test_compare_finds_nothing_exactly_when_each_required_id_is_there_once(
     required: set[str], found: list[str], more: set[str]
