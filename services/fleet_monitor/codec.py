@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from typing import Any
 
 from fleet_monitor.core import window_start
@@ -60,6 +61,7 @@ def to_bytes(record: VehicleRecord) -> bytes:
             "latest": astuple(record.latest) if record.latest else None,
             "reported_until_utc_ns": record.reported_until_utc_ns,
             "seen_at_utc_ns": record.seen_at_utc_ns,
+            "past": {str(day): b64encode(digests).decode() for day, digests in record.past.items()},
             "windows": [[_values(where), _values(sums)] for where, sums in record.windows.items()],
         }
     )
@@ -83,17 +85,26 @@ def _sums(raw: Mapping[str, Any] | Sequence[Any]) -> Sums:
 
 
 def from_bytes(raw: bytes) -> VehicleRecord:
-    """Reads what to_bytes has written, including two older formats: with named values, and uncompressed."""
+    """Reads what to_bytes has written, including older formats: named values, uncompressed, without arrivals.
+
+    Windows without an arrival get that of the vehicle's newest report.
+    """
     content = json.loads(raw if raw.startswith(b"{") else zlib.decompress(raw))
+    seen_at_utc_ns = content["seen_at_utc_ns"]
     return VehicleRecord(
         boot=content["boot"],
         sequence=content["sequence"],
         earlier=content["earlier"],
         latest=_where(content["latest"]) if content["latest"] else None,
         reported_until_utc_ns=content["reported_until_utc_ns"],
-        seen_at_utc_ns=content["seen_at_utc_ns"],
-        windows={_where(where): _sums(sums) for where, sums in content["windows"]},
+        seen_at_utc_ns=seen_at_utc_ns,
+        windows={_where(where): _arrived(_sums(sums), seen_at_utc_ns) for where, sums in content["windows"]},
+        past={int(day): b64decode(digests) for day, digests in content.get("past", {}).items()},
     )
+
+
+def _arrived(sums: Sums, seen_at_utc_ns: int) -> Sums:
+    return sums if sums.added_at_utc_ns else replace(sums, added_at_utc_ns=seen_at_utc_ns)
 
 
 def totals_of(where: SumKey, sums: Sums, vehicles: int) -> monitor_pb2.CohortTotals:

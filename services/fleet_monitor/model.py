@@ -34,6 +34,8 @@ class Sums:
     inference_p99_ms_max: float = 0.0
     reports: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)
+    added_at_utc_ns: int = 0
+    """When the newest of the reports arrived."""
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(
@@ -49,6 +51,7 @@ class Sums:
             max(self.inference_p99_ms_max, other.inference_p99_ms_max),
             self.reports + other.reports,
             {name: self.faults.get(name, 0) + other.faults.get(name, 0) for name in {*self.faults, *other.faults}},
+            max(self.added_at_utc_ns, other.added_at_utc_ns),
         )
 
 
@@ -62,7 +65,9 @@ class Report:
     where: SumKey
     sums: Sums
     end_utc_ns: int
+    """End of the window by the vehicle's clock."""
     seen_at_utc_ns: int
+    """When the broker appended the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,10 @@ class VehicleRecord:
     boot: str = ""
     sequence: int = -1
     earlier: Mapping[str, int] = field(default_factory=dict)
-    """The last sequence of each earlier boot, so that a late repeat is not counted twice."""
+    """The last sequence of the newest earlier boots, in the order in which their last reports arrived."""
     latest: SumKey | None = None
     reported_until_utc_ns: int = 0
     seen_at_utc_ns: int = 0
     windows: Mapping[SumKey, Sums] = field(default_factory=dict)
+    past: Mapping[int, bytes] = field(default_factory=dict)
+    """Digests of the boots before those, by the day on which they left `earlier`."""

@@ -16,8 +16,8 @@ class FleetMonitorSettings(ServiceSettings):
     fine_s: float = Field(
         86_400.0,
         gt=0,
-        description="Age in seconds, by a vehicle's clock, at which windows are merged into days.",
+        description="Seconds after its newest report arrived at which a window is merged into its day.",
     )
     keep_s: float = Field(
-        30 * 86_400.0, gt=0, description="Age in seconds, by the vehicle's clock, after which windows are pruned."
+        30 * 86_400.0, gt=0, description="Seconds after its newest report arrived at which a window is pruned."
     )

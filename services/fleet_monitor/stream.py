@@ -13,7 +13,7 @@ from typing import Any
 import faust
 
 from fleet_monitor.codec import from_bytes, report_of, to_bytes
-from fleet_monitor.core import add
+from fleet_monitor.core import Outcome, add, decide
 from fleet_monitor.model import VehicleRecord
 from fleet_monitor.settings import FleetMonitorSettings
 from fleetloop.domain.messages import parse
@@ -21,7 +21,7 @@ from fleetloop.domain.topics import HEALTH
 from fleetloop.kit.messaging.events import EventTooLargeError, traceparent_of
 from fleetloop.kit.messaging.faust_app import build_app, handled
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
-from fleetloop.kit.process.clock import Clock
+from fleetloop.kit.process.clock import Clock, ms_to_ns
 from fleetloop.kit.process.tracing import span
 from fleetloop.protos.health.v1 import health_pb2
 
@@ -95,14 +95,12 @@ def build_monitor(
         if not record.key or record.key != message.vehicle_id.encode() or not message.boot_id:
             raise UnreadableMessageError("vehicle_id: must equal the key of the message, and boot_id must be set")
         with span(f"{SERVICE} {record.topic}", parent=traceparent_of(record.headers)):
+            report = report_of(message, settings.window_s, ms_to_ns(record.appended_ms) or clock.now_utc_ns())
             before = records.get(record.key)
-            after = add(
-                before, report_of(message, settings.window_s, clock.now_utc_ns()), settings.keep_s, settings.fine_s
-            )
-            if after is before:
-                return "repeat"
-            await records.put(record.key, after)
-        return "handled"
+            outcome = decide(before, report)
+            if outcome is Outcome.COUNTED:
+                await records.put(record.key, add(before, report, settings.keep_s, settings.fine_s))
+        return outcome.value
 
     @app.agent(app.topic(HEALTH, key_type=bytes, value_type=bytes), name="reports")
     async def reports(stream: Any) -> None:

@@ -26,7 +26,7 @@ def report(number: int) -> Report:
     start_ns = number * 60 * S
     where = SumKey("m" * 64, "", "r" * 32, 3, window_start(start_ns, WINDOW_S))
     sums = Sums(0.1 + number % 7 * 0.013, number % 50 == 0, inferences=120, inference_p99_ms_max=2.0, reports=1)
-    return Report("b" * 32, number, where, sums, start_ns + 60 * S, start_ns)
+    return Report("b" * 32, number, where, sums, start_ns + 60 * S, start_ns + 60 * S)
 
 
 def measure(days: int, fine_s: float) -> dict[str, float]:
