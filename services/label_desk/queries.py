@@ -92,6 +92,17 @@ def leases_by_task(tx: Transaction, task_ids: Sequence[str]) -> dict[str, list[L
     return found
 
 
+def open_leases(tx: Transaction, author: str, but: str, now_utc_ns: int) -> int:
+    """How many open tasks, except `but`, an author has a live lease on."""
+    live = (LeaseRow.author == author, LeaseRow.expires_at_utc_ns > now_utc_ns, LeaseRow.task_id != but)
+    return tx.session.scalars(
+        sa.select(sa.func.count())
+        .select_from(LeaseRow)
+        .join(TaskRow, TaskRow.task_id == LeaseRow.task_id)
+        .where(*live, TaskRow.outcome == "")
+    ).one()
+
+
 def live_lease(tx: Transaction, lease_id: str, now_utc_ns: int) -> LeaseRow | None:
     """The newest lease of this id, unless it has expired."""
     newest = sa.select(LeaseRow).where(LeaseRow.lease_id == lease_id).order_by(LeaseRow.expires_at_utc_ns.desc())

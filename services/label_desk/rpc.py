@@ -45,10 +45,10 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
         longest_s = self._settings.longest_lease_s
         if not 0 < request.lease_s <= longest_s:
             raise InvalidArgumentError(f"ask for more than 0 and at most {longest_s:.0f} seconds", "lease_s")
-        author, now_ns = _labeller(), self._clock.now_utc_ns()
+        author, now_ns, most = _labeller(), self._clock.now_utc_ns(), self._settings.most_leases
         found = await self._database.run(
             lambda tx: transactions.lease_next(
-                tx, author, request.project, request.lease_s, now_ns, request.request_id
+                tx, author, request.project, request.lease_s, most, now_ns, request.request_id
             )
         )
         if found is None:
@@ -103,7 +103,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
 
         def work(tx: Transaction) -> bytes:
             lease_s = min(UNDO_LEASE_S, self._settings.longest_lease_s)
-            found = transactions.undo(tx, request.task_id, author, lease_s, now_ns)
+            found = transactions.undo(tx, request.task_id, author, lease_s, self._settings.most_leases, now_ns)
             return label_pb2.UndoLabelResponse(assignment=self._assignment(found)).SerializeToString()
 
         answer = await self._once(request.request_id, "UndoLabel", now_ns, work)

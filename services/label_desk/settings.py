@@ -14,6 +14,9 @@ class LabelDeskSettings(ServiceSettings):
         5.0, ge=0, description="Seconds in which a person's deciding answer can be undone before it ends the task."
     )
     longest_lease_s: float = Field(600.0, gt=0, description="Longest lease in seconds that a labeller can ask for.")
+    most_leases: int = Field(
+        10, ge=1, description="Open tasks that one labeller may lease at a time; further ones are refused."
+    )
     keep_ended_s: float = Field(
         90 * 86_400.0,
         gt=31 * 86_400.0,

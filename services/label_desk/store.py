@@ -83,3 +83,4 @@ class LeaseRow(Base):
     author: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
     lease_id: Mapped[str] = mapped_column(sa.String(64), index=True)
     expires_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    __table_args__ = (sa.Index("leases_by_author", "author", "expires_at_utc_ns"),)

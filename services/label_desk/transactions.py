@@ -11,13 +11,21 @@ from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.process.metrics import LoopStage, observe_stage
 from fleetloop.kit.process.tracing import current_traceparent, span
-from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError
+from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from fleetloop.kit.storage.database import Transaction
 from label_desk.codec import labelled_event, task_from
 from label_desk.core import decide, may_ask
 from label_desk.metrics import ENDED_TASKS, VOTES
 from label_desk.model import Assignment, Decision, Lease, Outcome, Source, Task, Vote
-from label_desk.queries import leases_by_task, live_lease, task_row, tasks_to_ask, votes_by_task, votes_of
+from label_desk.queries import (
+    leases_by_task,
+    live_lease,
+    open_leases,
+    task_row,
+    tasks_to_ask,
+    votes_by_task,
+    votes_of,
+)
 from label_desk.store import EndedCountRow, LeaseRow, TaskRow, VoteRow
 
 SERVICE = "label-desk"
@@ -51,11 +59,18 @@ def create_task(tx: Transaction, task: Task) -> bool:
 
 
 def lease_next(
-    tx: Transaction, author: str, project: str, lease_s: float, now_utc_ns: int, request_id: str = ""
+    tx: Transaction,
+    author: str,
+    project: str,
+    lease_s: float,
+    most_leases: int,
+    now_utc_ns: int,
+    request_id: str = "",
 ) -> Assignment | None:
     """Lease the most urgent task that `author` may still be asked about to them, or return None.
 
     A retry of a request whose answer was lost gets the lease that the request got, as long as that lease is live.
+    Raises ResourceExhaustedError when the author has `most_leases` open tasks already.
     """
     lease_id = causal_id("lease", author, "request", request_id) if request_id else ""
     if request_id:
@@ -69,14 +84,25 @@ def lease_next(
         for row in rows:
             asked = votes.get(row.task_id, []), leases.get(row.task_id, [])
             if may_ask(author, *asked, row.agreement, now_utc_ns):
-                return _assignment(row, _lease(tx, row.task_id, author, lease_s, now_utc_ns, lease_id))
+                return _assignment(row, _lease(tx, row.task_id, author, lease_s, most_leases, now_utc_ns, lease_id))
         after = rows[-1]
     return None
 
 
 def _lease(
-    tx: Transaction, task_id: str, author: str, lease_s: float, now_utc_ns: int, lease_id: str = ""
+    tx: Transaction,
+    task_id: str,
+    author: str,
+    lease_s: float,
+    most_leases: int,
+    now_utc_ns: int,
+    lease_id: str = "",
 ) -> LeaseRow:
+    if open_leases(tx, author, task_id, now_utc_ns) >= most_leases:
+        raise ResourceExhaustedError(
+            f"{author} has {most_leases} open tasks, the most that one labeller may have",
+            remedy="answer or release one of them, or wait until a lease expires",
+        )
     lease = LeaseRow(
         task_id=task_id,
         author=author,
@@ -212,10 +238,11 @@ def prune_ended(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> 
     return len(ids)
 
 
-def undo(tx: Transaction, task_id: str, author: str, lease_s: float, now_utc_ns: int) -> Assignment:
+def undo(tx: Transaction, task_id: str, author: str, lease_s: float, most_leases: int, now_utc_ns: int) -> Assignment:
     """Delete the author's answer and lease the task to the same author again.
 
-    Raises FailedPreconditionError when the task has ended, NotFoundError when the author gave no answer.
+    Raises FailedPreconditionError when the task has ended, NotFoundError when the author gave no answer, and
+    ResourceExhaustedError when the author has `most_leases` other open tasks.
     """
     row = task_row(tx, task_id)
     if row.outcome:
@@ -225,7 +252,7 @@ def undo(tx: Transaction, task_id: str, author: str, lease_s: float, now_utc_ns:
         raise NotFoundError("you gave no answer to this task", "task_id")
     tx.session.delete(vote)
     row.settles_at_utc_ns = None
-    return _assignment(row, _lease(tx, task_id, author, lease_s, now_utc_ns))
+    return _assignment(row, _lease(tx, task_id, author, lease_s, most_leases, now_utc_ns))
 
 
 def release(tx: Transaction, task_id: str, author: str, lease_id: str) -> None:

@@ -24,6 +24,7 @@ from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.label.v1 import label_pb2
 from label_desk import queries, store, transactions
 
+MOST = 10
 NOW_NS = 1_700_000_000_000_000_000
 MIGRATIONS = Path(transactions.__file__).parent / "migrations"
 FEW = 1_000
@@ -89,7 +90,7 @@ def measure(ended: int, opened: int) -> dict[str, float]:
         database = Database(f"sqlite:///{folder}/desk.db", store.Base)
         database.migrate(MIGRATIONS)
         fill(database, ended, opened)
-        ask = lambda tx: transactions.lease_next(tx, "ann", "", 60, NOW_NS)  # noqa: E731
+        ask = lambda tx: transactions.lease_next(tx, "ann", "", 60, MOST, NOW_NS)  # noqa: E731
         give_back = lambda tx: tx.session.execute(  # noqa: E731
             sa.delete(store.LeaseRow).where(store.LeaseRow.author == "ann")
         )

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.stages import stage_seconds
 
-from fleetloop.kit.refusal import RefusedError
+from fleetloop.kit.refusal import RefusedError, ResourceExhaustedError
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.label.v1 import label_pb2
@@ -16,6 +20,8 @@ from label_desk.model import Assignment, Outcome, ProjectProgress, Source, Task,
 from label_desk.store import Base, LeaseRow, OutboxRow, TaskRow, VoteRow
 
 S = 10**9
+MOST = 100
+"""Open tasks of one labeller; the tests of the limit have their own."""
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def created(task_id: str = "t1", hindsight: bool = False, priority: int = 0) -> 
 
 
 def answer(database: Database, author: str, choice: str, now: int = 10, task_id: str = "t1") -> Outcome | None:
-    found = database.run_now(lambda tx: transactions.lease_next(tx, author, "", 60, now))
+    found = database.run_now(lambda tx: transactions.lease_next(tx, author, "", 60, MOST, now))
     assert found is not None and found.task.task_id == task_id
     return submit(database, found, author, choice, now)
 
@@ -94,7 +100,7 @@ def test_an_answer_that_is_undone_in_time_changes_the_outcome(database: Database
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     answer(database, "ann", "held")
     answer(database, "ben", "held")
-    again = database.run_now(lambda tx: transactions.undo(tx, "t1", "ben", 60, 12))
+    again = database.run_now(lambda tx: transactions.undo(tx, "t1", "ben", 60, MOST, 12))
     assert database.run_now(lambda tx: transactions.end_decided(tx, 60 * S, 0.9)) == 0
     assert published(database) == []
     assert answer(database, "cid", "held", now=13 + 60 * S) is Outcome.AGREED, "ben's lease is over"
@@ -106,7 +112,7 @@ def test_an_answer_that_is_undone_in_time_changes_the_outcome(database: Database
 
 def test_a_lease_that_expired_is_refused_and_the_task_goes_to_another(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created()))
-    found = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10))
+    found = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, MOST, 10))
     assert found is not None
     with pytest.raises(RefusedError, match="lease_id: the lease is not yours or has expired"):
         submit(database, found, "ann", "held", 10 + 60 * S)
@@ -117,21 +123,21 @@ def test_a_lease_that_expired_is_refused_and_the_task_goes_to_another(database: 
 def test_a_labeller_is_never_asked_the_same_twice(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     answer(database, "ann", "held")
-    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 20)) is None
+    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, MOST, 20)) is None
 
 
 def test_the_most_urgent_task_comes_first(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created("low", priority=1)))
     database.run_now(lambda tx: transactions.create_task(tx, created("high", priority=9)))
-    found = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10))
+    found = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, MOST, 10))
     assert found is not None and found.task.task_id == "high"
 
 
 def test_people_are_not_asked_while_hindsight_looks(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created(hindsight=True)))
-    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) is None
+    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, MOST, 10)) is None
     assert database.run_now(lambda tx: transactions.submit_automatic(tx, "t1", None, 11, 0.9)) is None
-    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 12)) is not None
+    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, MOST, 12)) is not None
 
 
 def test_sure_hindsight_ends_the_task_at_once_and_only_once(database: Database) -> None:
@@ -146,7 +152,7 @@ def test_sure_hindsight_ends_the_task_at_once_and_only_once(database: Database) 
 
 
 def lease(database: Database, author: str, now: int = 10, request_id: str = "") -> tuple[str, str] | None:
-    found = database.run_now(lambda tx: transactions.lease_next(tx, author, "", 60, now, request_id))
+    found = database.run_now(lambda tx: transactions.lease_next(tx, author, "", 60, MOST, now, request_id))
     return (found.task.task_id, found.lease.lease_id) if found else None
 
 
@@ -170,7 +176,7 @@ def test_tasks_that_others_hold_are_passed_over_however_many_they_are(database: 
             assert lease(database, author) is not None
     assert [lease(database, "ann", now=11) for _ in range(2)] != [None, None]
     assert lease(database, "ann", now=11, request_id="x") is not None
-    found = database.run_now(lambda tx: transactions.lease_next(tx, "dora", "", 60, 12))
+    found = database.run_now(lambda tx: transactions.lease_next(tx, "dora", "", 60, MOST, 12))
     assert found is not None and found.task.task_id >= "t065"
 
 
@@ -236,9 +242,9 @@ def test_the_leases_of_a_task_end_with_it(database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     answer(database, "ann", "held")
     answer(database, "ben", "plain")
-    held = database.run_now(lambda tx: transactions.lease_next(tx, "cid", "", 60, 11))
+    held = database.run_now(lambda tx: transactions.lease_next(tx, "cid", "", 60, MOST, 11))
     assert held is not None
-    database.run_now(lambda tx: transactions.undo(tx, "t1", "ann", 600, 12))
+    database.run_now(lambda tx: transactions.undo(tx, "t1", "ann", 600, MOST, 12))
     assert submit(database, held, "cid", "plain", 13) is Outcome.AGREED
     assert only_project(database, 14).leased == 1, "ann has the task again after the undo"
     assert database.run_now(lambda tx: transactions.end_decided(tx, 20 * S, 0.9)) == 1
@@ -258,3 +264,98 @@ def test_a_pruned_task_takes_its_votes_and_leases_with_it(database: Database) ->
     assert database.run_now(lambda tx: transactions.prune_ended(tx, 21 + S, 10, keep_s=1)) == 1
     for column in (TaskRow.task_id, VoteRow.task_id, LeaseRow.task_id):
         assert database.read_now(lambda tx, c=column: list(tx.session.scalars(sa.select(c)))) == []  # type: ignore[misc]
+
+
+FEW = 3
+
+
+def ask(database: Database, author: str, now: int, lease_s: float = 60) -> Assignment | None:
+    return database.run_now(lambda tx: transactions.lease_next(tx, author, "", lease_s, FEW, now))
+
+
+def test_a_labeller_leases_no_more_than_the_stated_number_of_open_tasks(database: Database) -> None:
+    for number in range(8):
+        database.run_now(lambda tx, n=number: transactions.create_task(tx, created(f"t{n}")))  # type: ignore[misc]
+    held = [ask(database, "ann", 10) for _ in range(FEW)]
+    with pytest.raises(ResourceExhaustedError, match=r"ann has 3 open tasks.*answer or release one of them"):
+        ask(database, "ann", 10)
+    assert ask(database, "ben", 10) is not None, "the limit is each labeller's own"
+    assert held[0] is not None and held[1] is not None
+    submit(database, held[0], "ann", "held", 11)
+    assert ask(database, "ann", 11) is not None
+    with pytest.raises(ResourceExhaustedError):
+        ask(database, "ann", 11)
+    task_id, lease_id = held[1].task.task_id, held[1].lease.lease_id
+    database.run_now(lambda tx: transactions.release(tx, task_id, "ann", lease_id))
+    assert ask(database, "ann", 12) is not None
+    with pytest.raises(ResourceExhaustedError):
+        ask(database, "ann", 12)
+    assert ask(database, "ann", 20 + 60 * S) is not None, "leases that expired do not count"
+
+
+def test_an_undone_answer_counts_as_an_open_task(database: Database) -> None:
+    for number in range(5):
+        database.run_now(lambda tx, n=number: transactions.create_task(tx, created(f"t{n}")))  # type: ignore[misc]
+    first = ask(database, "ann", 10)
+    assert first is not None
+    submit(database, first, "ann", "held", 11)
+    for _ in range(FEW):
+        ask(database, "ann", 12)
+    with pytest.raises(ResourceExhaustedError):
+        database.run_now(lambda tx: transactions.undo(tx, first.task.task_id, "ann", 60, FEW, 13))
+    votes = database.run_now(lambda tx: queries.votes_of(tx, first.task.task_id))
+    assert [vote.author for vote in votes] == ["ann"], "a refused undo keeps the answer"
+
+
+def test_a_retry_at_the_limit_gets_its_lease_again(database: Database) -> None:
+    for number in range(4):
+        database.run_now(lambda tx, n=number: transactions.create_task(tx, created(f"t{n}")))  # type: ignore[misc]
+    found = [
+        database.run_now(lambda tx, n=n: transactions.lease_next(tx, "ann", "", 60, FEW, 10, f"r{n}"))  # type: ignore[misc]
+        for n in range(FEW)
+    ]
+    again = database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, FEW, 11, "r2"))
+    assert again == found[2]
+
+
+def test_many_requests_of_one_labeller_at_once_do_not_pass_the_limit(database: Database) -> None:
+    for number in range(20):
+        database.run_now(lambda tx, n=number: transactions.create_task(tx, created(f"t{n:02d}")))  # type: ignore[misc]
+
+    def try_to_lease(_: int) -> bool:
+        try:
+            return ask(database, "ann", 10) is not None
+        except ResourceExhaustedError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(try_to_lease, range(16))) == FEW
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from(["lease", "submit", "undo", "release", "wait"]), st.integers(0, 9))))
+@settings(max_examples=40, deadline=None)
+def test_no_order_of_calls_passes_the_limit(steps: list[tuple[str, int]]) -> None:
+    database = Database("sqlite://", Base)
+    Base.metadata.create_all(database.engine)
+    for number in range(8):
+        database.run_now(lambda tx, n=number: transactions.create_task(tx, created(f"t{n}")))  # type: ignore[misc]
+    now, held, answered = 10, [], []
+    for step, which in steps:
+        now += 20 * S if step == "wait" else 1
+        with contextlib.suppress(RefusedError):
+            if step == "lease" and (found := ask(database, "ann", now)) is not None:
+                held.append(found)
+            elif step == "submit" and held:
+                taken = held[which % len(held)]
+                submit(database, taken, "ann", "held", now)
+                answered.append(taken.task.task_id)
+            elif step == "undo" and answered:
+                task_id = answered[which % len(answered)]
+                held.append(database.run_now(lambda tx: transactions.undo(tx, task_id, "ann", 60, FEW, now)))  # noqa: B023
+            elif step == "release" and held:
+                gone = held[which % len(held)]
+                ids = gone.task.task_id, "ann", gone.lease.lease_id
+                database.run_now(lambda tx: transactions.release(tx, *ids))  # noqa: B023
+        live = sa.select(sa.func.count()).select_from(LeaseRow).where(LeaseRow.expires_at_utc_ns > now)
+        assert database.run_now(lambda tx: tx.session.scalars(live).one()) <= FEW  # noqa: B023
+    database.close()

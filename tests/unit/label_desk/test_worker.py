@@ -20,6 +20,8 @@ from label_desk import queries, transactions
 from label_desk.store import Base
 from label_desk.worker import Worker
 
+MOST = 10
+
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
@@ -70,12 +72,12 @@ async def test_a_decided_task_ends_after_its_undo_window_and_not_before(
 
 async def test_a_task_whose_clip_is_gone_is_left_to_people(worker: Worker, database: Database) -> None:
     database.run_now(lambda tx: transactions.create_task(tx, created(hindsight=True)))
-    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) is None
+    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, MOST, 10)) is None
     before = REGISTRY.get_sample_value("fleetloop_label_unsure_hindsight_total", {"project": "stop-signs"}) or 0
     assert await worker.vote_once() == 1
     assert await worker.vote_once() == 0
     assert database.read_now(queries.tasks_for_hindsight) == []
-    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, 10)) is not None
+    assert database.run_now(lambda tx: transactions.lease_next(tx, "ann", "", 60, MOST, 10)) is not None
     after = REGISTRY.get_sample_value("fleetloop_label_unsure_hindsight_total", {"project": "stop-signs"})
     assert after == before + 1
 
