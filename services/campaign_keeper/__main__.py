@@ -36,7 +36,7 @@ async def start(runtime: Runtime, settings: CampaignKeeperSettings) -> None:
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     router = None
     if settings.label_router_address:
-        router = open_service_channel(settings.label_router_address, settings)
+        router = open_service_channel("label-router", settings.label_router_address, settings)
         runtime.on_stop(lambda: router.close())
     drops = RouterDrops(router)
     worker = Worker(storage.database, drops)
@@ -47,8 +47,9 @@ async def start(runtime: Runtime, settings: CampaignKeeperSettings) -> None:
     }
     start_storage_tasks(runtime, settings, clock, storage, effects(clock), prunings)
     runtime.spawn("worker", worker.run(runtime.stopping))
-    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
-    service = CampaignService(storage.database, clock, examine, drops)
+    policy = load_access(settings.config_dir)
+    server = RpcServer(runtime.service, settings, policy)
+    service = CampaignService(storage.database, clock, examine, drops, policy.second_person.campaigns)
     add_to(server, service)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

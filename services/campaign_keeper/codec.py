@@ -88,6 +88,7 @@ def campaign_of(message: campaign_pb2.Campaign) -> Campaign:
         changed_by=message.changed_by,
         approved_by=message.approved_by,
         approved_at_utc_ns=message.approved_at_utc_ns,
+        authors=tuple(message.authors),
     )
 
 
@@ -104,6 +105,7 @@ def campaign_message(campaign: Campaign) -> campaign_pb2.Campaign:
         changed_by=campaign.changed_by,
         approved_by=campaign.approved_by,
         approved_at_utc_ns=campaign.approved_at_utc_ns,
+        authors=campaign.authors,
         finished=[
             campaign_pb2.FinishedTrigger(
                 trigger=trigger_message(each.trigger),

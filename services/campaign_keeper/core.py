@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from campaign_keeper.model import Earnings, State, TriggerDefinition
+from campaign_keeper.model import Campaign, Earnings, State, TriggerDefinition
 
 MOVES: Mapping[State, frozenset[State]] = {
     State.DRAFT: frozenset({State.WAITING, State.FINISHED}),
@@ -22,19 +22,40 @@ def may_move(current: State, wanted: State) -> bool:
     return wanted is current or wanted in MOVES[current]
 
 
-def state_after_apply(before: State | None, wanted: State | None, changes: bool) -> State:
+def state_after_apply(
+    before: State | None, wanted: State | None, changes: bool, second_person: bool = False
+) -> State:
     """The state of a campaign once its files were applied. ``before`` is None for a new one.
 
     A new campaign runs unless another state is asked for: applying it approves it. Files that change while a campaign
     waits make it a draft, since what was reviewed is not what would run. A finished campaign becomes a draft again.
+    Where a second person has to approve, a new campaign waits for one, and so does one that ran and is changed.
     """
     if wanted is not None:
         return wanted
     if before is None:
-        return State.RUNNING
+        return State.WAITING if second_person else State.RUNNING
+    if second_person and changes and before in (State.RUNNING, State.SUSPENDED):
+        return State.WAITING
     if changes and before in (State.WAITING, State.FINISHED):
         return State.DRAFT
     return before
+
+
+def authors_after_change(before: Campaign | None, by: str) -> tuple[str, ...]:
+    """Who changed a campaign's triggers since it was last approved, once `by` changes them."""
+    earlier = authors_of(before) if before is not None and not before.approved_by else ()
+    return tuple(sorted({*earlier, by}))
+
+
+def authors_of(campaign: Campaign) -> tuple[str, ...]:
+    """Who changed a campaign's triggers since its last approval. Version 0.1 kept only who made the last change."""
+    return campaign.authors or ((campaign.changed_by,) if campaign.changed_by else ())
+
+
+def may_approve(campaign: Campaign, by: str, second_person: bool) -> bool:
+    """True when `by` may approve a campaign: where a second person is needed, none of its authors may."""
+    return not second_person or (by != "" and by not in authors_of(campaign))
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class Campaign:
     """Identity of who made the revision; empty when the keeper did."""
     approved_by: str = ""
     approved_at_utc_ns: int = 0
+    authors: tuple[str, ...] = ()
+    """Identities that changed its triggers since it was last approved, sorted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,11 @@ SERVICE_NAME = "fleet.campaign.v1.CampaignService"
 class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
     """See protos/fleet/campaign/v1/campaign.proto for what each call promises."""
 
-    def __init__(self, database: Database, clock: Clock, examine: Examine, drops: Drops) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, examine: Examine, drops: Drops, second_person: bool = False
+    ) -> None:
+        """`second_person`: whether the person who approves a campaign must be none of its authors."""
+        self._second_person = second_person
         self._database = database
         self._clock = clock
         self._examine = examine
@@ -45,7 +49,7 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         now_ns, by, wanted = self._clock.now_utc_ns(), str(caller()), campaign_of(request.campaign)
 
         def apply(tx: Transaction) -> Applied:
-            return campaigns.apply(tx, wanted, request.dry_run, now_ns, self._examine, by)
+            return campaigns.apply(tx, wanted, request.dry_run, now_ns, self._examine, by, self._second_person)
 
         if request.dry_run:
             return applied_message(await self._database.read(apply))
@@ -61,7 +65,9 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
 
         def work(tx: Transaction) -> bytes:
             wanted, only_from = state_of(request.state), state_of(request.only_from)
-            campaign = campaigns.set_state(tx, request.campaign, wanted, only_from, request.reason, now_ns, by)
+            campaign = campaigns.set_state(
+                tx, request.campaign, wanted, only_from, request.reason, now_ns, by, self._second_person
+            )
             return campaign_pb2.SetCampaignStateResponse(campaign=campaign_message(campaign)).SerializeToString()
 
         answer = await self._once("SetCampaignState", request.request_id, work)
@@ -73,7 +79,9 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         now_ns, by = self._clock.now_utc_ns(), str(caller())
 
         def work(tx: Transaction) -> bytes:
-            campaign = campaigns.resume_trigger(tx, request.campaign, request.trigger, request.reason, now_ns, by)
+            campaign = campaigns.resume_trigger(
+                tx, request.campaign, request.trigger, request.reason, now_ns, by, self._second_person
+            )
             return campaign_pb2.ResumeTriggerResponse(campaign=campaign_message(campaign)).SerializeToString()
 
         answer = await self._once("ResumeTrigger", request.request_id, work)

@@ -9,12 +9,23 @@ import sqlalchemy as sa
 
 from campaign_keeper import queries
 from campaign_keeper.codec import campaign_bytes, campaign_event
-from campaign_keeper.core import MOVES, Change, compare, contents, may_move, quota_is_met, state_after_apply
+from campaign_keeper.core import (
+    MOVES,
+    Change,
+    authors_after_change,
+    authors_of,
+    compare,
+    contents,
+    may_approve,
+    may_move,
+    quota_is_met,
+    state_after_apply,
+)
 from campaign_keeper.model import Applied, Campaign, FinishedTrigger, Problem, State, TriggerDefinition
 from campaign_keeper.ports import Examine
 from campaign_keeper.queries import REVISIONS_KEPT
 from campaign_keeper.store import CampaignRow, ResumptionRow, RevisionRow
-from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError, PermissionDeniedError
 from fleetloop.kit.storage.database import Transaction
 
 
@@ -36,12 +47,19 @@ def publish_revision(tx: Transaction, campaign: Campaign, now_utc_ns: int, by: s
 
 
 def apply(
-    tx: Transaction, wanted: Campaign, dry_run: bool, now_utc_ns: int, examine: Examine, by: str = ""
+    tx: Transaction,
+    wanted: Campaign,
+    dry_run: bool,
+    now_utc_ns: int,
+    examine: Examine,
+    by: str = "",
+    second_person: bool = False,
 ) -> Applied:
     """Bring a campaign's files into force, or say what is wrong, or what would change in a dry run.
 
     A trigger that has ended (its quota was met) and is applied unchanged stays ended. Nothing is written in a dry
-    run, nor when there are problems. Raises FailedPreconditionError when the campaign may not go to the state wanted.
+    run, nor when there are problems. Raises FailedPreconditionError when the campaign may not go to the state wanted,
+    and PermissionDeniedError when it would run and `second_person` asks for the approval of another.
     """
     before = queries.find_campaign(tx, wanted.campaign)
     ended = {each.trigger.name: each for each in before.finished} if before else {}
@@ -49,9 +67,15 @@ def apply(
     change = compare(old, contents(wanted.triggers))
     problems = [*examine(wanted.triggers), *_stale(change, old), *_name_conflicts(tx, wanted)]
     state_before = before.state if before else None
-    state = state_after_apply(state_before, wanted.state, not change.is_empty)
-    if state_before is not None and not may_move(state_before, state):
+    state = state_after_apply(state_before, wanted.state, not change.is_empty, second_person)
+    asked = wanted.state is not None or not second_person  # otherwise the change itself ends the approval
+    if state_before is not None and asked and not may_move(state_before, state):
         raise FailedPreconditionError(_moves_text(state_before), "campaign.state")
+    authors = authors_after_change(before, by) if before is None or not change.is_empty else authors_of(before)
+    begins = state is State.RUNNING and (not change.is_empty or state_before is State.WAITING)
+    if begins:
+        _refuse_own_approval(replace(wanted, authors=authors), by, second_person)
+    approval = (by, now_utc_ns) if begins else _kept_approval(before, state, change)
     stay_ended = sorted(ended.keys() & {t.name for t in wanted.triggers} - set(change.changed))
     same = before is not None and change.is_empty and state is state_before
     if problems or dry_run or same:
@@ -66,13 +90,30 @@ def apply(
                 in_force_from_utc_ns=wanted.in_force_from_utc_ns,
                 reason=wanted.reason,
                 finished=tuple(ended[name] for name in stay_ended),
-                approved_by=by if state is State.RUNNING else "",
-                approved_at_utc_ns=now_utc_ns if state is State.RUNNING else 0,
+                approved_by=approval[0],
+                approved_at_utc_ns=approval[1],
+                authors=authors,
             ),
             now_utc_ns,
             by,
         )
     return Applied(after, change.added, change.changed, change.removed, stay_ended, problems)
+
+
+def _kept_approval(before: Campaign | None, state: State, change: Change) -> tuple[str, int]:
+    """Who approved the campaign and when, as far as it still holds after its files were applied."""
+    if before is None or not change.is_empty or state not in (State.RUNNING, State.SUSPENDED):
+        return "", 0
+    return before.approved_by, before.approved_at_utc_ns
+
+
+def _refuse_own_approval(campaign: Campaign, by: str, second_person: bool) -> None:
+    if not may_approve(campaign, by, second_person):
+        raise PermissionDeniedError(
+            f"{by} is an author of {campaign.campaign}, and a second person has to approve it",
+            "campaign",
+            f"apply it without a state, and let somebody else call `fleetloop triggers approve {campaign.campaign}`",
+        )
 
 
 def _stale(change: Change, old: dict[str, tuple[int, bytes]]) -> list[Problem]:
@@ -118,11 +159,12 @@ def set_state(
     reason: str,
     now_utc_ns: int,
     by: str = "",
+    second_person: bool = False,
 ) -> Campaign:
     """Move a campaign to another state. `only_from` None allows any state that it is in.
 
-    Raises NotFoundError, InvalidArgumentError when no state is wanted, and FailedPreconditionError with the moves
-    that are allowed.
+    Raises NotFoundError, InvalidArgumentError when no state is wanted, FailedPreconditionError with the moves that
+    are allowed, and PermissionDeniedError when `second_person` asks for the approval of another.
     """
     before = queries.known_campaign(tx, name)
     if wanted is None:
@@ -138,6 +180,7 @@ def set_state(
         return before
     after = replace(before, state=wanted, reason=reason)
     if wanted is State.RUNNING and current is State.WAITING:
+        _refuse_own_approval(before, by, second_person)
         after = replace(after, approved_by=by, approved_at_utc_ns=now_utc_ns)
     if wanted in (State.DRAFT, State.WAITING):
         after = replace(after, approved_by="", approved_at_utc_ns=0)
@@ -145,7 +188,13 @@ def set_state(
 
 
 def resume_trigger(
-    tx: Transaction, campaign_name: str, trigger_name: str, reason: str, now_utc_ns: int, by: str = ""
+    tx: Transaction,
+    campaign_name: str,
+    trigger_name: str,
+    reason: str,
+    now_utc_ns: int,
+    by: str = "",
+    second_person: bool = False,
 ) -> Campaign:
     """Start a trigger again whose quota was met; its quota counts from the labels that it has now.
 
@@ -174,6 +223,7 @@ def resume_trigger(
     )
     _refuse_name_conflicts(tx, resumed)
     if campaign.state is State.FINISHED:
+        _refuse_own_approval(campaign, by, second_person)
         resumed = replace(resumed, state=State.RUNNING, approved_by=by, approved_at_utc_ns=now_utc_ns)
     return publish_revision(tx, resumed, now_utc_ns, by)
 

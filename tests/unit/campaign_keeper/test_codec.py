@@ -19,7 +19,7 @@ DEFINITION = campaign_pb2.TriggerDefinition(
 MESSAGE = campaign_pb2.Campaign(
     campaign="c", revision=4, state=campaign_pb2.CAMPAIGN_STATE_RUNNING, triggers=[DEFINITION],
     in_force_from_utc_ns=5, published_at_utc_ns=6, reason="r", changed_by="user/ann", approved_by="user/ben",
-    approved_at_utc_ns=7,
+    approved_at_utc_ns=7, authors=["user/ann", "user/cid"],
     finished=[campaign_pb2.FinishedTrigger(trigger=DEFINITION, reason="done", finished_at_utc_ns=8)],
 )  # fmt: skip
 

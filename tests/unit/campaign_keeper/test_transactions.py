@@ -55,10 +55,11 @@ def apply(
     campaign: str = "c",
     state: campaign_pb2.CampaignState.ValueType = campaign_pb2.CAMPAIGN_STATE_UNSPECIFIED,
     by: str = "user/ann",
+    second_person: bool = False,
 ) -> campaign_pb2.ApplyCampaignResponse:
     wanted = campaign_of(campaign_pb2.Campaign(campaign=campaign, triggers=triggers, state=state))
     carry_out = database.read_now if dry_run else database.run_now
-    return applied_message(carry_out(lambda tx: campaigns.apply(tx, wanted, dry_run, 5, EXAMINE, by)))
+    return applied_message(carry_out(lambda tx: campaigns.apply(tx, wanted, dry_run, 5, EXAMINE, by, second_person)))
 
 
 def move(
