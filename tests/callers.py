@@ -59,6 +59,6 @@ class Callers:
         )  # fmt: skip
 
 
-def channel(port: int, own: Credentials) -> grpc.aio.Channel:
-    """A channel to a server on this machine."""
-    return open_channel(f"127.0.0.1:{port}", own.ca, own.cert, own.key)
+def channel(service: str, port: int, own: Credentials) -> grpc.aio.Channel:
+    """A channel to a service on this machine."""
+    return open_channel(service, f"127.0.0.1:{port}", own.ca, own.cert, own.key)

@@ -2,8 +2,9 @@
 
     python -m fleetloop.check_services NAME=HOST:PORT ...
 
-FLEETLOOP_TLS_CA, _CERT and _KEY name the certificate of any service or user of the fleet. Prints one line per service
-and exits 1 if any does not serve within FLEETLOOP_CHECK_WITHIN_S seconds (60).
+NAME is the service's name in its certificate, such as label-desk. FLEETLOOP_TLS_CA, _CERT and _KEY name the
+certificate of any service or user of the fleet. Prints one line per service and exits 1 if any does not serve within
+FLEETLOOP_CHECK_WITHIN_S seconds (60).
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from fleetloop.kit.rpc import open_channel
 _PAUSE_S = 1.0
 
 
-async def check(address: str, tls: tuple[Path | None, Path | None, Path | None], within_s: float) -> str | None:
-    """Return None once the service at host:port serves, or the reason why it did not within `within_s` seconds."""
+async def check(
+    name: str, address: str, tls: tuple[Path | None, Path | None, Path | None], within_s: float
+) -> str | None:
+    """Return None once the service `name` serves, or the reason why it did not within `within_s` seconds."""
     problem = f"no answer within {within_s:g} s"
     try:
-        async with asyncio.timeout(within_s), open_channel(address, *tls) as channel:
+        async with asyncio.timeout(within_s), open_channel(name, address, *tls) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while True:
                 try:
@@ -45,7 +48,7 @@ async def check_all(
     services: Mapping[str, str], tls: tuple[Path | None, Path | None, Path | None], within_s: float
 ) -> dict[str, str | None]:
     """Check all services concurrently. Returns the problem of each by name, None if it serves."""
-    found = await asyncio.gather(*(check(address, tls, within_s) for address in services.values()))
+    found = await asyncio.gather(*(check(name, address, tls, within_s) for name, address in services.items()))
     return dict(zip(services, found, strict=True))
 
 

@@ -12,7 +12,7 @@ import sys
 import typer
 from rich.console import Console
 
-from fleetloop.commands import datasets, demo, models, run, services, triggers, users, vehicles
+from fleetloop.commands import authority, datasets, demo, models, run, services, triggers, users, vehicles
 from fleetloop.errors import UserError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ demo.add_to(app)
 app.add_typer(vehicles.app, name="vehicles")
 app.add_typer(users.app, name="users")
 app.add_typer(services.app, name="services")
+app.add_typer(authority.app, name="authority")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")

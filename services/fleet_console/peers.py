@@ -49,7 +49,7 @@ class Peers:
     def __init__(self, settings: FleetConsoleSettings) -> None:
         addresses = {peer: str(getattr(settings, f"{peer}_address")) for peer in PEERS}
         self.channels: dict[str, grpc.aio.Channel] = {
-            peer: open_service_channel(address, settings) for peer, address in addresses.items() if address
+            peer: open_service_channel(peer, address, settings) for peer, address in addresses.items() if address
         }
 
     async def close(self) -> None:

@@ -30,8 +30,8 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
     clock = SystemClock()
     plan = load_plan(settings.config_dir / "rollout.yaml")
     signer = load_key(settings.signing_key)
-    monitor = open_service_channel(settings.fleet_monitor_address, settings)
-    orchestrator = open_service_channel(settings.training_orchestrator_address, settings)
+    monitor = open_service_channel("fleet-monitor", settings.fleet_monitor_address, settings)
+    orchestrator = open_service_channel("training-orchestrator", settings.training_orchestrator_address, settings)
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     database, fleet_id = storage.database, settings.fleet_id
     publisher = Publisher(

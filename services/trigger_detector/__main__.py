@@ -31,7 +31,7 @@ async def start(runtime: Runtime, settings: TriggerDetectorSettings) -> None:
     runtime.http.add_readiness("consumer", lambda: None if stream.ready.is_set() else "no partitions assigned yet")
     runtime.spawn("detect", stream.run(runtime.stopping))
     if settings.campaign_keeper_address:
-        keeper = open_service_channel(settings.campaign_keeper_address, settings)
+        keeper = open_service_channel("campaign-keeper", settings.campaign_keeper_address, settings)
         runtime.on_stop(lambda: keeper.close())
         reporter = f"{settings.instance_id or os.getpid()}@{socket.gethostname()}"
         runtime.spawn("report", report(runtime.stopping, stream, keeper, reporter, clock))

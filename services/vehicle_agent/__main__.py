@@ -103,11 +103,15 @@ async def run(settings: VehicleAgentSettings) -> None:
             if not (identity / "cert.pem").exists():
                 raise AgentError(f"{identity}: no certificate; issue one with `fleetloop vehicles enrol {name}`")
             files = (identity / "ca.pem", identity / "cert.pem", identity / "key.pem")
-            gateway = await stack.enter_async_context(open_channel(settings.telemetry_gateway_address, *files))
+            gateway = await stack.enter_async_context(
+                open_channel("telemetry-gateway", settings.telemetry_gateway_address, *files)
+            )
             folder = settings.state_dir / name
             link = VehicleLink(settings.fleet_id, name, folder, gateway, clock, clips_thread, limits)
             if settings.rollout_controller_address and loader is not None and settings.trust is not None:
-                rollout = await stack.enter_async_context(open_channel(settings.rollout_controller_address, *files))
+                rollout = await stack.enter_async_context(
+                    open_channel("rollout-controller", settings.rollout_controller_address, *files)
+                )
                 link.equip_from(rollout, settings.trust, store, loader, update_threads)
             links.append(link)
         agent = AgentProcess(settings, links, catalogue, clock, lambda: os.urandom(_BOOT_BYTES), stopping)

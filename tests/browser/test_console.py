@@ -165,14 +165,16 @@ def test_the_loops_page_shows_what_is_there_and_names_who_is_away(
 async def test_the_desk_takes_a_name_from_the_console_alone(run: EmbeddedRun) -> None:
     lease, for_ann = label_pb2.LeaseTaskRequest(lease_s=1, project="none"), ((ON_BEHALF_OF, "ann.lee"),)
     person = run.fleet.credentials()
-    async with open_channel(run.fleet.address("label_desk"), person.ca, person.cert, person.key) as channel:
+    async with open_channel(
+        "label-desk", run.fleet.address("label_desk"), person.ca, person.cert, person.key
+    ) as channel:
         desk = label_pb2_grpc.LabelServiceStub(channel)
         await desk.LeaseTask(lease, timeout=10)
         with pytest.raises(grpc.aio.AioRpcError, match="user/local may speak only for itself"):
             await desk.LeaseTask(lease, timeout=10, metadata=for_ann)
     console = run.layout.identities / "services" / "fleet_console"
     files = [console / name for name in ("ca.pem", "cert.pem", "key.pem")]
-    async with open_channel(run.fleet.address("label_desk"), *files) as channel:
+    async with open_channel("label-desk", run.fleet.address("label_desk"), *files) as channel:
         desk = label_pb2_grpc.LabelServiceStub(channel)
         await desk.LeaseTask(lease, timeout=10, metadata=for_ann)
         with pytest.raises(grpc.aio.AioRpcError, match="service/fleet-console may not call"):

@@ -130,7 +130,7 @@ async def test_sigkills_and_disorder_leave_an_exact_ledger(topics: Topics, run: 
     wanted = campaign_pb2.Campaign(campaign=campaign, triggers=definitions)
     person = run.fleet.credentials()
     address = run.fleet.address("campaign_keeper")
-    async with open_channel(address, person.ca, person.cert, person.key) as channel:
+    async with open_channel("campaign-keeper", address, person.ca, person.cert, person.key) as channel:
         stub = campaign_pb2_grpc.CampaignServiceStub(channel)
         apply = campaign_pb2.ApplyCampaignRequest(request_id=uuid4().hex, campaign=wanted)
         for _ in range(2):  # a repeat of a request has no further effect
@@ -180,7 +180,7 @@ async def test_what_a_detector_really_evaluates_is_known_and_follows_what_people
     name = uuid4().hex[:8]
     person = run.fleet.credentials()
     address = run.fleet.address("campaign_keeper")
-    async with open_channel(address, person.ca, person.cert, person.key) as channel:
+    async with open_channel("campaign-keeper", address, person.ca, person.cert, person.key) as channel:
         stub = campaign_pb2_grpc.CampaignServiceStub(channel)
 
         async def apply(version: int) -> None:
@@ -229,7 +229,9 @@ async def test_what_a_detector_really_evaluates_is_known_and_follows_what_people
 async def test_a_service_may_look_and_not_touch(run: EmbeddedRun) -> None:
     identity = run.layout.identities / "services" / "fleet_console"
     address = run.fleet.address("campaign_keeper")
-    async with open_channel(address, identity / "ca.pem", identity / "cert.pem", identity / "key.pem") as channel:
+    async with open_channel(
+        "campaign-keeper", address, identity / "ca.pem", identity / "cert.pem", identity / "key.pem"
+    ) as channel:
         stub = campaign_pb2_grpc.CampaignServiceStub(channel)
         await patiently(lambda: stub.ListCampaigns(campaign_pb2.ListCampaignsRequest(), timeout=5))
         request = campaign_pb2.SetCampaignStateRequest(request_id="x", campaign="standing")

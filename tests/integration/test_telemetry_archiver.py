@@ -54,7 +54,7 @@ async def produce(publisher: KafkaPublisher, fleet_id: str, vehicle_prefix: str,
 
 async def totals(fleet: Fleet, service: Service, prefix: str) -> tuple[int, int, archive_pb2.GetArchiveResponse]:
     who = fleet.person("engineer")
-    async with open_channel(service.address, who.ca, who.cert, who.key) as channel:
+    async with open_channel("telemetry-archiver", service.address, who.ca, who.cert, who.key) as channel:
         response = await archive_pb2_grpc.ArchiveServiceStub(channel).GetArchive(archive_pb2.GetArchiveRequest())
     mine = [vehicle for vehicle in response.vehicles if vehicle.vehicle_id.startswith(prefix)]
     return sum(vehicle.batches for vehicle in mine), sum(vehicle.frames for vehicle in mine), response
@@ -115,7 +115,7 @@ async def test_the_archive_tells_nothing_to_vehicles(tmp_path: Path, kafka_boots
         archiver = fleet.service("telemetry_archiver")
         await asyncio.to_thread(archiver.start)
         who = fleet.enrol("v1")
-        async with open_channel(archiver.address, who.ca, who.cert, who.key) as channel:
+        async with open_channel("telemetry-archiver", archiver.address, who.ca, who.cert, who.key) as channel:
             stub = archive_pb2_grpc.ArchiveServiceStub(channel)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.GetArchive(archive_pb2.GetArchiveRequest())

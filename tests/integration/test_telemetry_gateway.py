@@ -80,7 +80,7 @@ async def stub_of(fleet: Fleet) -> AsyncIterator[StubOf]:
 
     def make(credentials: Credentials, gateway: int = 0) -> Stub:
         address = fleet.services[gateway].address
-        channels.append(open_channel(address, credentials.ca, credentials.cert, credentials.key))
+        channels.append(open_channel("telemetry-gateway", address, credentials.ca, credentials.cert, credentials.key))
         return Stub(channels[-1])
 
     yield make

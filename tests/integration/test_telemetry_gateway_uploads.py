@@ -62,7 +62,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, kafka_bootstrap: str) -> Ite
 
 
 def channel_of(fleet: Fleet, credentials: Credentials) -> grpc.aio.Channel:
-    return open_channel(fleet.services[0].address, credentials.ca, credentials.cert, credentials.key)
+    return open_channel(
+        "telemetry-gateway", fleet.services[0].address, credentials.ca, credentials.cert, credentials.key
+    )
 
 
 async def announced(bootstrap: str, vehicle: str) -> list[clip_pb2.ClipStored]:

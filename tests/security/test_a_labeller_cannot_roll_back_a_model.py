@@ -40,7 +40,7 @@ async def port(callers: Callers) -> AsyncIterator[int]:
 
 
 async def ask(port: int, callers: Callers, who: str, method: str = ROLL_BACK) -> str:
-    async with channel(port, callers.credentials(who)) as opened:
+    async with channel("rollout-controller", port, callers.credentials(who)) as opened:
         answer: bytes = await opened.unary_unary(method)(b"", timeout=10)
         return answer.decode()
 

@@ -84,7 +84,7 @@ async def outcome(call: grpc.aio.UnaryStreamCall) -> tuple[grpc.StatusCode, str]
 
 @pytest.mark.parametrize(("who", "method"), CALLERS)
 async def test_a_certificate_that_is_not_on_the_list_is_refused(server: Server, who: str, method: str) -> None:
-    async with channel(server.server.port, server.callers.credentials(who)) as opened:
+    async with channel("rollout-controller", server.server.port, server.callers.credentials(who)) as opened:
         code, text = await outcome(opened.unary_stream(method)(b"", timeout=10))
     assert code is grpc.StatusCode.PERMISSION_DENIED
     assert f"spiffe://f/{who} is not enrolled" in text
@@ -93,7 +93,7 @@ async def test_a_certificate_that_is_not_on_the_list_is_refused(server: Server, 
 @pytest.mark.parametrize(("who", "method"), CALLERS)
 async def test_a_revoked_caller_is_refused_on_its_open_connection(server: Server, who: str, method: str) -> None:
     own = server.callers.admitted(who, ["subscriber"])
-    async with channel(server.server.port, own) as opened:
+    async with channel("rollout-controller", server.server.port, own) as opened:
         first = await opened.unary_stream(method)(b"", timeout=10).read()
         assert first is not grpc.aio.EOF
         server.callers.revoke(who)
@@ -104,7 +104,7 @@ async def test_a_revoked_caller_is_refused_on_its_open_connection(server: Server
 async def test_a_replaced_certificate_is_refused(server: Server) -> None:
     own = server.callers.admitted("vehicle/car")
     admit(server.callers.list, own.identity, "1234", now=own.not_after)
-    async with channel(server.server.port, own) as opened:
+    async with channel("rollout-controller", server.server.port, own) as opened:
         code, text = await outcome(opened.unary_stream(FETCH)(b"", timeout=10))
     assert (code, "no longer accepted" in text) == (grpc.StatusCode.PERMISSION_DENIED, True)
 
@@ -114,7 +114,7 @@ async def test_the_open_stream_of_a_revoked_caller_ends_within_the_stated_second
     server: Server, who: str, method: str
 ) -> None:
     own = server.callers.admitted(who, ["subscriber"])
-    async with channel(server.server.port, own) as opened:
+    async with channel("rollout-controller", server.server.port, own) as opened:
         call = opened.unary_stream(method)(b"", timeout=20)
         assert await call.read() == b"first"
         server.callers.revoke(who)
@@ -127,7 +127,7 @@ async def test_the_open_stream_of_a_revoked_caller_ends_within_the_stated_second
 
 async def test_the_open_stream_of_a_person_who_lost_the_role_ends(server: Server) -> None:
     own = server.callers.admitted("user/ann", ["subscriber"])
-    async with channel(server.server.port, own) as opened:
+    async with channel("rollout-controller", server.server.port, own) as opened:
         call = opened.unary_stream(WATCH)(b"", timeout=20)
         assert await call.read() == b"first"
         server.callers.admitted("user/ann", ["labeller"])
@@ -138,7 +138,7 @@ async def test_the_open_stream_of_a_person_who_lost_the_role_ends(server: Server
 async def test_the_watch_of_a_revoked_person_ends_that_the_console_opened(server: Server) -> None:
     console = server.callers.admitted("service/fleet-console")
     server.callers.admitted("user/ann", ["subscriber"])
-    async with channel(server.server.port, console) as opened:
+    async with channel("rollout-controller", server.server.port, console) as opened:
         call = opened.unary_stream(WATCH)(b"", timeout=20, metadata=speak_for("ann", ["subscriber"]))
         assert await call.read() == b"first"
         server.callers.revoke("user/ann")
@@ -151,7 +151,7 @@ async def test_the_watch_of_a_revoked_person_ends_that_the_console_opened(server
 
 async def test_an_upload_that_waits_for_the_next_chunk_ends_too(server: Server) -> None:
     own = server.callers.admitted("vehicle/car")
-    async with channel(server.server.port, own) as opened:
+    async with channel("rollout-controller", server.server.port, own) as opened:
         call = opened.stream_unary(UPLOAD)(timeout=20)
         await call.write(b"chunk")
         await server.begun.wait()
@@ -164,7 +164,7 @@ async def test_an_upload_that_waits_for_the_next_chunk_ends_too(server: Server) 
 
 async def test_a_long_unary_call_ends_too(server: Server) -> None:
     own = server.callers.admitted("user/ann", ["ml-engineer"])
-    async with channel(server.server.port, own) as opened:
+    async with channel("rollout-controller", server.server.port, own) as opened:
         call = opened.unary_unary(SLOW)(b"", timeout=20)
         waiting = asyncio.ensure_future(call)
         await server.begun.wait()
@@ -176,7 +176,7 @@ async def test_a_long_unary_call_ends_too(server: Server) -> None:
 
 async def test_the_open_stream_of_an_admitted_caller_goes_on(server: Server) -> None:
     own = server.callers.admitted("user/ann", ["subscriber"])
-    async with channel(server.server.port, own) as opened:
+    async with channel("rollout-controller", server.server.port, own) as opened:
         call = opened.unary_stream(WATCH)(b"", timeout=5 * CHECK_S)
         code, _ = await outcome(call)
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -189,7 +189,7 @@ async def test_a_list_that_cannot_be_read_is_not_taken_for_a_refusal(server: Ser
         server.callers.list.unlink()
     else:
         server.callers.list.write_text(content)
-    async with channel(server.server.port, own) as opened:
+    async with channel("rollout-controller", server.server.port, own) as opened:
         code, text = await outcome(opened.unary_stream(WATCH)(b"", timeout=20))
     assert code is grpc.StatusCode.UNAVAILABLE
     assert "admission list" in text

@@ -11,6 +11,7 @@ import grpc
 
 from fleetloop.api.installation import RunningFleet
 from fleetloop.errors import UserError
+from fleetloop.kit.rpc import expect_server
 
 TIMEOUT_S = 60.0
 
@@ -26,7 +27,8 @@ def channel_to(folder: Path | str, service: str) -> Iterator[grpc.Channel]:
     secure = grpc.ssl_channel_credentials(
         credentials.ca.read_bytes(), credentials.key.read_bytes(), credentials.cert.read_bytes()
     )
-    with grpc.secure_channel(fleet.address(service), secure) as channel:
+    options = [expect_server(service, credentials.cert.read_bytes())]
+    with grpc.secure_channel(fleet.address(service), secure, options) as channel:
         try:
             yield channel
         except grpc.RpcError as error:

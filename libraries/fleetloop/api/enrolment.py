@@ -18,6 +18,7 @@ from fleetloop.kit.security.access import AccessPolicy
 from fleetloop.kit.security.admission import Admission, AdmissionList, admit, revoke, set_roles
 from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import CertificateAuthority, Credentials
+from fleetloop.kit.security.requests import make_request
 from fleetloop.layout import RunLayout
 from fleetloop.shipped import config_folder
 
@@ -43,10 +44,12 @@ class Enrolment:
         roles: Collection[str] | None = None,
         out: Path | None = None,
         renew: bool = False,
+        request: Path | None = None,
     ) -> Credentials:
         """Issue a certificate and admit its owner. Idempotent.
 
-        After a revocation, or with `renew`, a new certificate replaces the old one, which is then refused.
+        After a revocation, or with `renew`, a new certificate replaces the old one, which is then refused. With a
+        `request` of its owner, the key stays with the owner; otherwise it is made here.
 
         Args:
             name: The vehicle's id, for example its VIN, or the person's name.
@@ -55,6 +58,7 @@ class Enrolment:
             roles: Roles of a person; None keeps those that the person has.
             out: Folder for cert.pem, key.pem and ca.pem; `identities/<kind>s/<name>` in the run by default.
             renew: Issue a new certificate although the old one is valid.
+            request: The owner's signing request, which `make_request` wrote.
         """
         with _refusing("Nothing was enrolled."):
             who = Identity(self._fleet_id, kind, name)
@@ -62,9 +66,17 @@ class Enrolment:
             authority = self._authority(now)
             revoked = any(each.spiffe_id == who.uri and each.revoked for each in self.entries())
             folder = (out or self._folder(who)).resolve()
-            issued = authority.issue(kind, name, folder, now=now, renew=renew or revoked)
-            admit(self._layout.admission_list, who, issued.serial, now=now, roles=roles)
+            if request is None:
+                issued = authority.issue(kind, name, folder, now=now, renew=renew or revoked)
+            else:
+                issued = authority.sign(who, _read(request), folder, now=now, renew=renew or revoked)
+            admit(self._layout.admission_list, who, issued.serial, now=now, roles=roles, issuer=issued.issuer)
         return issued
+
+    def request(self, name: str, *, kind: IdentityKind, out: Path) -> Path:
+        """Make a key and a signing request in `out`, where its owner is; return the request. Needs no authority."""
+        with _refusing("Nothing was made."):
+            return make_request(Identity(self._fleet_id, kind, name), out.resolve())
 
     def enrol_service(self, name: str, *, now: datetime) -> Admission:
         """Admit a service by its name, whatever certificate of the fleet's issuer it has. Idempotent."""
@@ -118,6 +130,13 @@ class Enrolment:
         for role in roles:
             if role not in known:
                 raise PkiError(f"there is no role {role!r}; access.yaml has {', '.join(known)}")
+
+
+def _read(request: Path) -> bytes:
+    try:
+        return request.read_bytes()
+    except OSError as error:
+        raise PkiError(f"the request {request} cannot be read: {error.strerror}") from error
 
 
 @contextmanager

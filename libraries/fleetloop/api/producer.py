@@ -225,7 +225,9 @@ async def connect_producer(
 
     Leaving the block waits for all acknowledgements.
     """
-    async with open_channel(address, credentials.ca, credentials.cert, credentials.key) as channel:
+    async with open_channel(
+        "telemetry-gateway", address, credentials.ca, credentials.cert, credentials.key
+    ) as channel:
         producer = TelemetryProducer(channel, window)
         running = asyncio.create_task(producer.run())
         try:

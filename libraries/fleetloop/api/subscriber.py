@@ -42,7 +42,9 @@ async def watch_models(
     Raises grpc.aio.AioRpcError if the server refuses the caller, for example with PERMISSION_DENIED.
     """
     pause_s = _FIRST_PAUSE_S
-    async with open_channel(address, credentials.ca, credentials.cert, credentials.key) as channel:
+    async with open_channel(
+        "rollout-controller", address, credentials.ca, credentials.cert, credentials.key
+    ) as channel:
         stub = rollout_pb2_grpc.ModelServiceStub(channel)
         while True:
             request = rollout_pb2.WatchModelsRequest(resume_after=resume_after, stages=stages)

@@ -17,4 +17,7 @@ Fleet = Annotated[
     str, typer.Option("--fleet", envvar="FLEETLOOP_FLEET_ID", help="Name of the fleet, part of every identity.")
 ]
 FLEET = "demo"
+Request = Annotated[
+    Path | None, typer.Option("--csr", help="Signing request of the owner, who keeps the key; makes no key here.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fleetloop.api.enrolment import Enrolment
-from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder
+from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder, Request
 from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.layout import RunLayout
 
@@ -23,20 +23,32 @@ NO_ROLES: list[str] = []
 
 
 @app.command()
+def request(
+    user: User,
+    out: Annotated[Path, typer.Option(help="Folder for key.pem, which stays there, and request.pem.")],
+    fleet: Fleet = FLEET,
+) -> None:
+    """Make your own key and a signing request for `fleetloop users enrol --csr`. The key never leaves the folder."""
+    path = Enrolment(RunLayout.at(FOLDER), fleet).request(user, kind=IdentityKind.USER, out=out)
+    print(f"Send {path} to an operator, and store cert.pem and ca.pem that you get back beside it.")
+
+
+@app.command()
 def enrol(
     user: User,
     role: Annotated[list[str], typer.Option("--role", help="Role of config/access.yaml; may be repeated.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for cert.pem, key.pem and ca.pem.")] = None,
+    csr: Request = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for cert.pem, ca.pem and, without --csr, key.pem.")] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Replace the certificate; the old one is refused.")] = False,
     folder: Folder = FOLDER,
     fleet: Fleet = FLEET,
 ) -> None:
     """Issue a certificate to a person and admit the person with these roles."""
     issued = Enrolment(RunLayout.at(folder), fleet).enrol(
-        user, kind=IdentityKind.USER, roles=role, now=datetime.now(UTC), out=out, renew=renew
+        user, kind=IdentityKind.USER, roles=role, now=datetime.now(UTC), out=out, renew=renew, request=csr
     )
     print(f"{issued.identity.uri} is enrolled until {issued.not_after:%Y-%m-%d}: {', '.join(sorted(role))}")
-    print(f"The certificate is {issued.cert}, its key {issued.key}.")
+    print(f"The certificate is {issued.cert}, its key {issued.key if csr is None else 'with its owner'}.")
 
 
 @app.command()

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from fleetloop.api.enrolment import Enrolment
 from fleetloop.api.installation import recorded_run
-from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder
+from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder, Request
 from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.layout import RunLayout
 
@@ -24,16 +24,28 @@ Vehicle = Annotated[str, typer.Argument(help="The vehicle's id, for example its 
 
 
 @app.command()
+def request(
+    vehicle: Vehicle,
+    out: Annotated[Path, typer.Option(help="Folder for key.pem, which stays there, and request.pem.")],
+    fleet: Fleet = FLEET,
+) -> None:
+    """Make a key and a signing request on the vehicle, for `fleetloop vehicles enrol --csr`. The key stays there."""
+    path = Enrolment(RunLayout.at(FOLDER), fleet).request(vehicle, kind=IdentityKind.VEHICLE, out=out)
+    print(f"Send {path} to an operator, and store cert.pem and ca.pem that you get back beside it.")
+
+
+@app.command()
 def enrol(
     vehicle: Vehicle,
-    out: Annotated[Path | None, typer.Option(help="Folder for cert.pem, key.pem and ca.pem.")] = None,
+    csr: Request = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for cert.pem, ca.pem and, without --csr, key.pem.")] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Replace the certificate; the old one is refused.")] = False,
     folder: Folder = FOLDER,
     fleet: Fleet = FLEET,
 ) -> None:
     """Issue a certificate to a vehicle, admit it, and print the settings of its producer."""
     layout = RunLayout.at(folder)
-    issued = Enrolment(layout, fleet).enrol(vehicle, now=datetime.now(UTC), out=out, renew=renew)
+    issued = Enrolment(layout, fleet).enrol(vehicle, now=datetime.now(UTC), out=out, renew=renew, request=csr)
     state = recorded_run(layout)
     print(f"# {issued.identity.uri}, valid until {issued.not_after:%Y-%m-%d}")
     settings = {

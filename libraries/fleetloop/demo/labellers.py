@@ -94,7 +94,7 @@ async def label(
 ) -> None:
     """Answer label tasks as one labeller until `stopping` is set."""
     files = (identity / "ca.pem", identity / "cert.pem", identity / "key.pem")
-    async with open_channel(address, *files) as channel:
+    async with open_channel("label-desk", address, *files) as channel:
         desk = label_pb2_grpc.LabelServiceStub(channel)
         while not stopping.is_set():
             try:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 
 from fleetloop.api.installation import RunningFleet
-from fleetloop.kit.rpc import retry_config
+from fleetloop.kit.rpc import expect_server, retry_config
 from fleetloop.protos.archive.v1 import archive_pb2, archive_pb2_grpc
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
@@ -66,14 +66,16 @@ class LoopClient:
     def __init__(self, fleet: RunningFleet) -> None:
         self._fleet = fleet
         credentials = fleet.credentials()
+        self._own = credentials.cert.read_bytes()
         self._secure = grpc.ssl_channel_credentials(
-            credentials.ca.read_bytes(), credentials.key.read_bytes(), credentials.cert.read_bytes()
+            credentials.ca.read_bytes(), credentials.key.read_bytes(), self._own
         )
         self._channels: dict[str, grpc.Channel] = {}
 
     def _stub(self, make: Callable[[grpc.Channel], T], service: str) -> T:
         if service not in self._channels:
-            self._channels[service] = grpc.secure_channel(self._fleet.address(service), self._secure, PATIENCE)
+            options = [*PATIENCE, expect_server(service, self._own)]
+            self._channels[service] = grpc.secure_channel(self._fleet.address(service), self._secure, options)
         return make(self._channels[service])
 
     def close(self) -> None:

@@ -126,7 +126,8 @@ def _enrol(
         local = authority.issue(IdentityKind.USER, LOCAL_USER, layout.identities / "users" / LOCAL_USER, now=now)
         entry = known.get(local.identity.uri)
         if entry is None or entry.revoked is None:
-            admit(path, local.identity, local.serial, now=now, roles=policy.roles if entry is None else None)
+            roles = policy.roles if entry is None else None
+            admit(path, local.identity, local.serial, now=now, roles=roles, issuer=local.issuer)
         return {
             each.package: authority.issue(
                 IdentityKind.SERVICE, each.label, layout.identities / "services" / each.package, now=now

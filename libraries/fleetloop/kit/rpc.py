@@ -33,9 +33,9 @@ from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.security.access import AccessPolicy
 from fleetloop.kit.security.admission import AdmissionList
+from fleetloop.kit.security.certificates import identity_of, load_certificate, serial_of_pem, server_name
 from fleetloop.kit.security.gate import ON_BEHALF_OF, ROLES, Gate, NoAdmissions, speak_for
-from fleetloop.kit.security.identity import Identity, parse_spiffe_id
-from fleetloop.kit.security.pki import serial_of_pem
+from fleetloop.kit.security.identity import Identity, IdentityKind, parse_spiffe_id
 
 __all__ = [
     "ON_BEHALF_OF",
@@ -44,6 +44,7 @@ __all__ = [
     "RpcServer",
     "caller",
     "caller_roles",
+    "expect_server",
     "open_channel",
     "open_service_channel",
     "peer_serial",
@@ -339,15 +340,33 @@ class _TraceInjector(
         return await continuation(details, request)
 
 
-def open_channel(address: str, ca: Path | None, cert: Path | None, key: Path | None) -> grpc.aio.Channel:
-    """A channel to one of our services: with mTLS when the files are given, and retries while it is unavailable."""
+def expect_server(service: str, own_certificate: bytes) -> tuple[str, str]:
+    """The channel option with which a client accepts only the certificate of `service`, of its own fleet.
+
+    Without it gRPC accepts every certificate of the fleet that has the host name of the address, and most have
+    `localhost`.
+    """
+    fleet = identity_of(load_certificate(own_certificate)).fleet_id
+    name = server_name(Identity(fleet, IdentityKind.SERVICE, service.replace("_", "-")))
+    return ("grpc.ssl_target_name_override", name)
+
+
+def open_channel(
+    service: str, address: str, ca: Path | None, cert: Path | None, key: Path | None
+) -> grpc.aio.Channel:
+    """A channel to one of our services: with mTLS when the files are given, and retries while it is unavailable.
+
+    The server has to prove that it is `service`, such as `label-desk`, whatever its address is.
+    """
     options = [*_OPTIONS, ("grpc.service_config", retry_config()), ("grpc.enable_retries", 1)]
     if ca is None or cert is None or key is None:
         return grpc.aio.insecure_channel(address, options=options, interceptors=[_TraceInjector()])
-    credentials = grpc.ssl_channel_credentials(ca.read_bytes(), key.read_bytes(), cert.read_bytes())
+    own = cert.read_bytes()
+    options.append(expect_server(service, own))
+    credentials = grpc.ssl_channel_credentials(ca.read_bytes(), key.read_bytes(), own)
     return grpc.aio.secure_channel(address, credentials, options=options, interceptors=[_TraceInjector()])
 
 
-def open_service_channel(address: str, settings: ServiceSettings) -> grpc.aio.Channel:
-    """A channel with a service's own certificate."""
-    return open_channel(address, settings.tls_ca, settings.tls_cert, settings.tls_key)
+def open_service_channel(service: str, address: str, settings: ServiceSettings) -> grpc.aio.Channel:
+    """A channel to `service` with another service's own certificate."""
+    return open_channel(service, address, settings.tls_ca, settings.tls_cert, settings.tls_key)

@@ -55,7 +55,9 @@ class AssignedVehicles:
         self.all: list[Assigned] = []
         for name in names:
             identity = Enrolment(run.layout, "demo").enrol(name, now=datetime.now(UTC))
-            self.all.append(Assigned(name, open_channel(address, identity.ca, identity.cert, identity.key)))
+            self.all.append(
+                Assigned(name, open_channel("rollout-controller", address, identity.ca, identity.cert, identity.key))
+            )
 
     async def close(self) -> None:
         for vehicle in self.all:

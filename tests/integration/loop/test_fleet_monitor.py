@@ -48,7 +48,7 @@ async def totals(run: EmbeddedRun, rollout: str, reports: int) -> monitor_pb2.Co
     fleet = run.fleet
     credentials = fleet.credentials()
     async with open_channel(
-        fleet.address("fleet_monitor"), credentials.ca, credentials.cert, credentials.key
+        "fleet-monitor", fleet.address("fleet_monitor"), credentials.ca, credentials.cert, credentials.key
     ) as channel:
         stub = monitor_pb2_grpc.MonitorServiceStub(channel)
         cohort = monitor_pb2.CohortTotals()

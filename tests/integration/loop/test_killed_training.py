@@ -61,7 +61,7 @@ class Story:
         self.run, self.topics = run, topics
         person = run.fleet.credentials()
         files = (person.ca, person.cert, person.key)
-        self._channels = [open_channel(run.fleet.address(name), *files) for name in ("training_orchestrator",
+        self._channels = [open_channel(name, run.fleet.address(name), *files) for name in ("training_orchestrator",
                           "rollout_controller")]  # fmt: skip
         self.training = training_pb2_grpc.TrainingServiceStub(self._channels[0])
         self.rollouts = rollout_pb2_grpc.RolloutServiceStub(self._channels[1])

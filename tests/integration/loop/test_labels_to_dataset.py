@@ -101,7 +101,9 @@ async def label_all(run: EmbeddedRun, name: str, project: str, right: dict[str, 
         name, kind=IdentityKind.USER, roles=["labeller"], now=datetime.now(UTC)
     )
     answered = 0
-    async with open_channel(run.fleet.address("label_desk"), person.ca, person.cert, person.key) as channel:
+    async with open_channel(
+        "label-desk", run.fleet.address("label_desk"), person.ca, person.cert, person.key
+    ) as channel:
         desk = label_pb2_grpc.LabelServiceStub(channel)
         ask = label_pb2.LeaseTaskRequest(project=project, lease_s=30)
         deadline = time.monotonic() + 90
@@ -161,7 +163,7 @@ async def test_a_labelled_set_is_imported_once_and_damage_names_its_place(run: E
     credentials = run.fleet.credentials()
     files = (credentials.ca, credentials.cert, credentials.key)
     (tmp_path / "samples.parquet").write_bytes(b"not parquet")
-    async with open_channel(run.fleet.address("dataset_curator"), *files) as channel:
+    async with open_channel("dataset-curator", run.fleet.address("dataset_curator"), *files) as channel:
         curator = dataset_pb2_grpc.DatasetServiceStub(channel)
         request = dataset_pb2.ImportDatasetRequest(
             request_id=uuid.uuid4().hex, dataset="damaged", source_address=str(tmp_path), reason="test"

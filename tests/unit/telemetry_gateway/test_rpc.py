@@ -84,7 +84,7 @@ class Gateway:
         """Listens, and returns the vehicle's stub."""
         await self._server.start([SERVICE_NAME])
         car = self._car
-        self._channel = open_channel(f"127.0.0.1:{self._server.port}", car.ca, car.cert, car.key)
+        self._channel = open_channel("telemetry-gateway", f"127.0.0.1:{self._server.port}", car.ca, car.cert, car.key)
         return telemetry_pb2_grpc.TelemetryServiceStub(self._channel)
 
     async def stop(self) -> None:

@@ -38,7 +38,8 @@ class Runtime:
         self._started = False
         if settings.tls_cert is not None:
             name = f"{service}/{settings.instance_id}"
-            watch = RenewalWatch(settings.tls_cert, name, settings.renewal_within_s, SystemClock())
+            files = [path for path in (settings.tls_cert, settings.tls_ca) if path is not None]
+            watch = RenewalWatch(files, name, settings.renewal_within_s, SystemClock())
             self.http.add_liveness("certificate", watch.problem)
         self.http.add_readiness("start", lambda: None if self._started else "still starting")
 

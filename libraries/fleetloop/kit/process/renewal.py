@@ -1,4 +1,4 @@
-"""Restarts the process after its certificate was renewed on disk, because gRPC reads it only when a server starts.
+"""Restarts the process after its certificate or its trust changed on disk: gRPC reads both when a server starts.
 
 cert-manager and similar tools write a new certificate long before the old one expires. A process that finds one fails
 its liveness check, so that Kubernetes or the supervisor restarts it. Replicas do not restart at once: each waits for
@@ -7,6 +7,7 @@ a part of `within_s` that depends on its name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -16,11 +17,11 @@ _SHARES = 2**32
 
 
 class RenewalWatch:
-    """Compares the file of the certificate with its content when the process started."""
+    """Compares the files of the certificate and of the CAs with their content when the process started."""
 
-    def __init__(self, certificate: Path, name: str, within_s: float, clock: Clock) -> None:
+    def __init__(self, files: Sequence[Path], name: str, within_s: float, clock: Clock) -> None:
         """`name` differs between the replicas of a service."""
-        self._certificate = certificate
+        self._files = files
         self._in_use = self._read()
         self._delay_s = within_s * crc32(name.encode()) / _SHARES
         self._clock = clock
@@ -36,10 +37,10 @@ class RenewalWatch:
             self._seen_ns = now_ns
         if ns_to_seconds(now_ns - self._seen_ns) < self._delay_s:
             return None
-        return f"{self._certificate} was renewed: restart to use it"
+        return f"{' or '.join(map(str, self._files))} was renewed: restart to use it"
 
-    def _read(self) -> bytes | None:
+    def _read(self) -> list[bytes] | None:
         try:
-            return self._certificate.read_bytes()
+            return [path.read_bytes() for path in self._files]
         except OSError:
             return None

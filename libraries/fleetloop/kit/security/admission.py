@@ -40,6 +40,8 @@ class Admission:
     reason: str = ""
     roles: tuple[str, ...] = ()
     """Roles of a person, sorted; empty for vehicles and services."""
+    issuer: str = ""
+    """Short name of the authority's key that issued the certificate; empty for a service, and if it is not known."""
 
     def refusal_text(self, serial: str | None = None) -> str:
         """Why a caller with this certificate is refused; empty when it is admitted."""
@@ -105,7 +107,13 @@ class AdmissionList:
 
 
 def admit(
-    path: Path, who: Identity, serial: str, *, now: datetime, roles: Collection[str] | None = None
+    path: Path,
+    who: Identity,
+    serial: str,
+    *,
+    now: datetime,
+    roles: Collection[str] | None = None,
+    issuer: str = "",
 ) -> Admission:
     """Admits a caller and replaces an older entry of the same name. Idempotent.
 
@@ -115,6 +123,7 @@ def admit(
         serial: Serial number of its certificate; empty admits every certificate with this name.
         now: The current time.
         roles: Roles of a person; None keeps those of the older entry.
+        issuer: Short name of the authority's key that issued the certificate.
 
     Raises PkiError if the list cannot be read.
     """
@@ -126,6 +135,7 @@ def admit(
             serial,
             now.isoformat(timespec="seconds"),
             roles=kept if roles is None else tuple(sorted(set(roles))),
+            issuer=issuer,
         )
         if known is not None and replace(known, since=entry.since) == replace(entry, reason=known.reason):
             return known
@@ -162,8 +172,17 @@ def _parse(data: bytes) -> dict[str, Admission]:
     document = json.loads(data)
     if document["format"] not in _FORMATS:
         raise ValueError(f"format {document['format']} is not one of {_FORMATS}")
-    entries = [Admission(**{**each, "roles": _roles(each.get("roles", []))}) for each in document["admitted"]]
+    entries = [_entry(each) for each in document["admitted"]]
     return {entry.spiffe_id: entry for entry in entries}
+
+
+def _entry(each: Mapping[str, object]) -> Admission:
+    """One entry. Fields of a later version are passed over, so that servers may be older than the command line."""
+    known = {name: each[name] for name in Admission.__slots__ if name in each}
+    texts = [known["spiffe_id"], known["serial"], known["since"], known.get("revoked") or "", known.get("reason", "")]
+    if not all(isinstance(value, str) for value in (*texts, known.get("issuer", ""))):
+        raise ValueError(f"{each} has a value that is not text")
+    return Admission(**{**known, "roles": _roles(known.get("roles", []))})  # type: ignore[arg-type]
 
 
 def _roles(value: object) -> tuple[str, ...]:

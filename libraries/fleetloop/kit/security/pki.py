@@ -1,14 +1,16 @@
-"""The certificate authority of an embedded run, which has mTLS everywhere.
+"""The certificate authority of a fleet.
 
-On a cluster cert-manager or SPIRE issues the certificates; services only see PEM files and cannot tell the
-difference. A certificate names its identity as a SPIFFE URI in the subject alternative name. Every call is
-idempotent: valid files are used again, and files appear whole or not at all.
+On a cluster cert-manager or SPIRE may issue the certificates; services only see PEM files and cannot tell the
+difference. Every call is idempotent: valid files are used again, and files appear whole or not at all.
+
+The authority is renewed in three steps, with time between them for all to receive the files: `prepare` makes the next
+authority, which all have to trust before it issues anything; `switch` issues from it; `retire` ends the trust in the
+former one. `ca.pem` beside a certificate holds all that are trusted at the time.
 """
 
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,17 +18,41 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetloop.kit.process.atomic_file import replace_bytes
+from fleetloop.kit.security.certificates import (
+    PublicKey,
+    authority,
+    fleet_of,
+    identity_of,
+    key_id,
+    leaf,
+    load_certificate,
+    names_for,
+    pem_of,
+    pem_of_key,
+    serial_of,
+    serial_of_pem,
+    usages_for,
+)
 from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
+from fleetloop.kit.security.requests import read_request
 
+__all__ = [
+    "CA_LIFETIME",
+    "LEAF_LIFETIME",
+    "CertificateAuthority",
+    "Credentials",
+    "identity_of",
+    "load_credentials",
+    "serial_of",
+    "serial_of_pem",
+]
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
-_BACKDATE = timedelta(minutes=5)
-"""Certificates are valid from this long before they are issued, because clocks of vehicles differ."""
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -38,33 +64,12 @@ class Credentials:
     ca: Path
     cert: Path
     key: Path
+    """Not there when its owner made a request and keeps the key."""
     serial: str
     """Serial number in lower-case hex, without leading zeros."""
     not_after: datetime
-
-
-def serial_of(certificate: x509.Certificate) -> str:
-    return f"{certificate.serial_number:x}"
-
-
-def serial_of_pem(pem: bytes) -> str:
-    """The serial number of a PEM certificate, such as gRPC's `x509_pem_cert`. Raises PkiError for other bytes."""
-    try:
-        return serial_of(x509.load_pem_x509_certificate(pem))
-    except ValueError as error:
-        raise PkiError("these bytes are not a PEM certificate") from error
-
-
-def identity_of(certificate: x509.Certificate) -> Identity:
-    """The identity that a certificate names. Raises PkiError unless it has exactly one SPIFFE URI."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound as error:
-        raise PkiError("the certificate has no subject alternative names") from error
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    if len(uris) != 1:
-        raise PkiError(f"the certificate has {len(uris)} URIs; it must have exactly one SPIFFE id")
-    return Identity.parse(uris[0])
+    issuer: str = ""
+    """Short name of the key of the authority that issued it."""
 
 
 def load_credentials(folder: Path) -> Credentials:
@@ -74,8 +79,8 @@ def load_credentials(folder: Path) -> Credentials:
         if not path.is_file():
             raise PkiError(f"there is no {path}")
     try:
-        certificate = x509.load_pem_x509_certificate(cert.read_bytes())
-    except ValueError as error:
+        certificate = load_certificate(cert.read_bytes())
+    except PkiError as error:
         raise PkiError(f"{cert} is not a PEM certificate") from error
     return Credentials(
         identity_of(certificate), ca, cert, key, serial_of(certificate), certificate.not_valid_after_utc
@@ -87,7 +92,10 @@ def _replace(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 class CertificateAuthority:
-    """Issues identities for one fleet. Its key never leaves `folder`."""
+    """Issues identities for one fleet. Its key never leaves `folder`.
+
+    Files: ca.pem and ca.key; next.pem and next.key between `prepare` and `switch`; former.pem until `retire`.
+    """
 
     def __init__(
         self, folder: Path, fleet: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
@@ -99,7 +107,7 @@ class CertificateAuthority:
 
     @classmethod
     def open(cls, folder: Path, *, fleet: str, now: datetime) -> CertificateAuthority:
-        """Opens the authority in `folder` (ca.pem, ca.key), or creates it if there is none.
+        """Opens the authority in `folder`, or creates it if there is none.
 
         `now` has a time zone. Raises PkiError if the authority belongs to another fleet, is about to expire, or
         cannot be read.
@@ -108,12 +116,13 @@ class CertificateAuthority:
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder):
             if not (folder / "ca.pem").exists():
-                _make_authority(folder, fleet, now)
+                _make_pair(folder, "ca", fleet, now)
+            _finish_switch(folder)
             certificate, key = _load_authority(folder)
-        found = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
-        if found != [fleet]:
+        found = fleet_of(certificate)
+        if found != fleet:
             raise PkiError(
-                f"{folder} holds the authority of fleet {found[0] if found else '?'}, not of {fleet}; "
+                f"{folder} holds the authority of fleet {found}, not of {fleet}; "
                 "use another folder, or set FLEETLOOP_FLEET_ID"
             )
         if now >= certificate.not_valid_after_utc - LEAF_LIFETIME / 12:
@@ -122,7 +131,69 @@ class CertificateAuthority:
 
     @property
     def ca_path(self) -> Path:
+        """The certificate that issues now."""
         return self._folder / "ca.pem"
+
+    @property
+    def issuer(self) -> str:
+        """Short name of the key that issues now."""
+        return key_id(self._certificate)
+
+    @property
+    def not_after(self) -> datetime:
+        """When the authority that issues now expires."""
+        return self._certificate.not_valid_after_utc
+
+    def trusted(self) -> bytes:
+        """All certificates that are to be trusted now, as PEM: the one that issues, the next and the former one."""
+        found = {pem_of(self._certificate): None}
+        for name in ("next.pem", "former.pem"):
+            path = self._folder / name
+            if path.exists():
+                found[pem_of(load_certificate(path.read_bytes()))] = None
+        return b"".join(found)
+
+    def next_issuer(self) -> str | None:
+        """Short name of the key that `prepare` made and that issues nothing yet; None without one."""
+        return self._name_of("next.pem")
+
+    def former_issuer(self) -> str | None:
+        """Short name of the key that issued until `switch` and is still trusted; None without one."""
+        return self._name_of("former.pem")
+
+    def _name_of(self, name: str) -> str | None:
+        path = self._folder / name
+        return key_id(load_certificate(path.read_bytes())) if path.exists() else None
+
+    def prepare(self, now: datetime) -> None:
+        """Makes the next authority, which is trusted from now on and issues nothing yet. Idempotent.
+
+        Raises PkiError while a former authority is still trusted.
+        """
+        with _held(self._folder):
+            if (self._folder / "former.pem").exists():
+                raise PkiError("the former authority is still trusted; retire it first")
+            if not (self._folder / "next.pem").exists():
+                _make_pair(self._folder, "next", self.fleet, now)
+
+    def switch(self) -> None:
+        """Issues from the next authority from now on; the former one stays trusted, and its key is deleted.
+
+        Raises PkiError unless `prepare` made one.
+        """
+        folder = self._folder
+        with _held(folder):
+            if not (folder / "next.pem").exists():
+                raise PkiError("there is no next authority; prepare it first, and distribute the trust in it")
+            _replace(folder / "former.pem", (folder / "ca.pem").read_bytes())
+            _replace(folder / "ca.key", (folder / "next.key").read_bytes(), 0o600)  # from here, open finishes it
+            _finish_switch(folder)
+            self._certificate, self._key = _load_authority(folder)
+
+    def retire(self) -> None:
+        """Ends the trust in the former authority. Idempotent."""
+        with _held(self._folder):
+            (self._folder / "former.pem").unlink(missing_ok=True)
 
     def issue(
         self,
@@ -138,21 +209,54 @@ class CertificateAuthority:
         """Issues a certificate: cert.pem, key.pem (mode 0600) and ca.pem in `folder`.
 
         A certificate that is there is used again, unless it is in the last third of its lifetime, belongs to another
-        identity or authority, lacks one of `hosts`, or `renew` is set. Raises PkiError for an invalid name.
+        identity or authority, lacks one of `hosts`, which only services have, or `renew` is set. Raises PkiError for
+        an invalid name.
         """
         identity = Identity(self.fleet, kind, name)
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder):
-            known = None if renew else self._still_good(folder, identity, hosts, now)
-            if known is not None:
-                return known
-            key = ec.generate_private_key(ec.SECP256R1())
-            certificate = self._sign(identity, key, now, lifetime, hosts)
-            # The key first, because a certificate without its key would look like a complete identity.
-            _replace(folder / "key.pem", _pem_of(key), 0o600)
-            _replace(folder / "ca.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
-            _replace(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
+            certificate = None if renew else self._still_good(folder, identity, hosts, now)
+            if certificate is None:
+                key = ec.generate_private_key(ec.SECP256R1())
+                certificate = leaf(identity, key.public_key(), self._certificate, self._key, now, lifetime, hosts)
+                # The key first, because a certificate without its key would look like a complete identity.
+                _replace(folder / "key.pem", pem_of_key(key), 0o600)
+                self._write_trust(folder)
+                _replace(folder / "cert.pem", pem_of(certificate))
+            self._write_trust(folder)
         return self._credentials(folder, identity, certificate)
+
+    def sign(
+        self,
+        identity: Identity,
+        request: bytes,
+        folder: Path,
+        *,
+        now: datetime,
+        lifetime: timedelta = LEAF_LIFETIME,
+        renew: bool = False,
+    ) -> Credentials:
+        """Issues a certificate for the key of a signing request: cert.pem and ca.pem in `folder`.
+
+        A certificate of the same key that is there is used again, as by `issue`.
+
+        Raises PkiError if the request is of another identity, its key is weak, or it is damaged.
+        """
+        key = read_request(request, identity)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _held(folder):
+            certificate = None if renew else self._still_good(folder, identity, (), now, key)
+            if certificate is None:
+                certificate = leaf(identity, key, self._certificate, self._key, now, lifetime, ())
+                self._write_trust(folder)
+                _replace(folder / "cert.pem", pem_of(certificate))
+            self._write_trust(folder)
+        return self._credentials(folder, identity, certificate)
+
+    def _write_trust(self, folder: Path) -> None:
+        path, trusted = folder / "ca.pem", self.trusted()
+        if not path.exists() or path.read_bytes() != trusted:
+            _replace(path, trusted)
 
     def _credentials(self, folder: Path, identity: Identity, certificate: x509.Certificate) -> Credentials:
         return Credentials(
@@ -162,70 +266,52 @@ class CertificateAuthority:
             folder / "key.pem",
             serial_of(certificate),
             certificate.not_valid_after_utc,
+            self.issuer,
         )
 
-    def _still_good(self, folder: Path, who: Identity, hosts: Sequence[str], now: datetime) -> Credentials | None:
+    def _still_good(
+        self, folder: Path, who: Identity, hosts: Sequence[str], now: datetime, key: PublicKey | None = None
+    ) -> x509.Certificate | None:
+        """The certificate in `folder`, if it need not be issued again. Without `key` its key is in key.pem."""
         try:
-            certificate = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
-            key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
+            certificate = load_certificate((folder / "cert.pem").read_bytes())
+            if key is None:
+                own = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
+                same = own.public_key() == certificate.public_key()
+            else:
+                same = key == certificate.public_key()
             certificate.verify_directly_issued_by(self._certificate)
-            same = identity_of(certificate) == who and key.public_key() == certificate.public_key()
-            anchored = (folder / "ca.pem").read_bytes() == self.ca_path.read_bytes()
+            same = same and identity_of(certificate) == who
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except Exception:  # whatever is wrong with the files, they are issued again
-            return None
+            usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        except (OSError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, PkiError):
+            return None  # whatever is wrong with the files, they are issued again
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         fresh = begin <= now < end - (end - begin) / 3
-        covers = all(_general_name(host) in names for host in hosts)
-        return self._credentials(folder, who, certificate) if same and anchored and fresh and covers else None
-
-    def _sign(
-        self,
-        identity: Identity,
-        key: ec.EllipticCurvePrivateKey,
-        now: datetime,
-        lifetime: timedelta,
-        hosts: Sequence[str],
-    ) -> x509.Certificate:
-        names = [x509.UniformResourceIdentifier(identity.uri), *(_general_name(host) for host in hosts)]
-        usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
-        return (
-            x509.CertificateBuilder()
-            .subject_name(_subject(self.fleet, f"{identity.kind} {identity.name}"[:64]))
-            .issuer_name(self._certificate.subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _BACKDATE)
-            .not_valid_after(min(now + lifetime, self._certificate.not_valid_after_utc))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(authority=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(_issued_by(self._key), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        wanted = names_for(who, hosts)
+        named = set(names) >= set(wanted) and set(usages) == set(usages_for(who))
+        return certificate if same and fresh and named else None
 
 
-def _make_authority(folder: Path, fleet: str, now: datetime) -> None:
+def _make_pair(folder: Path, name: str, fleet: str, now: datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _subject(fleet, "fleetloop embedded authority")
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
-        .not_valid_after(now + CA_LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(authority=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(_issued_by(key), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    _replace(folder / "ca.key", _pem_of(key), 0o600)
-    _replace(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
+    _replace(folder / f"{name}.key", pem_of_key(key), 0o600)
+    _replace(folder / f"{name}.pem", pem_of(authority(fleet, key, now, CA_LIFETIME)))
+
+
+def _finish_switch(folder: Path) -> None:
+    """Finishes a switch that wrote ca.key, whatever it still lacks."""
+    following, current = folder / "next.pem", folder / "ca.key"
+    if not following.exists() or not current.exists():
+        return
+    try:
+        key = serialization.load_pem_private_key(current.read_bytes(), None)
+    except ValueError:
+        return  # loading the authority says what is wrong with it
+    if key.public_key() == load_certificate(following.read_bytes()).public_key():
+        _replace(folder / "ca.pem", following.read_bytes())
+        (folder / "next.key").unlink(missing_ok=True)
+        following.unlink()
 
 
 def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -239,43 +325,6 @@ def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePri
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise PkiError(f"ca.key in {folder} does not belong to ca.pem; remove the folder and enrol again")
     return certificate, key
-
-
-def _pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _subject(fleet: str, name: str) -> x509.Name:
-    return x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, fleet), x509.NameAttribute(NameOID.COMMON_NAME, name)]
-    )
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def _issued_by(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
-    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-
-
-def _key_usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 @contextmanager

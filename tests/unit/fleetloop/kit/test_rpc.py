@@ -58,7 +58,7 @@ class Desk:
     async def ask(self, who: str, *names: str, method: str = METHOD, roles: str = "any") -> str:
         own = self.callers.admitted(who, ["any"])
         metadata = [(ON_BEHALF_OF, each) for each in names]
-        async with channel(self.server.port, own) as opened:
+        async with channel("label-desk", self.server.port, own) as opened:
             answer: bytes = await opened.unary_unary(method)(
                 b"", metadata=[*metadata, *([(ROLES, roles)] if names else [])], timeout=10
             )
@@ -136,7 +136,10 @@ async def test_a_certificate_of_another_fleet_or_none_gets_nowhere(desk: Desk, t
     own = foreign.issue(IdentityKind.USER, "ann", tmp_path / "foreign-ann", now=NOW)
     ours = tmp_path / "service" / "label-desk" / "ca.pem"
     address = f"127.0.0.1:{desk.server.port}"
-    for opened in (open_channel(address, own.ca, own.cert, own.key), open_channel(address, ours, own.cert, own.key)):
+    for opened in (
+        open_channel("label-desk", address, own.ca, own.cert, own.key),
+        open_channel("label-desk", address, ours, own.cert, own.key),
+    ):
         async with opened:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await opened.unary_unary(METHOD)(b"", timeout=1)

@@ -33,7 +33,7 @@ async def answers(*codes: grpc.StatusCode) -> tuple[grpc.aio.Server, int, list[i
 
 async def test_a_call_is_tried_again_while_the_server_is_unavailable() -> None:
     server, port, calls = await answers(*[grpc.StatusCode.UNAVAILABLE] * 2)
-    async with open_channel(f"127.0.0.1:{port}", None, None, None) as channel:
+    async with open_channel("label-desk", f"127.0.0.1:{port}", None, None, None) as channel:
         assert await channel.unary_unary(METHOD)(b"", timeout=20) == b"done"
     assert len(calls) == 3
     await server.stop(0)
@@ -42,7 +42,7 @@ async def test_a_call_is_tried_again_while_the_server_is_unavailable() -> None:
 @pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL])
 async def test_a_refusal_is_final(code: grpc.StatusCode) -> None:
     server, port, calls = await answers(code)
-    async with open_channel(f"127.0.0.1:{port}", None, None, None) as channel:
+    async with open_channel("label-desk", f"127.0.0.1:{port}", None, None, None) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary(METHOD)(b"", timeout=20)
     assert (caught.value.code(), len(calls)) == (code, 1)

@@ -12,7 +12,7 @@ from fleetloop.kit.testing import ManualClock
 def test_a_renewed_certificate_asks_for_a_restart_within_its_time(tmp_path: Path) -> None:
     certificate, clock = tmp_path / "tls.crt", ManualClock()
     certificate.write_text("old")
-    watch = RenewalWatch(certificate, "label-desk/label-desk-0", 100.0, clock)
+    watch = RenewalWatch([certificate], "label-desk/label-desk-0", 100.0, clock)
     assert watch.problem() is None
     certificate.write_text("new")
     watch.problem()
@@ -25,7 +25,7 @@ def test_a_renewed_certificate_asks_for_a_restart_within_its_time(tmp_path: Path
 def test_the_same_certificate_or_none_for_a_moment_is_no_renewal(tmp_path: Path) -> None:
     certificate, clock = tmp_path / "tls.crt", ManualClock()
     certificate.write_text("old")
-    watch = RenewalWatch(certificate, "a", 0.0, clock)
+    watch = RenewalWatch([certificate], "a", 0.0, clock)
     certificate.unlink()
     assert watch.problem() is None
     certificate.write_text("old")
@@ -36,7 +36,7 @@ def test_the_same_certificate_or_none_for_a_moment_is_no_renewal(tmp_path: Path)
 def test_replicas_do_not_restart_at_once(tmp_path: Path) -> None:
     certificate, clock = tmp_path / "tls.crt", ManualClock()
     certificate.write_text("old")
-    watches = [RenewalWatch(certificate, f"gateway/gateway-{n}", 3600.0, clock) for n in range(8)]
+    watches = [RenewalWatch([certificate], f"gateway/gateway-{n}", 3600.0, clock) for n in range(8)]
     certificate.write_text("new")
     due = []
     for _ in range(3601):
@@ -44,3 +44,13 @@ def test_replicas_do_not_restart_at_once(tmp_path: Path) -> None:
         clock.advance(1.0)
     assert due[-1] == len(watches)
     assert max(later - earlier for earlier, later in pairwise(due)) == 1
+
+
+def test_a_change_of_the_trusted_authorities_restarts_too(tmp_path: Path) -> None:
+    certificate, ca = tmp_path / "cert.pem", tmp_path / "ca.pem"
+    certificate.write_bytes(b"cert")
+    ca.write_bytes(b"one")
+    watch = RenewalWatch([certificate, ca], "a", 0.0, ManualClock())
+    assert watch.problem() is None
+    ca.write_bytes(b"one, two")
+    assert "was renewed" in str(watch.problem())

@@ -17,6 +17,9 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 A = Identity("demo", IdentityKind.VEHICLE, "a")
 B = Identity("demo", IdentityKind.VEHICLE, "b")
 ANN = Identity("demo", IdentityKind.USER, "ann")
+WRONG = (
+    '{"format": 2, "admitted": [{"spiffe_id": "spiffe://demo/vehicle/a", "serial": 7, "since": "", "roles": ["x"]}]}'
+)
 
 
 def refusal(reader: AdmissionList, who: Identity, serial: str | None = None) -> str | None:
@@ -63,7 +66,8 @@ def test_who_was_never_enrolled_cannot_be_revoked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"format": 3, "admitted": []}', '{"format": 2, "admitted": [{}]}', '{"format": 2}']
+    "content",
+    ["", "[]", "{}", '{"format": 3, "admitted": []}', '{"format": 2, "admitted": [{}]}', '{"format": 2}', WRONG],
 )
 def test_a_broken_list_refuses_everybody_and_is_not_overwritten(tmp_path: Path, content: str) -> None:
     path = tmp_path / "admission.json"
@@ -96,6 +100,15 @@ def test_a_reader_never_loses_an_admitted_vehicle_while_others_are_written(tmp_p
     assert refusals
     assert set(refusals) == {None}
     assert len(reader.entries()) == 41
+
+
+def test_fields_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "admission.json"
+    admit(path, A, "1f", now=NOW)
+    document = json.loads(path.read_text())
+    document["admitted"][0]["colour"] = "red"
+    path.write_text(json.dumps(document))
+    assert refusal(AdmissionList(path), A, "1f") is None
 
 
 def test_roles_change_at_once_and_a_renewal_keeps_them(tmp_path: Path) -> None:

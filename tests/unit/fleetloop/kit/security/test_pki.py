@@ -12,9 +12,11 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetloop.kit.security import certificates
 from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import (
     LEAF_LIFETIME,
@@ -71,12 +73,46 @@ def test_the_certificate_says_who_where_and_what_for(authority: CertificateAutho
     certificate = _certificate(credentials)
     assert identity_of(certificate).uri == "spiffe://demo/vehicle/WDB-1"
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert "localhost" in names.get_values_for_type(x509.DNSName)
+    assert names.get_values_for_type(x509.DNSName) == []
     assert certificate.not_valid_after_utc == credentials.not_after == NOW + LEAF_LIFETIME
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert serial_of(certificate) == credentials.serial == serial_of_pem(credentials.cert.read_bytes())
     assert stat.S_IMODE(credentials.key.stat().st_mode) == 0o600
     assert stat.S_IMODE((authority.ca_path.parent / "ca.key").stat().st_mode) == 0o600
+
+
+def test_only_a_service_may_be_a_server_and_has_the_name_that_clients_expect(
+    authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    for kind in IdentityKind:
+        certificate = _certificate(authority.issue(kind, "Desk_1", tmp_path / kind, now=NOW))
+        usages = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        hosts = names.get_values_for_type(x509.DNSName)
+        if kind is IdentityKind.SERVICE:
+            assert usages == {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
+            assert hosts == ["desk_1.service.demo.fleetloop.internal", "localhost"]
+        else:
+            assert (usages, hosts) == ({ExtendedKeyUsageOID.CLIENT_AUTH}, [])
+
+
+def test_a_certificate_of_the_former_kind_is_issued_again(
+    authority: CertificateAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
+    with monkeypatch.context() as patch:
+        patch.setattr(certificates, "usages_for", lambda identity: both)
+        former = authority.issue(VEHICLE, "a", tmp_path / "v", now=NOW)
+    assert authority.issue(VEHICLE, "a", tmp_path / "v", now=NOW).serial != former.serial
+
+
+def test_a_damaged_trust_file_is_written_again_and_the_certificate_kept(
+    authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    first = authority.issue(VEHICLE, "a", tmp_path / "v", now=NOW)
+    (tmp_path / "v" / "ca.pem").write_bytes(b"torn")
+    assert authority.issue(VEHICLE, "a", tmp_path / "v", now=NOW) == first
+    assert first.ca.read_bytes() == authority.trusted()
 
 
 def test_a_second_run_uses_what_is_there(authority: CertificateAuthority, tmp_path: Path) -> None:
@@ -94,7 +130,7 @@ def test_the_last_third_of_a_lifetime_renews(
     assert (later.serial != first.serial) is renewed
 
 
-@pytest.mark.parametrize("damage", ["cert.pem", "key.pem", "ca.pem"])
+@pytest.mark.parametrize("damage", ["cert.pem", "key.pem"])
 def test_a_damaged_identity_is_made_anew(authority: CertificateAuthority, tmp_path: Path, damage: str) -> None:
     first = authority.issue(VEHICLE, "a", tmp_path / "v", now=NOW)
     (tmp_path / "v" / damage).write_bytes(b"torn")
