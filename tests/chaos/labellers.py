@@ -36,7 +36,7 @@ def scripted_answer(task_id: str, task: str, choices: list[str], labeller: int) 
 async def label(address: str, credentials: Credentials, number: int, recorder: Recorder) -> None:
     """Answer tasks as one labeller until cancelled."""
     asked = 0
-    async with open_channel(address, credentials.ca, credentials.cert, credentials.key) as channel:
+    async with open_channel("label-desk", address, credentials.ca, credentials.cert, credentials.key) as channel:
         desk = label_pb2_grpc.LabelServiceStub(channel)
         while True:
             asked += 1

@@ -189,7 +189,7 @@ class StageReader:
 
     def _channel(self, service: str) -> grpc.aio.Channel:
         credentials = self._system.run.fleet.credentials()
-        return open_channel(self._system.address(service), credentials.ca, credentials.cert, credentials.key)
+        return open_channel(service, self._system.address(service), credentials.ca, credentials.cert, credentials.key)
 
     def _select(self, service: str, query: str) -> list[Any]:
         engine = sa.create_engine(self._system.database_url(service))

@@ -125,7 +125,7 @@ class Vehicle:
     async def run(self) -> None:
         """Send and obey until cancelled."""
         files = (self.credentials.ca, self.credentials.cert, self.credentials.key)
-        async with open_channel(self.gateway, *files) as channel, asyncio.TaskGroup() as group:
+        async with open_channel("telemetry-gateway", self.gateway, *files) as channel, asyncio.TaskGroup() as group:
             stub = telemetry_pb2_grpc.TelemetryServiceStub(channel)
             group.create_task(self._ingest() if self.bootstrap_servers else self._stream())
             group.create_task(self._report(stub))
@@ -134,7 +134,7 @@ class Vehicle:
     async def only_obey(self) -> None:
         """Obey commands until cancelled, and send nothing else."""
         files = (self.credentials.ca, self.credentials.cert, self.credentials.key)
-        async with open_channel(self.gateway, *files) as channel:
+        async with open_channel("telemetry-gateway", self.gateway, *files) as channel:
             await self._obey(telemetry_pb2_grpc.TelemetryServiceStub(channel))
 
     async def _next_batch(self) -> FrameBatch:

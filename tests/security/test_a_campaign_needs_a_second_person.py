@@ -1,4 +1,4 @@
-"""Where the configuration says so, nobody starts a campaign that they wrote, in whatever order they call."""
+"""Where the configuration says so, no one starts a campaign of their own, in any order of calls."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def test_a_switch_that_dies_is_finished_or_not_begun(
             fleet.renewal().switch()
     found = fleet.authority()
     assert found.issuer == (old if writes < 2 else new)
-    assert set(found.trusted().split(b"-----END CERTIFICATE-----\n")) == trusted, "nobody loses the trust"
+    assert set(found.trusted().split(b"-----END CERTIFICATE-----\n")) == trusted, "no one loses the trust"
     if writes < 2:
         fleet.renewal().switch()
     assert (fleet.authority().issuer, fleet.authority().former_issuer()) == (new, old)

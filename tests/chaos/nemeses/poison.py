@@ -68,7 +68,9 @@ async def _at_the_door(system: System, message: Message) -> str:
     async with asyncio.timeout(_ANSWER_S):
         while True:
             address = system.address("telemetry_gateway")
-            async with open_channel(address, identity.ca, identity.cert, identity.key) as channel:
+            async with open_channel(
+                "telemetry-gateway", address, identity.ca, identity.cert, identity.key
+            ) as channel:
                 call = telemetry_pb2_grpc.TelemetryServiceStub(channel).StreamTelemetry(iter([request]))
                 with suppress(grpc.aio.AioRpcError):
                     async for answer in call:

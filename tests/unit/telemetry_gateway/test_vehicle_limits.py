@@ -102,7 +102,9 @@ class Gateway:
     def stub(self, name: str) -> Stub:
         """A new connection of a vehicle."""
         files = self._vehicles[name]
-        self._channels.append(open_channel(f"127.0.0.1:{self._server.port}", files.ca, files.cert, files.key))
+        self._channels.append(
+            open_channel("telemetry-gateway", f"127.0.0.1:{self._server.port}", files.ca, files.cert, files.key)
+        )
         return Stub(self._channels[-1])
 
     async def stop(self) -> None:
