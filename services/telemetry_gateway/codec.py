@@ -15,7 +15,7 @@ from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from telemetry_gateway.arrival_time import DeferredError
-from telemetry_gateway.core import check_report, clip_event_id
+from telemetry_gateway.core import MOST_PER_SECOND, check_report, clip_event_id
 from telemetry_gateway.model import NOT_YOURS, Clip, PendingCommand
 
 ERROR_CODES = {
@@ -29,7 +29,8 @@ ERROR_CODES = {
     "size": telemetry_pb2.BATCH_ERROR_CODE_TOO_LARGE,
     NOT_YOURS: telemetry_pb2.BATCH_ERROR_CODE_NOT_YOURS,
 }
-_COUNTS = ("autopilot_km", "distance_km", "inference_p50_ms", "inference_p99_ms")
+
+_AMOUNTS = (*MOST_PER_SECOND, "inference_p50_ms", "inference_p99_ms")
 
 
 def rejection(boot_id: bytes, sequence: int, error: BatchError) -> telemetry_pb2.StreamTelemetryResponse:
@@ -115,7 +116,8 @@ def report_event(report: health_pb2.VehicleReport, now_utc_ns: int) -> Event:
         start_utc_ns=report.start_utc_ns,
         end_utc_ns=report.end_utc_ns,
         digests={"model_digest": report.model_digest, "shadow_model_digest": report.shadow_model_digest},
-        amounts={field: getattr(report, field) for field in _COUNTS},
+        amounts={field: getattr(report, field) for field in _AMOUNTS},
+        faults=report.faults,
     )
     report.report_id = causal_id("report", report.vehicle_id, report.boot_id, report.sequence)
     return event_of(HEALTH, report.vehicle_id, report.report_id, report, now_utc_ns)

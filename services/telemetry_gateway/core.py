@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.validation import BatchError
 from fleetloop.kit.ids import causal_id
-from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND, seconds_to_ns
+from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND, ns_to_seconds, seconds_to_ns
 from telemetry_gateway.model import NOT_YOURS, Clip, FieldError, Sender
 
 MCAP_MAGIC = b"\x89MCAP0\r\n"
@@ -17,7 +17,8 @@ MCAP_MAGIC = b"\x89MCAP0\r\n"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LONGEST_CLIP_S = 3600.0
-_MAX_TEXT = 256
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MOST_CAMERAS = 64
 
 
 def batch_id(batch: FrameBatch) -> str:
@@ -57,10 +58,12 @@ def check_clip(clip: Clip, max_bytes: int) -> None:
     if clip.model_digest:
         check_digest("header.model_digest", clip.model_digest)
     for field, text in (("command_id", clip.command_id), ("firing_id", clip.firing_id)):
-        if len(text) > _MAX_TEXT:
-            raise FieldError(f"header.{field}", f"is longer than {_MAX_TEXT} characters")
-    if len(clip.cameras) > 64 or any(not 0 < len(camera) <= _MAX_TEXT for camera in clip.cameras):
-        raise FieldError("header.cameras", "at most 64 names of 1 to 256 characters")
+        if text and not _ID.fullmatch(text):
+            raise FieldError(f"header.{field}", "use at most 64 letters, digits, '.', '_' and '-'")
+    if len(clip.cameras) > _MOST_CAMERAS or not all(_ID.fullmatch(camera) for camera in clip.cameras):
+        raise FieldError(
+            "header.cameras", f"at most {_MOST_CAMERAS} names of up to 64 letters, digits, '.', '_', '-'"
+        )
 
 
 def check_digest(field: str, text: str) -> None:
@@ -74,22 +77,61 @@ def clip_event_id(sha256: str, firing_id: str) -> str:
     return causal_id("clip", sha256, firing_id)
 
 
+MOST_PER_SECOND: Mapping[str, float] = {
+    "distance_km": 0.1,
+    "autopilot_km": 0.1,
+    "interventions": 1.0,
+    "map_disagreements": 100.0,
+    "flickers": 100.0,
+    "shadow_frames": 1000.0,
+    "shadow_disagreements": 1000.0,
+    "shadow_would_have_prevented": 1.0,
+    "shadow_false_alarms": 1000.0,
+    "inferences": 1000.0,
+}
+"""What a vehicle can do in one second at most, by field of a report: 360 km/h, and 1000 frames."""
+_SLACK_S = 60.0
+"""Seconds that are added to a report's window, because what is counted may have begun before it."""
+_LONGEST_WINDOW_S = 366 * 86_400.0
+
+
 def check_report(
-    *, boot_id: bytes, start_utc_ns: int, end_utc_ns: int, digests: Mapping[str, str], amounts: Mapping[str, float]
+    *,
+    boot_id: bytes,
+    start_utc_ns: int,
+    end_utc_ns: int,
+    digests: Mapping[str, str],
+    amounts: Mapping[str, float],
+    faults: Mapping[str, int],
 ) -> None:
-    """Raises FieldError for a report that cannot be counted. `amounts` must be finite and not negative."""
+    """Raises FieldError for a report that cannot be counted, or has more than fits into its window.
+
+    `digests` and `amounts` are by field of the report; amounts that MOST_PER_SECOND has are bounded by the window.
+    """
     if not 8 <= len(boot_id) <= 16:
         raise FieldError("report.boot_id", "send the 8 to 16 random bytes of the boot")
     if end_utc_ns < start_utc_ns:
         raise FieldError("report.end_utc_ns", "the window ends before it begins")
-    if abs(end_utc_ns) >= 2**62 or abs(start_utc_ns) >= 2**62:
-        raise FieldError("report.start_utc_ns", "is not nanoseconds since 1970")
+    if not start_utc_ns >= 0 or end_utc_ns >= 2**62:
+        raise FieldError("report.start_utc_ns", "is not nanoseconds since 1970, before the year 2116")
     for field, digest in digests.items():
         if digest:
             check_digest(f"report.{field}", digest)
+    window_s = ns_to_seconds(end_utc_ns - start_utc_ns)
+    if window_s > _LONGEST_WINDOW_S:
+        raise FieldError("report.end_utc_ns", f"the window has {window_s:.0f} s, at most {_LONGEST_WINDOW_S:.0f}")
     for field, amount in amounts.items():
-        if not math.isfinite(amount) or amount < 0:
-            raise FieldError(f"report.{field}", f"{amount} is not a finite number of at least 0")
+        _check_amount(f"report.{field}", amount, MOST_PER_SECOND.get(field, math.inf), window_s)
+    for name, count in faults.items():
+        _check_amount(f"report.faults[{name}]", count, MOST_PER_SECOND["inferences"], window_s)
+
+
+def _check_amount(field: str, amount: float, most_per_second: float, window_s: float) -> None:
+    most = most_per_second * (window_s + _SLACK_S)
+    if not math.isfinite(amount) or amount < 0:
+        raise FieldError(field, f"{amount} is not a finite number of at least 0")
+    if amount > most:
+        raise FieldError(field, f"{amount:g} in a window of {window_s:.1f} s; at most {most:g} is possible")
 
 
 def trace_of(event_id: str) -> str:

@@ -14,6 +14,7 @@ from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.telemetry_codec import decode_batch, encode_batch
 from fleetloop.domain.topics import TELEMETRY
 from fleetloop.domain.validation import BatchError, validate
+from fleetloop.kit.bounds import OutOfBoundsError, check_bounds
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.outage import OutageError
 from fleetloop.kit.process.clock import Clock
@@ -72,6 +73,13 @@ class Outage:
             self._failed.result()
 
 
+def _check_bounds(message: telemetry_pb2.TelemetryBatch) -> None:
+    try:
+        check_bounds(message)
+    except OutOfBoundsError as error:
+        raise BatchError("identity", error.field, error.message) from error
+
+
 class Intake:
     """Checks batches and sends them in order."""
 
@@ -103,8 +111,9 @@ class Intake:
         """
         try:
             payload = message.SerializeToString()
-            check_sender(message.fleet_id, message.vehicle_id, sender)
             check_size(len(payload), self._max_batch_bytes)
+            _check_bounds(message)
+            check_sender(message.fleet_id, message.vehicle_id, sender)
             batch = decode_batch(message)
             now_ns = self._clock.now_utc_ns()
             correction_ns = self._correction(batch, now_ns, max_lead_s)

@@ -45,6 +45,7 @@ class BatchBuilder:
         self._frames: list[int] = []
         self._utc_ns = 0
         self._buffers: dict[str, _ColumnBuffer] = {}
+        self._fields: dict[str, frozenset[str]] = {}
         self._digests = ("", "")
         self.sequence = 0
         """Sequence number of the next batch."""
@@ -65,13 +66,25 @@ class BatchBuilder:
             digests: Digests of the active and the shadow model.
         """
         done = []
-        if self._frames and digests != self._digests:
+        fields = self._group_fields(signals)
+        others = any(self._fields.get(group, names) != names for group, names in fields.items())
+        if self._frames and (digests != self._digests or others):
             done.append(self._build())
+        self._fields |= fields
         if not self._frames:
             self._utc_ns, self._digests = utc_ns, digests
         self._frames.append(monotonic_ns)
+        groups: dict[str, list[tuple[_ColumnBuffer, Any]]] = {group: [] for group in fields}
         for path, value in signals.items():
-            self._put(path, monotonic_ns, value)
+            buffer = self._buffer(path)
+            if buffer is None:
+                continue
+            if buffer.signal.ragged:
+                groups[buffer.signal.group()].append((buffer, _checked(buffer, value)))
+            else:
+                self._put(buffer, monotonic_ns, _checked(buffer, value))
+        for group, members in groups.items():
+            self._put_group(group, members, monotonic_ns)
         if len(self._frames) >= self._frames_per_batch:
             done.append(self._build())
         return done
@@ -80,20 +93,42 @@ class BatchBuilder:
         """Return the incomplete batch, if there is one."""
         return [self._build()] if self._frames else []
 
-    def _put(self, path: str, monotonic_ns: int, value: Any) -> None:
+    def _group_fields(self, signals: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+        """The fields of each track group in a frame. All frames of a batch have the same ones, or none."""
+        known = [self._catalogue.signals[path] for path in signals if path in self._catalogue.signals]
+        fields: dict[str, set[str]] = {}
+        for signal in known:
+            if signal.ragged:
+                fields.setdefault(signal.group(), set()).add(signal.path)
+        return {group: frozenset(paths) for group, paths in fields.items()}
+
+    def _buffer(self, path: str) -> _ColumnBuffer | None:
         buffer = self._buffers.get(path)
         if buffer is None:
             signal = self._catalogue.signals.get(path)
             if signal is None:
                 self.unknown.add(path)
-                return
+                return None
             buffer = self._buffers[path] = _ColumnBuffer(signal)
-        kept = _checked(buffer, value)
+        return buffer
+
+    def _put(self, buffer: _ColumnBuffer, monotonic_ns: int, kept: Any) -> None:
         if kept is None:
             self.out_of_range += 1
             return
         buffer.times_ns.append(monotonic_ns)
         buffer.values.append(kept)
+
+    def _put_group(self, group: str, members: list[tuple[_ColumnBuffer, Any]], monotonic_ns: int) -> None:
+        """Put the lists of one track group, all or none: they are parallel, and mean nothing without the `Id`."""
+        identity = f"{group}.Id"
+        named = identity not in self._catalogue.signals or any(b.signal.path == identity for b, _ in members)
+        lengths = {-1 if kept is None else len(kept) for _, kept in members}
+        if named and len(lengths) == 1 and -1 not in lengths:
+            for buffer, kept in members:
+                self._put(buffer, monotonic_ns, kept)
+        else:
+            self.out_of_range += len(members)
 
     def _build(self) -> FrameBatch:
         begin = self._frames[0]
@@ -115,7 +150,7 @@ class BatchBuilder:
             *self._digests,
         )
         self.sequence += 1
-        self._frames, self._buffers = [], {}
+        self._frames, self._buffers, self._fields = [], {}, {}
         return batch
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from fleetloop.domain.topics import EVENT_OVERHEAD_BYTES, MAX_BYTES
+from fleetloop.kit.bounds import OutOfBoundsError, check_bounds
 from fleetloop.kit.messaging.events import Event, EventTooLargeError
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 
@@ -16,9 +17,10 @@ M = TypeVar("M", bound=Message)
 def event_of(topic: str, key: str, event_id: str, message: Message, time_utc_ns: int) -> Event:
     """Wrap `message` in an event for `topic`. The event's type is the message's full name.
 
-    Raises EventTooLargeError when the topic has no room for it, so that the caller learns of it, and not the relay
-    that would try to send it forever.
+    Raises OutOfBoundsError for a field that its readers would refuse, and EventTooLargeError when the topic has no
+    room for the message. So the caller learns of it, and not the relay that would try to send it forever.
     """
+    check_bounds(message)
     payload = message.SerializeToString(deterministic=True)
     room = MAX_BYTES[topic] - EVENT_OVERHEAD_BYTES
     if len(payload) > room:
@@ -35,10 +37,14 @@ def event_of(topic: str, key: str, event_id: str, message: Message, time_utc_ns:
 
 
 def parse(kind: type[M], record: Record) -> M:
-    """Parse a record's value. Raises UnreadableMessageError when the bytes are not a message of `kind`."""
+    """Parse a record's value.
+
+    Raises UnreadableMessageError when the bytes are not a message of `kind`, or a field is outside its bounds.
+    """
     message = kind()
     try:
         message.ParseFromString(record.value)
-    except DecodeError as error:
+        check_bounds(message)
+    except (DecodeError, OutOfBoundsError) as error:
         raise UnreadableMessageError(f"not a {message.DESCRIPTOR.full_name}: {error}") from error
     return message

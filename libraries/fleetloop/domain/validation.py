@@ -6,7 +6,8 @@ concatenated and reduced together, and twenty signals cost about as many array o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,13 @@ from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 
 _DTYPES: dict[str, Any] = {"bool": np.bool_, "int32": np.int32, "int64": np.int64,
                            "float32": np.float32, "float64": np.float64}  # fmt: skip
-_MAX_MONOTONIC_NS = 2**62
+_MAX_NS = 2**62
+"""In the year 2116, far from the end of a signed 64-bit number."""
+_MAX_SEQUENCE = 2**63 - 1
+_LONGEST_NAME = 128
+_LONGEST_WORD = 256
+_MOST_WORDS = 4096
+_DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
 
 
 class BatchError(ValueError):
@@ -75,6 +82,7 @@ def validate(batch: FrameBatch, catalogue: SignalCatalogue, now_utc_ns: int) -> 
     for path, column in batch.columns.items():
         signal = catalogue.signals.get(path)
         if signal is None:
+            _check_name(path)
             dropped.append(path)
             continue
         known = _with_catalogue_values(signal, column)
@@ -91,6 +99,7 @@ def validate(batch: FrameBatch, catalogue: SignalCatalogue, now_utc_ns: int) -> 
             key = ("uint8" if signal.kind == "bool" else signal.kind, signal.nan_allowed)
             by_type.setdefault(key, []).append((signal, known.values))
         kept[path] = known
+    _check_groups_have_ids(groups, kept, catalogue)
     _check_times(timed, limits)
     for (kind, nan_allowed), entries in by_type.items():
         _check_ranges(kind, nan_allowed, entries)
@@ -105,8 +114,11 @@ def _check_identity(batch: FrameBatch) -> None:
             raise BatchError("identity", field, "must be 1 to 128 printable characters")
     if not 8 <= len(batch.boot_id) <= 16:
         raise BatchError("identity", "boot_id", f"has {len(batch.boot_id)} bytes; send 8 to 16 random ones per start")
-    if batch.sequence < 0:
-        raise BatchError("identity", "sequence", "is negative; count the batches of a boot from 0")
+    if not 0 <= batch.sequence <= _MAX_SEQUENCE:
+        raise BatchError("identity", "sequence", f"is not 0 to {_MAX_SEQUENCE}; count the batches of a boot from 0")
+    for field, digest in (("model_digest", batch.model_digest), ("shadow_model_digest", batch.shadow_digest)):
+        if not _DIGEST.fullmatch(digest):
+            raise BatchError("identity", field, "must be empty or 64 lower-case hex digits, a SHA-256")
 
 
 def _check_clock(batch: FrameBatch, limits: BatchLimits, now_utc_ns: int) -> None:
@@ -117,13 +129,33 @@ def _check_clock(batch: FrameBatch, limits: BatchLimits, now_utc_ns: int) -> Non
         raise BatchError(
             "size", "frame_offsets_ns", f"{frames} frames, at most {limits.max_frames}: send more batches"
         )
-    if not 0 <= batch.start_monotonic_ns < _MAX_MONOTONIC_NS:
+    if not 0 <= batch.start_monotonic_ns < _MAX_NS:
         raise BatchError("time", "start_monotonic_ns", "must be a monotonic clock's nanoseconds, not negative")
+    if not 0 <= batch.start_utc_ns < _MAX_NS:
+        raise BatchError("time", "start_utc_ns", "must be nanoseconds since 1970, before the year 2116")
     ahead_ns = batch.start_utc_ns + int(batch.frame_offsets_ns[-1]) - now_utc_ns
     if ahead_ns > seconds_to_ns(limits.max_future_s):
         raise BatchError("future", "start_utc_ns", f"the batch ends {ns_to_seconds(ahead_ns):.1f} "
             "s in the future, at most "
                            f"{limits.max_future_s:g} s is accepted: correct the vehicle's clock")  # fmt: skip
+
+
+def _check_name(path: str) -> None:
+    """Check the name of a column that the catalogue does not have: the answer and a metric repeat it."""
+    if not 0 < len(path) <= _LONGEST_NAME or not path.isprintable():
+        raise BatchError("size", "columns", f"a signal's name has 1 to {_LONGEST_NAME} printable characters")
+
+
+def _check_groups_have_ids(
+    groups: Mapping[str, tuple[str, Column]], kept: Mapping[str, Column], catalogue: SignalCatalogue
+) -> None:
+    """Check that every track group that the batch has comes with its `Id`, without which no list has a meaning."""
+    for group, (path, _) in groups.items():
+        identity = f"{group}.Id"
+        if identity in catalogue.signals and identity not in kept:
+            raise BatchError(
+                "length", f"columns[{identity}]", f"is missing, but {path} is there: send both, or neither"
+            )
 
 
 def _with_catalogue_values(signal: Signal, column: Column) -> Column | None:
@@ -136,7 +168,15 @@ def _with_catalogue_values(signal: Signal, column: Column) -> Column | None:
             raise BatchError("type", field, f"a {signal.kind} is unsigned codes and a dictionary")
         if len(values) and int(values.max()) >= len(words):
             raise BatchError("range", f"{field}.values", "has a code beyond its dictionary")
-        if signal.kind == "string" or column.dictionary == signal.values:
+        if column.dictionary == signal.values:
+            return column
+        if len(words) > _MOST_WORDS or any(len(word) > _LONGEST_WORD or not word.isprintable() for word in words):
+            raise BatchError(
+                "size",
+                f"{field}.dictionary",
+                f"at most {_MOST_WORDS} words of {_LONGEST_WORD} printable characters",
+            )
+        if signal.kind == "string":
             return column
         if not column.dictionary:
             return replace(column, dictionary=signal.values)
@@ -144,6 +184,9 @@ def _with_catalogue_values(signal: Signal, column: Column) -> Column | None:
             return None
         codes = np.array([signal.values.index(word) for word in column.dictionary], values.dtype)
         return replace(column, values=codes[values], dictionary=signal.values)
+    if column.dictionary:
+        where = f"columns[{signal.path}].dictionary"
+        raise BatchError("type", where, f"is for words, and the catalogue says {signal.kind}: leave it out")
     wanted = _DTYPES[signal.kind]
     if values.dtype == wanted:
         return column

@@ -23,9 +23,11 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from fleetloop.kit.bounds import check_bounds
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import RPC_SECONDS, RPCS
 from fleetloop.kit.process.settings import ServiceSettings, SettingsError
@@ -144,7 +146,11 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
 
             async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
                 async with self._guard(method, traceparent, context):
-                    async for response in inner_stream(request, context):
+                    answers = inner_stream(_bounded(request), context)
+                    if not hasattr(answers, "__aiter__"):
+                        await answers  # it writes its answers itself, as gRPC's own health service does
+                        return
+                    async for response in answers:
                         yield response
 
             make = (
@@ -157,7 +163,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
 
         async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with self._guard(method, traceparent, context):
-                return await inner(request, context)
+                return await inner(_bounded(request), context)
 
         make = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
@@ -250,6 +256,19 @@ class _Watch:
     def stop(self) -> None:
         """Check no more."""
         self._timer.cancel()
+
+
+def _bounded(request: Any) -> Any:
+    """The request, or the stream of requests, with every message inside its bounds. Raises OutOfBoundsError."""
+    if isinstance(request, Message):
+        check_bounds(request)
+        return request
+    return _bounded_stream(request) if hasattr(request, "__aiter__") else request
+
+
+async def _bounded_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    async for request in requests:
+        yield _bounded(request)
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:

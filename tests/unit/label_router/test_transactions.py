@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 
 import pytest
 import sqlalchemy as sa
@@ -56,7 +57,8 @@ def fired(name: str, vehicle: str = "car", *, limit: int = 0, damaged: bool = Fa
 
 def clip(firing: str, vehicle: str = "car") -> Clip:
     provenance = provenance_pb2.Provenance(vehicle_id=vehicle, firing_id=firing)
-    message = clip_pb2.ClipStored(provenance=provenance, sha256=f"{firing}{vehicle}", address="a", size_bytes=10)
+    digest = sha256(f"{firing}{vehicle}".encode()).hexdigest()
+    message = clip_pb2.ClipStored(provenance=provenance, sha256=digest, address="a", size_bytes=10)
     return clip_of(message)
 
 

@@ -66,9 +66,11 @@ def test_a_batch_has_one_id_however_it_comes_and_no_other_has_it() -> None:
         ("header.end_utc_ns", {"end_utc_ns": CLIP.start_utc_ns - 1}),
         ("header.end_utc_ns", {"start_utc_ns": NOW_NS - 4000 * 10**9}),
         ("header.model_digest", {"model_digest": "abc"}),
-        ("header.firing_id", {"firing_id": "x" * 257}),
-        ("header.command_id", {"command_id": "x" * 257}),
+        ("header.firing_id", {"firing_id": "x" * 65}),
+        ("header.firing_id", {"firing_id": "a\0b"}),
+        ("header.command_id", {"command_id": "x" * 65}),
         ("header.cameras", {"cameras": ("",)}),
+        ("header.cameras", {"cameras": ("c" * 256,) * 64}),
         ("header.cameras", {"cameras": ("c",) * 65}),
     ],
 )
@@ -94,15 +96,22 @@ def test_a_right_header_passes_and_a_name_that_is_a_path_does_not() -> None:
         ("report.model_digest", {"digests": {"model_digest": "x"}}),
         ("report.distance_km", {"amounts": {"distance_km": float("inf")}}),
         ("report.distance_km", {"amounts": {"distance_km": -0.1}}),
+        ("report.distance_km", {"amounts": {"distance_km": 12.1}}),
+        ("report.interventions", {"amounts": {"interventions": 2**32 - 1}}),
+        ("report.interventions", {"amounts": {"interventions": 121}}),
+        ("report.inferences", {"amounts": {"inferences": 120_001}}),
+        ("report.faults[x]", {"faults": {"x": 120_001}}),
+        ("report.end_utc_ns", {"end_utc_ns": 367 * 86_400 * 10**9}),
     ],
 )
 def test_a_report_that_cannot_be_counted_is_refused_by_its_field(field: str, change: dict[str, Any]) -> None:
     good: dict[str, Any] = {
         "boot_id": b"12345678",
         "start_utc_ns": 1,
-        "end_utc_ns": 2,
+        "end_utc_ns": 60 * 10**9 + 1,
         "digests": {"model_digest": ""},
-        "amounts": {"distance_km": 0.0},
+        "amounts": {"distance_km": 12.0, "interventions": 120, "inferences": 120_000, "inference_p99_ms": 1e6},
+        "faults": {"x": 120_000},
     }
     check_report(**good)
     with pytest.raises(FieldError) as caught:

@@ -49,12 +49,12 @@ def test_every_stage_of_the_rollout_is_known() -> None:
 
 def test_a_change_is_read_and_an_unknown_stage_is_unspecified() -> None:
     changed = rollout_pb2.ModelChanged(
-        model_digest="d", stage=rollout_pb2.MODEL_STAGE_CANARY, sequence=4, previous_model_digest="p",
+        model_digest="d" * 64, stage=rollout_pb2.MODEL_STAGE_CANARY, sequence=4, previous_model_digest="e" * 64,
         artifact_address="a",
     )  # fmt: skip
     record = Record(MODEL, 0, 0, b"", changed.SerializeToString(), [], 0)
     change = model_change_in(record)
-    assert (change.digest, change.stage, change.sequence) == ("d", ModelStage.CANARY, 4)
-    assert (change.previous, change.artifact_address) == ("p", "a")
+    assert (change.digest, change.stage, change.sequence) == ("d" * 64, ModelStage.CANARY, 4)
+    assert (change.previous, change.artifact_address) == ("e" * 64, "a")
     unknown = rollout_pb2.ModelChanged.FromString(changed.SerializeToString() + bytes([4 << 3, 99]))
     assert model_change_of(unknown).stage is ModelStage.UNSPECIFIED

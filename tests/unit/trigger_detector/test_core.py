@@ -23,6 +23,7 @@ signals:
 """)
 LIMITS = Limits(horizon_s=40, lateness_s=20)
 S = 10**9
+MODEL, SHADOW = "a1" * 32, "b2" * 32
 UTC0 = 1_000 * S
 HIGH = Trigger("high", 1, "X > 1", min_interval_s=1)
 
@@ -35,7 +36,8 @@ def batch(
         f"Vehicle.CurrentLocation.{name}": column for name, column in (location or {}).items()
     }
     start_ns = round(start_s * S)
-    return FrameBatch("f", "v", b"12345678", sequence, start_ns, UTC0 + start_ns, "gnss", offsets, columns, "m", "s")
+    utc_ns = UTC0 + start_ns
+    return FrameBatch("f", "v", b"12345678", sequence, start_ns, utc_ns, "gnss", offsets, columns, MODEL, SHADOW)
 
 
 def run(trigger: Trigger, *batches: FrameBatch, at_s: list[float] | None = None) -> tuple[list[Firing], Tally]:
@@ -61,7 +63,7 @@ def test_a_firing_carries_what_is_needed_to_act_on_it() -> None:
     (firing,), tally = run(trigger, batch(0, 10, [0, 3, 5], location=location))
     assert (firing.onset_monotonic_ns, firing.onset_utc_ns) == (round(10.5 * S), UTC0 + round(10.5 * S))
     assert (firing.conditions, firing.evidence["X"], firing.location) == (("some",), 3.0, (2.0, 5.0))
-    assert (firing.slot, firing.sequence, firing.model_digest, firing.campaign) == (10, 0, "m", "c")
+    assert (firing.slot, firing.sequence, firing.model_digest, firing.campaign) == (10, 0, MODEL, "c")
     assert (tally.batches, tally.frames) == (1, 3)
 
 

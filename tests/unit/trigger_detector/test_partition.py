@@ -23,6 +23,7 @@ FAST = Trigger(
     "fast", 3, "max(Vehicle.Speed, 2 s) > 50 km/h", min_interval_s=1, task="stop_sign", evidence=("Vehicle.Speed",)
 )
 PLAN, _ = make_plan([(CampaignRevision("c", 1, True, (FAST,)), 0)], CATALOGUE, Limits())
+DIGEST = "ab" * 32
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -32,7 +33,8 @@ def record(offset: int, *speeds: float, value: bytes | None = None) -> Record:
         "Vehicle.Chassis.SteeringWheel.Angle": Column(np.full(len(speeds), 9999, np.float32)),
     }
     offsets = np.arange(len(speeds), dtype=np.int64) * 10**8
-    batch = FrameBatch("f", "v", b"12345678", offset, offset * 10**9, offset * 10**9, "gnss", offsets, columns, "m")
+    start_ns = offset * 10**9
+    batch = FrameBatch("f", "v", b"12345678", offset, start_ns, start_ns, "gnss", offsets, columns, DIGEST)
     raw = encode_batch(batch).SerializeToString() if value is None else value
     return Record("t", 0, offset, b"v", raw, [("ce_traceparent", TRACE.encode())], 1000 * offset)
 
@@ -84,6 +86,6 @@ def test_the_event_says_what_the_router_needs_and_goes_on_with_the_batchs_trace(
     assert event.traceparent.split("-")[1] == TRACE.split("-")[1]
     origin = fired.provenance
     assert (origin.vehicle_id, origin.trigger, origin.trigger_version, origin.campaign) == ("v", "fast", 3, "c")
-    assert (origin.firing_id, origin.model_digest, fired.task) == (firing.firing_id, "m", "stop_sign")
+    assert (origin.firing_id, origin.model_digest, fired.task) == (firing.firing_id, DIGEST, "stop_sign")
     assert fired.evidence["Vehicle.Speed"] == 60
     assert not fired.HasField("place")

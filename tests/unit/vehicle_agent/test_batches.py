@@ -46,6 +46,7 @@ TICKS = st.lists(
             "Autopilot.Engaged": st.booleans(),
             "Map.Feature": st.sampled_from(["none", "stop_sign", "mermaid", 2, 7]),
             "Radar.Object.Distance": st.lists(st.floats(-60, 400, width=32), max_size=3).map(np.array),
+            "Radar.Object.Id": st.lists(st.integers(-1, 9), max_size=3).map(np.array),
             "Not.Known": st.just(1.0),
         },
     ),
@@ -76,6 +77,14 @@ def test_every_batch_is_taken_and_every_lawful_value_is_in_it(ticks: list[dict[s
     codes = {"none": 0, "stop_sign": 1, 2: 2}
     features = [(n * 10**8, codes[t["Map.Feature"]]) for n, t in enumerate(ticks) if t.get("Map.Feature") in codes]
     assert values_of(batches, "Map.Feature") == features
+    complete = [
+        (n * 10**8, t["Radar.Object.Id"].tolist())
+        for n, t in enumerate(ticks)
+        if all(i >= 0 for i in t.get("Radar.Object.Id", [-1]))
+        and all(-50 <= d <= 400 for d in t.get("Radar.Object.Distance", []))
+        and len(t.get("Radar.Object.Distance", t["Radar.Object.Id"])) == len(t["Radar.Object.Id"])
+    ]
+    assert values_of(batches, "Radar.Object.Id") == complete
     assert maker.unknown == ({"Not.Known"} if any("Not.Known" in tick for tick in ticks) else set())
 
 

@@ -26,7 +26,7 @@ from fleetloop.triggerlang.kernels.tables import (
     START_NS,
     UTC_NS,
 )
-from fleetloop.triggerlang.kernels.wire import ascii_only, int64_at, printable, rises, same_bytes, varint
+from fleetloop.triggerlang.kernels.wire import hex_digest, int64_at, printable, rises, same_bytes, varint
 
 _REQUIRED = (
     1 << BatchField.FLEET_ID
@@ -65,7 +65,7 @@ def text_fits(data: Bytes, at: int, size: int, number: int, checked: bool) -> bo
         return _BOOT_ID_LEAST <= size <= _BOOT_ID_MOST
     if number == BatchField.FLEET_ID or number == BatchField.VEHICLE_ID:
         return checked or printable(data, at, size)
-    return ascii_only(data, at, size)
+    return size == 0 or hex_digest(data, at, size)
 
 
 @kernel
@@ -142,7 +142,7 @@ def scan_batch(
             head[KEY_END] = at - begin
     if present & _REQUIRED != _REQUIRED or head[FRAMES] == 0:
         return False
-    if head[START_NS] < 0 or head[START_NS] >= FAR_FUTURE_NS:
+    if head[START_NS] < 0 or head[START_NS] >= FAR_FUTURE_NS or head[UTC_NS] < 0 or head[UTC_NS] >= FAR_FUTURE_NS:
         return False
     head[END_NS] = head[START_NS] + newest_ns
     return groups_fit(data, expected.group_of, pieces)

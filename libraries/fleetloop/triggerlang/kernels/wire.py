@@ -8,6 +8,8 @@ from fleetloop.triggerlang.kernels import Bytes, int64, kernel
 
 _LONGEST_TEXT = 128
 """Characters that the gateway allows in the names of a fleet and a vehicle."""
+_DIGEST_DIGITS = 64
+_ZERO, _NINE, _A, _F = ord("0"), ord("9"), ord("a"), ord("f")
 _FIRST_PRINTABLE, _LAST_PRINTABLE = ord(" "), ord("~")
 
 
@@ -72,6 +74,20 @@ def printable(data: Bytes, at: int, n: int) -> bool:
         return False
     for i in range(n):
         if data[at + i] < _FIRST_PRINTABLE or data[at + i] > _LAST_PRINTABLE:
+            return False
+    return True
+
+
+@kernel
+def hex_digest(data: Bytes, at: int, n: int) -> bool:
+    """Whether n bytes are a lower-case SHA-256: 64 hex digits."""
+    if n != _DIGEST_DIGITS:
+        return False
+    for i in range(n):
+        byte = data[at + i]
+        digit = byte >= _ZERO and byte <= _NINE
+        letter = byte >= _A and byte <= _F
+        if not digit and not letter:
             return False
     return True
 

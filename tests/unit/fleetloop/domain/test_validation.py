@@ -110,7 +110,18 @@ WRONG = [
     ("range", "columns[Speed].values", batch(Speed=floats(1, -0.1, 3, 4))),
     ("range", "columns[Speed].values", batch(Speed=floats(1, np.inf, 3, 4))),
     ("range", "columns[Lead].values", batch(Lead=floats(1, np.nan, 3, 201))),
-    ("range", "columns[T.Score].values", batch(T_Score=ragged([0, 1.5], [0, 0, 0, 0, 2]))),
+    (
+        "range",
+        "columns[T.Score].values",
+        batch(T_Id=ragged([1, 2], [0, 0, 0, 0, 2], I64), T_Score=ragged([0, 1.5], [0, 0, 0, 0, 2])),
+    ),
+    ("length", "columns[T.Id]", batch(T_Score=ragged([0, 1], [0, 0, 0, 0, 2]))),
+    ("type", "columns[Speed].dictionary", batch(Speed=replace(floats(1, 1, 1, 1), dictionary=("a", "b")))),
+    ("type", "columns[Speed].dictionary", batch(Speed=replace(floats(*[np.nan] * 4), dictionary=("a",)))),
+    ("size", "columns[Light].dictionary", batch(Light=Column(np.zeros(4, np.uint8), dictionary=("x" * 257,)))),
+    ("size", "columns[Light].dictionary", batch(Light=Column(np.zeros(4, np.uint8), dictionary=("a\0b",)))),
+    ("size", "columns", batch(**{"x" * 129: floats(1, 1, 1, 1)})),
+    ("size", "columns", batch(**{"a\0b": floats(1, 1, 1, 1)})),
     ("range", "columns[Braked].values", batch(Braked=Column(np.array([0, 1, 2, 0], np.uint8).view(bool)))),
     ("range", "columns[Gear].values", batch(Gear=Column(np.array([0, 2**40, 0, 0], I64)))),
     (
@@ -138,6 +149,12 @@ WRONG = [
     ("identity", "vehicle_id", replace(GOOD, vehicle_id="")),
     ("identity", "boot_id", replace(GOOD, boot_id=b"short")),
     ("identity", "sequence", replace(GOOD, sequence=-1)),
+    ("identity", "sequence", replace(GOOD, sequence=2**63)),
+    ("identity", "model_digest", replace(GOOD, model_digest="é")),
+    ("identity", "model_digest", replace(GOOD, model_digest="a" * 80_000)),
+    ("identity", "shadow_model_digest", replace(GOOD, shadow_digest="A" * 64)),
+    ("time", "start_utc_ns", replace(GOOD, start_utc_ns=-1)),
+    ("time", "start_utc_ns", replace(GOOD, start_utc_ns=2**62)),
 ]
 
 

@@ -60,7 +60,7 @@ def batch(rng: np.random.Generator) -> FrameBatch:
     kept = {path: c for path, c in columns.items() if rng.random() < 0.9}
     return FrameBatch(
         "fleet", f"vehicle-{rng.integers(99)}", rng.bytes(16), int(rng.integers(1000)), int(rng.integers(10**15)),
-        10**18, "gnss", offsets, kept, "digest", "",
+        10**18, "gnss", offsets, kept, "0123456789abcdef" * 4, "",
     )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def test_content_is_on_the_disk_before_the_rename_when_asked_for(
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", rename)
     replace_text(tmp_path / "a", "é", sync=sync)
-    assert order == (["sync", "rename"] if sync else ["rename"])
+    assert order == (["sync", "rename", "sync"] if sync else ["rename"]), "the file, then the folder that names it"
     assert (tmp_path / "a").read_bytes() == "é".encode()
 
 
