@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from dataset_curator import transactions
 from dataset_curator.committing import Committer
 from dataset_curator.rpc import SERVICE_NAME, DatasetService, add_to
 from dataset_curator.settings import DatasetCuratorSettings, load_curation
@@ -35,10 +36,13 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     objects = Objects(settings.objects_url)
     committer = Committer(storage.database, tables, objects, schema, trunk, curation, settings.fleet_id, clock)
-    start_storage_tasks(runtime, settings, clock, storage, effects(clock))
+    prunings = {"proposals": transactions.prune_proposals}
+    start_storage_tasks(runtime, settings, clock, storage, effects(clock), prunings)
     runtime.spawn("worker", Worker(storage.database, committer).run(runtime.stopping, settings.tick_s))
-    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
-    service = DatasetService(storage.database, tables, committer, objects, schema, trunk, clock)
+    policy = load_access(settings.config_dir)
+    server = RpcServer(runtime.service, settings, policy)
+    second_person = policy.second_person.test_sets
+    service = DatasetService(storage.database, tables, committer, objects, schema, trunk, clock, second_person)
     add_to(server, service)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

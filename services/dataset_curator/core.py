@@ -9,6 +9,7 @@ the decision boundary is.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,16 @@ class LikenessBounds:
 
     near_duplicate: float
     test_set: float
+
+
+def set_digest(samples: Sequence[Sample]) -> str:
+    """Digest of what a set would add to an examination: its samples with pixels, answers, slices and places."""
+    rows = sorted(
+        (each.sample_id, each.content_sha256, each.task, each.choice, each.slice, each.place, answers)
+        for each in samples
+        for answers in [json.dumps(each.answers, sort_keys=True)]
+    )
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def content_digest(frames: NDArray[np.uint8]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 
-from dataset_curator import queries
+from dataset_curator import queries, transactions
 from dataset_curator.codec import version_message
 from dataset_curator.committing import Committer, KnownSampleError
+from dataset_curator.core import set_digest
 from dataset_curator.ports import Trunk
 from dataset_curator.preparing import imported_sample
 from dataset_curator.tables import DatasetTables
@@ -16,7 +17,7 @@ from fleetloop.domain.labelled_set import LabelledSetError, read_set_at
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from fleetloop.kit.rpc import RpcServer, request_key
+from fleetloop.kit.rpc import RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
@@ -37,7 +38,10 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         schema: TaskSchema,
         trunk: Trunk,
         clock: Clock,
+        second_person: bool = False,
     ) -> None:
+        """`second_person`: whether a test set changes only when two people ask for the same change."""
+        self._second_person = second_person
         self._database = database
         self._objects = objects
         self._tables = tables
@@ -73,13 +77,29 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
             raise InvalidArgumentError(str(error), "source_address") from error
         if not samples:
             raise InvalidArgumentError("the set has no samples", "source_address")
+        reason = request.reason
+        if request.frozen and self._second_person:
+            reason = f"{reason} ({await self._two_people(request.dataset, set_digest(samples), now_ns)})"
         try:
-            version = await self._committer.import_samples(
-                request.dataset, samples, request.reason, request.frozen, key
-            )
+            version = await self._committer.import_samples(request.dataset, samples, reason, request.frozen, key)
         except KnownSampleError as error:
             raise InvalidArgumentError(str(error), "source_address") from error
         return dataset_pb2.ImportDatasetResponse(committed=version_message(version))
+
+    async def _two_people(self, dataset: str, digest: str, now_ns: int) -> str:
+        """Who proposed and who approved the change of a test set.
+
+        Raises FailedPreconditionError, and keeps the proposal, until a second person asks for the same change.
+        """
+        by = str(caller())
+        proposed_by = await self._database.run(lambda tx: transactions.propose(tx, dataset, digest, by, now_ns))
+        if proposed_by == by:
+            raise FailedPreconditionError(
+                f"a second person has to approve a change of the test set {dataset}; {by} proposed it",
+                "frozen",
+                "let another person import the same set within 30 days",
+            )
+        return f"proposed by {proposed_by}, approved by {by}"
 
     async def ListVersions(
         self, request: dataset_pb2.ListVersionsRequest, context: object

@@ -50,6 +50,17 @@ class WaitingRow(Base):
     traceparent: Mapped[str | None] = mapped_column(sa.String(64))
 
 
+class ProposalRow(Base):
+    """A change of a test set that one person asked for and that waits for a second one to ask for the same."""
+
+    __tablename__ = "proposals"
+    dataset: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    """Digest of the set that would be imported."""
+    proposed_by: Mapped[str] = mapped_column(sa.String(128))
+    proposed_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+
+
 class IntentRow(Base):
     """A pending commit. There is one per dataset: the primary key refuses a second one."""
 

@@ -10,11 +10,14 @@ import sqlalchemy as sa
 from dataset_curator.codec import import_answer, version_bytes, version_event
 from dataset_curator.model import LabelledMoment, PendingCommit
 from dataset_curator.queries import IMPORT_METHOD
-from dataset_curator.store import IntentRow, VersionRow, WaitingRow
+from dataset_curator.store import IntentRow, ProposalRow, VersionRow, WaitingRow
+from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.process.tracing import current_traceparent
 from fleetloop.kit.storage.database import Transaction
 
 SERVICE = "dataset-curator"
+PROPOSAL_S = 30 * 86_400.0
+"""Seconds for which a proposed change of a test set waits for a second person."""
 
 
 def add_waiting(tx: Transaction, labelled: LabelledMoment, now_utc_ns: int) -> None:
@@ -36,6 +39,24 @@ def discard_waiting(tx: Transaction, dataset: str, sample_ids: Sequence[str]) ->
     tx.session.execute(
         sa.delete(WaitingRow).where(WaitingRow.dataset == dataset, WaitingRow.sample_id.in_(sample_ids))
     )
+
+
+def propose(tx: Transaction, dataset: str, digest: str, by: str, now_utc_ns: int) -> str:
+    """Who proposed this change of a test set: `by` when the change is new, or when the proposal has expired."""
+    known = tx.session.get(ProposalRow, (dataset, digest))
+    if known is not None and now_utc_ns - known.proposed_at_utc_ns < seconds_to_ns(PROPOSAL_S):
+        return known.proposed_by
+    tx.session.merge(ProposalRow(dataset=dataset, digest=digest, proposed_by=by, proposed_at_utc_ns=now_utc_ns))
+    return by
+
+
+def prune_proposals(tx: Transaction, now_utc_ns: int, limit: int) -> int:
+    """Delete at most `limit` expired proposals; return how many."""
+    old = sa.select(ProposalRow).where(ProposalRow.proposed_at_utc_ns < now_utc_ns - seconds_to_ns(PROPOSAL_S))
+    rows = tx.session.scalars(old.limit(limit)).all()
+    for row in rows:
+        tx.session.delete(row)
+    return len(rows)
 
 
 def begin_commit(tx: Transaction, commit: PendingCommit) -> None:

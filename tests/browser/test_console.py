@@ -20,7 +20,7 @@ from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.topics import LABEL
 from fleetloop.embedded.run import EmbeddedRun
 from fleetloop.kit.messaging.events import Event
-from fleetloop.kit.rpc import ON_BEHALF_OF, open_channel
+from fleetloop.kit.rpc import open_channel, speak_for
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 from fleetloop.shipped import config_folder
@@ -163,7 +163,7 @@ def test_the_loops_page_shows_what_is_there_and_names_who_is_away(
 
 
 async def test_the_desk_takes_a_name_from_the_console_alone(run: EmbeddedRun) -> None:
-    lease, for_ann = label_pb2.LeaseTaskRequest(lease_s=1, project="none"), ((ON_BEHALF_OF, "ann.lee"),)
+    lease, for_ann = label_pb2.LeaseTaskRequest(lease_s=1, project="none"), speak_for("ann.lee", ["labeller"])
     person = run.fleet.credentials()
     async with open_channel(
         "label-desk", run.fleet.address("label_desk"), person.ca, person.cert, person.key

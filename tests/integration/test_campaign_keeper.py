@@ -21,6 +21,8 @@ from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.rpc import open_channel
+from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetloop.protos.clip.v1 import clip_pb2
 from fleetloop.protos.common.v1 import provenance_pb2
@@ -135,7 +137,7 @@ async def test_sigkills_and_disorder_leave_an_exact_ledger(topics: Topics, run: 
         apply = campaign_pb2.ApplyCampaignRequest(request_id=uuid4().hex, campaign=wanted)
         for _ in range(2):  # a repeat of a request has no further effect
             applied = await patiently(lambda: stub.ApplyCampaign(apply, timeout=5))
-        assert (applied.campaign.revision, applied.campaign.approved_by) == (1, "user/engineer")
+        assert (applied.campaign.revision, applied.campaign.approved_by) == (1, "user/local")
 
         chance = np.random.default_rng(11)
         events = events_of(campaign, trigger)
@@ -228,6 +230,8 @@ async def test_what_a_detector_really_evaluates_is_known_and_follows_what_people
 
 async def test_a_service_may_look_and_not_touch(run: EmbeddedRun) -> None:
     identity = run.layout.identities / "services" / "fleet_console"
+    authority = CertificateAuthority.open(run.layout.identities / "authority", fleet="demo", now=datetime.now(UTC))
+    authority.issue(IdentityKind.SERVICE, "fleet-console", identity, now=datetime.now(UTC))
     address = run.fleet.address("campaign_keeper")
     async with open_channel(
         "campaign-keeper", address, identity / "ca.pem", identity / "cert.pem", identity / "key.pem"

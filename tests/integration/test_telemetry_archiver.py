@@ -53,7 +53,7 @@ async def produce(publisher: KafkaPublisher, fleet_id: str, vehicle_prefix: str,
 
 
 async def totals(fleet: Fleet, service: Service, prefix: str) -> tuple[int, int, archive_pb2.GetArchiveResponse]:
-    who = fleet.person("engineer")
+    who = fleet.person("ml-engineer")
     async with open_channel("telemetry-archiver", service.address, who.ca, who.cert, who.key) as channel:
         response = await archive_pb2_grpc.ArchiveServiceStub(channel).GetArchive(archive_pb2.GetArchiveRequest())
     mine = [vehicle for vehicle in response.vehicles if vehicle.vehicle_id.startswith(prefix)]

@@ -157,7 +157,7 @@ async def test_a_revoked_vehicle_is_refused_at_its_next_batch(fleet: Fleet, stub
 
 
 async def test_people_and_strangers_may_not_send(fleet: Fleet, stub_of: StubOf, tmp_path: Path) -> None:
-    engineer = stub_of(fleet.person("engineer"))
+    engineer = stub_of(fleet.person("ml-engineer"))
     report = health_pb2.VehicleReport(fleet_id=fleet.fleet_id, vehicle_id="one", boot_id=b"12345678")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await engineer.ReportHealth(telemetry_pb2.ReportHealthRequest(report=report))

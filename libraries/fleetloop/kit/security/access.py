@@ -76,8 +76,11 @@ class AccessPolicy:
             return who.name in rule.services
         return who.kind == IdentityKind.VEHICLE and rule.vehicles
 
-    def check(self, who: Identity, roles: Collection[str], method: str) -> None:
-        """Raises PermissionDeniedError, which says which role is missing and who can give it."""
+    def check(self, who: Identity, roles: Collection[str], method: str, *, from_login: bool = False) -> None:
+        """Raises PermissionDeniedError, which says which role is missing and who can give it.
+
+        `from_login`: a speaker's login established the roles, not the admission list.
+        """
         if self.permits(who, roles, method):
             return
         message = f"{who} may not call {method}"
@@ -85,10 +88,11 @@ class AccessPolicy:
         if who.kind != IdentityKind.USER or rule is None or not rule.roles:
             raise PermissionDeniedError(message)
         own = f"has only {', '.join(sorted(roles))}" if roles else "has no role"
-        raise PermissionDeniedError(
-            f"{message}: it needs the role {' or '.join(rule.roles)}, and {who.name} {own}",
-            remedy=f"an {ROLE_GIVER} gives roles with `fleetloop users roles {who.name} --add ROLE`",
-        )
+        remedy = f"an {ROLE_GIVER} gives roles with `fleetloop users roles {who.name} --add ROLE`"
+        if from_login:
+            remedy = "the login gives roles: ask who manages its groups, and log in again"
+        needed = f"it needs the role {' or '.join(rule.roles)}, and {who.name} {own}"
+        raise PermissionDeniedError(f"{message}: {needed}", remedy=remedy)
 
     def may_speak(self, who: Identity) -> bool:
         """True for a service that may call on behalf of a person."""

@@ -75,7 +75,7 @@ class Gate:
             return Caller(owner, entry.roles)
         person = self._person(owner, metadata)
         found = Caller(owner, entry.roles if owner.kind == IdentityKind.USER else ()) if person is None else person
-        self._policy.check(found.identity, found.roles, method)
+        self._policy.check(found.identity, found.roles, method, from_login=person is not None)
         return found
 
     def _person(self, speaker: Identity, metadata: Sequence[tuple[str, str | bytes]]) -> Caller | None:
