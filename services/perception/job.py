@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
             began = time.monotonic()
             progress = Progress(folder / PROGRESS)
             result = _run_checked(folder, progress)
-            replace_text(folder / RESULT, to_json(result))
+            replace_text(folder / RESULT, to_json(result), sync=True)
             progress.report("done", message=f"{time.monotonic() - began:.1f} s")
     return 0
 

@@ -142,7 +142,7 @@ def _save(
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / CHECKPOINT) as draft:
+    with replacing(folder / CHECKPOINT, sync=True) as draft:
         save_file(tensors, draft, {NOTES: json.dumps({"step": step, "spent_s": spent_s})})
 
 

@@ -15,6 +15,10 @@ LOST_RACES = Counter(
     "fleetloop_archive_lost_races_total",
     "Files that another archiver had created first, so that this process discarded what it had read.",
 )
+DAMAGED_FILES = Counter(
+    "fleetloop_archive_damaged_files_total",
+    "Files that could not be read and were renamed to <name>.damaged-<time>.",
+)
 MISSED_OFFSETS = Counter(
     "fleetloop_archive_missed_offsets_total",
     "Offsets that Kafka had deleted before they were archived: the archiver was away for longer than the retention.",

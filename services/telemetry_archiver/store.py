@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
 
-from fleetloop.domain.archive_files import Footer, address_of, list_files, read_footer, write_file
+from fleetloop.domain.archive_files import (
+    ArchiveFileError,
+    Footer,
+    address_of,
+    list_files,
+    read_footer,
+    write_file,
+)
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.storage.objects import Objects
+from fleetloop.kit.storage.objects import ObjectMissingError, Objects
 from telemetry_archiver.core import OpenFile, known_batches, next_offset
+from telemetry_archiver.metrics import DAMAGED_FILES
 
 log = get_logger(__name__)
 
@@ -28,9 +39,24 @@ class Archive:
     def begin(self, partition: int) -> OpenFile:
         """The next file of a partition, with the batches that it has to leave out. Depends on storage only."""
         newest_first = list_files(self._objects, self._fleet_id, partition)[::-1]
-        newest = self._footer(newest_first[0]) if newest_first else None
-        seen = known_batches((self._footer(address) for address in newest_first), self._lateness_ms)
-        return OpenFile(next_offset(newest), seen)
+        intact = self._intact(newest_first)
+        newest = next(intact, None)
+        footers = intact if newest is None else chain((newest,), intact)
+        return OpenFile(next_offset(newest), known_batches(footers, self._lateness_ms))
+
+    def _intact(self, addresses: Iterable[str]) -> Iterator[Footer]:
+        """The footers of the files that can be read. The others are renamed, so that no reader takes them for files
+        of the archive; the offsets after the newest intact file are archived again, as far as the log has them.
+        """
+        for address in addresses:
+            try:
+                yield self._footer(address)
+            except ArchiveFileError as error:
+                aside = f"{address}.damaged-{time.time_ns()}"
+                log.error("damaged_file", error=str(error), moved_to=aside)
+                DAMAGED_FILES.inc()
+                with suppress(ObjectMissingError):  # another archiver was faster
+                    self._objects.rename(address, aside)
 
     def encode(self, file: OpenFile) -> bytes:
         """The bytes of a file. What this raises is the fault of a batch in it: see `first_at_fault`."""
@@ -42,9 +68,12 @@ class Archive:
         return len(content) if self._objects.put_once(address, content) else None
 
     def footers(self) -> Iterator[Footer]:
-        """The footers of all files of all partitions, including those of other archivers."""
+        """The footers of all files of all partitions that can be read, including those of other archivers."""
         for address in list_files(self._objects, self._fleet_id):
-            yield self._footer(address)
+            try:
+                yield self._footer(address)
+            except ArchiveFileError as error:
+                log.warning("damaged_file", error=str(error))
 
     def _footer(self, address: str) -> Footer:
         footer = self._footers.get(address)

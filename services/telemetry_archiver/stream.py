@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 
 from fleetloop.domain.archive_files import write_file
 from fleetloop.domain.topics import TELEMETRY
@@ -116,14 +117,25 @@ class ArchiverStream:
         current = self._partitions.get(partition)
         return None if current is None else current.file.first_offset
 
-    async def _open_partition(self, partition: TopicPartition) -> None:
+    async def _open_partition(self, partition: TopicPartition, current: _OpenPartition | None = None) -> None:
+        """Reads a partition from where storage ends, in place of its open file `current`, if there is one.
+
+        Does nothing if the partition was revoked meanwhile: its next owner reads storage.
+        """
         file = await asyncio.to_thread(self._archive.begin, partition.partition)
         begin, end = await self._reader.bounds(partition)
         start = check_log(begin, end, file.first_offset, partition.partition)
         if start > file.first_offset > 0:
             MISSED_OFFSETS.inc(start - file.first_offset)
             log.error("log_shorter_than_absence", partition=partition.partition, missed=start - file.first_offset)
-        self._reader.seek(partition, start)
+        if current is not None and self._partitions.get(partition) is not current:
+            return
+        try:
+            self._reader.seek(partition, start)
+        except IllegalStateError:
+            log.info("revoked_before_opened", partition=partition.partition)
+            self._partitions.pop(partition, None)
+            return
         self._partitions[partition] = _OpenPartition(file)
         log.info("partition_opened", partition=partition.partition, offset=start)
 
@@ -176,7 +188,7 @@ class ArchiverStream:
         if size is None:
             LOST_RACES.inc()
             log.warning("lost_race", partition=partition.partition, first_offset=current.file.first_offset)
-            await self._open_partition(partition)
+            await self._open_partition(partition, current)
             return False
         self._at_fault.pop(partition, None)
         self._count(current.file, size)
@@ -196,7 +208,7 @@ class ArchiverStream:
         log.error("batch_at_fault", partition=partition.partition, offset=offset, error=summary(error))
         if self._partitions.get(partition) is current:
             self._at_fault.setdefault(partition, {})[offset] = error
-            await self._open_partition(partition)
+            await self._open_partition(partition, current)
 
     def _count(self, file: OpenFile, size: int) -> None:
         footer = file.footer()

@@ -16,7 +16,7 @@ from fleetloop.domain.topics import TELEMETRY
 from fleetloop.domain.validation import BatchError, validate
 from fleetloop.kit.bounds import OutOfBoundsError, check_bounds
 from fleetloop.kit.messaging.events import Event
-from fleetloop.kit.messaging.outage import OutageError
+from fleetloop.kit.outage import OutageError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.tracing import current_traceparent, span

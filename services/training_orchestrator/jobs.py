@@ -76,7 +76,7 @@ class TorchrunJobs:
         folder.mkdir(parents=True, exist_ok=True)
         if _is_locked(folder / LOCK):
             return False
-        replace_text(folder / REQUEST, to_json(request))
+        replace_text(folder / REQUEST, to_json(request), sync=True)
         command = [
             *(["nice", "-n", str(self._nice)] if self._nice else []),
             sys.executable,

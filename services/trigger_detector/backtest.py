@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TextIO
 
-from fleetloop.domain.archive_files import Footer, list_files, read_appended, read_file, read_footer
+from fleetloop.domain.archive_files import ArchiveFileError, Footer, list_files, read_appended, read_file, read_footer
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.replay_progress import ReplayProgress
 from fleetloop.domain.signals import SignalCatalogue, load_catalogue
@@ -65,8 +65,8 @@ def replay(
 ) -> Iterator[Firing | None]:
     """Yields every firing within the request's times, in the archive's order, and None after every file.
 
-    Telemetry of one horizon before the first instant is evaluated without firing, as after a restart. Raises
-    ``ArchiveFileError``.
+    Telemetry of one horizon before the first instant is evaluated without firing, as after a restart. Damaged
+    files are counted, and the others replayed.
     """
     objects = Objects(request.objects_url)
     addresses = list_files(objects, request.fleet_id)
@@ -75,14 +75,17 @@ def replay(
     for address in addresses:
         if address.rpartition("/")[0] != partition:
             state, partition = DetectorState(), address.rpartition("/")[0]
-        footer = read_footer(objects, address)
-        if _is_selected(footer, request):
-            for batches in _batches(objects, address, footer, request, plan, catalogue, progress):
-                result = evaluate_batches_in_place(state, batches, plan)
-                for firing in result.firings:
-                    if request.from_utc_ns <= firing.onset_utc_ns < request.until_utc_ns:
-                        progress.firings += 1
-                        yield firing
+        try:
+            footer = read_footer(objects, address)
+            if _is_selected(footer, request):
+                for batches in _batches(objects, address, footer, request, plan, catalogue, progress):
+                    result = evaluate_batches_in_place(state, batches, plan)
+                    for firing in result.firings:
+                        if request.from_utc_ns <= firing.onset_utc_ns < request.until_utc_ns:
+                            progress.firings += 1
+                            yield firing
+        except ArchiveFileError:
+            progress.damaged_files += 1
         progress.files += 1
         yield None
 
@@ -213,7 +216,13 @@ def run(request: Request, out: TextIO) -> int:
     driven = [[vehicle, day, round(seconds, 3)] for (vehicle, day), seconds in sorted(progress.driven_s.items())]
     write(
         "done",
-        {"batches": progress.batches, "frames": progress.frames, "unreadable": progress.unreadable, "driven": driven},
+        {
+            "batches": progress.batches,
+            "frames": progress.frames,
+            "unreadable": progress.unreadable,
+            "damaged_files": progress.damaged_files,
+            "driven": driven,
+        },
     )
     return 0
 

@@ -132,3 +132,5 @@ class Result:
     active: str
     """Explanation for people: which triggers count as active."""
     triggers: Sequence[TriggerResult]
+    damaged_files: int = 0
+    """Files of the archive that could not be read, or only in part, so that firings may be missing."""

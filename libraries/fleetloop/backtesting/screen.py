@@ -52,6 +52,8 @@ def result_lines(result: Result) -> list[str]:
     hours = max((each.driven_h for each in result.triggers), default=0.0)
     vehicles = len({day.vehicle for each in result.triggers for day in each.days})
     unreadable = f" {result.unreadable:,} batches could not be read." if result.unreadable else ""
+    if result.damaged_files:
+        unreadable += f" {result.damaged_files:,} files are damaged: firings may be missing."
     lines = [
         f"{result.frames:,} frames in {result.batches:,} batches, {hours:,.1f} h of {vehicles} vehicles, from "
         f"{result.archive}.{unreadable}",

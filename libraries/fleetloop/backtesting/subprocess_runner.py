@@ -89,5 +89,5 @@ def _update(kind: str, content: Mapping[str, Any], progress: ReplayProgress) -> 
             setattr(progress, name, value)
         return
     progress.batches, progress.frames = content["batches"], content["frames"]
-    progress.unreadable = content["unreadable"]
+    progress.unreadable, progress.damaged_files = content["unreadable"], content["damaged_files"]
     progress.driven_s = {(vehicle, day): seconds for vehicle, day, seconds in content["driven"]}

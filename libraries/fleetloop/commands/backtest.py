@@ -100,7 +100,15 @@ def backtest(
         )
     triggers = [totals.result(trigger, running, progress.driven_s, cost) for trigger in candidates.values()]
     result = Result(
-        objects.url, fleet_id, progress.batches, progress.frames, progress.unreadable, cost, active_text, triggers
+        objects.url,
+        fleet_id,
+        progress.batches,
+        progress.frames,
+        progress.unreadable,
+        cost,
+        active_text,
+        triggers,
+        progress.damaged_files,
     )
     if page_file is not None:
         page_file.write_text(page(result, objects))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from fleetloop.kit.storage.objects import Objects
 _FOOTER = b"fleetloop.archive"
 # An int64 offset has at most 19 digits; padded to one width, names sort as offsets do.
 _DIGITS = 20
+_NAME = re.compile(r"telemetry/[0-9]{1,9}/[0-9]{1,20}\.parquet")
 _ROWS_PER_GROUP = 131_072
 
 
@@ -73,9 +76,12 @@ def address_of(fleet_id: str, partition: int, first_offset: int) -> str:
 
 
 def list_files(objects: Objects, fleet_id: str, partition: int | None = None) -> list[str]:
-    """List the addresses of one partition's files, or of all, in the order of partitions and offsets."""
+    """List the addresses of one partition's files, or of all, in the order of partitions and offsets.
+
+    Objects with other names, such as damaged files that were set aside, are left out.
+    """
     prefix = f"{fleet_id}/telemetry/" if partition is None else folder_of(fleet_id, partition)
-    found = [address for address in objects.list(prefix) if address.endswith(".parquet")]
+    found = [address for address in objects.list(prefix) if _NAME.fullmatch(address.removeprefix(f"{fleet_id}/"))]
     return sorted(found, key=_partition_and_offset)
 
 
@@ -95,35 +101,60 @@ def write_file(
     table = to_table(batches, appended_ms)
     metadata = {_FOOTER: json.dumps(asdict(footer), separators=(",", ":")).encode()}
     sink = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", row_group_size=_ROWS_PER_GROUP)
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        sink,
+        compression="zstd",
+        row_group_size=_ROWS_PER_GROUP,
+        write_page_checksum=True,
+    )
     return sink.getvalue()
 
 
 def read_footer(objects: Objects, address: str) -> Footer:
-    """Read a file's footer without its rows. Raises ArchiveFileError when the file has none."""
-    try:
+    """Read a file's footer without its rows. Raises ArchiveFileError when the file is no file of the archive."""
+    with _damage(address):
         raw = json.loads((pq.read_schema(_source(objects, address)).metadata or {})[_FOOTER])
-    except (KeyError, ValueError, pa.ArrowException) as error:
-        raise ArchiveFileError(f"{address} is no file of the archive: {error!r}") from error
-    raw["vehicles"] = {vehicle: VehicleTotals(**totals) for vehicle, totals in raw["vehicles"].items()}
-    raw["sequences"] = {
-        vehicle: {boot: [(low, high) for low, high in ranges] for boot, ranges in boots.items()}
-        for vehicle, boots in raw["sequences"].items()
-    }
-    return Footer(**raw)
+        raw["vehicles"] = {vehicle: VehicleTotals(**totals) for vehicle, totals in raw["vehicles"].items()}
+        raw["sequences"] = {
+            vehicle: {boot: [(int(low), int(high)) for low, high in ranges] for boot, ranges in boots.items()}
+            for vehicle, boots in raw["sequences"].items()
+        }
+        footer = Footer(**raw)
+        if not _partition_and_offset(address)[1] == footer.first_offset <= footer.last_offset:
+            raise ValueError(f"it holds the offsets {footer.first_offset} to {footer.last_offset}")
+    return footer
 
 
 def read_file(
     objects: Objects, address: str, signals: Collection[str] | None = None
 ) -> Iterator[tuple[int, FrameBatch]]:
-    """Yield a file's (offset, batch) pairs in order. With `signals`, only those columns are read."""
-    source = _source(objects, address)
-    columns = None
-    if signals is not None:
-        there = set(pq.read_schema(source).names)
-        columns = [*BATCH_COLUMN_NAMES, *(path for path in sorted(signals) if path in there)]
+    """Yield a file's (offset, batch) pairs in order. With `signals`, only those columns are read.
+
+    Raises ArchiveFileError when the file is damaged.
+    """
+    with _damage(address):
         source = _source(objects, address)
-    yield from from_table(pq.read_table(source, columns=columns))
+        columns = None
+        if signals is not None:
+            there = set(pq.read_schema(source).names)
+            columns = [*BATCH_COLUMN_NAMES, *(path for path in sorted(signals) if path in there)]
+            source = _source(objects, address)
+        table = pq.read_table(source, columns=columns, page_checksum_verification=True)
+        yield from from_table(table)
+
+
+@contextmanager
+def _damage(address: str) -> Iterator[None]:
+    """Turns what a damaged file makes pyarrow raise into ArchiveFileError; a failing disk stays an OSError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ArchiveFileError(f"{address} is no file of the archive: {error!r}") from error
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, pa.ArrowException) as error:
+        raise ArchiveFileError(f"{address} is no file of the archive: {error!r}") from error
 
 
 def read_appended(objects: Objects, address: str, footer: Footer) -> Mapping[int, int]:
@@ -131,13 +162,17 @@ def read_appended(objects: Objects, address: str, footer: Footer) -> Mapping[int
 
     A file without the column (written by an earlier version) gets times interpolated between the footer's two.
     """
-    source = _source(objects, address)
-    if APPENDED not in pq.read_schema(source).names:
+    with _damage(address):
+        return _appended(objects, address, footer)
+
+
+def _appended(objects: Objects, address: str, footer: Footer) -> Mapping[int, int]:
+    if APPENDED not in pq.read_schema(_source(objects, address)).names:
         span = max(1, footer.last_offset - footer.first_offset)
         ms = footer.last_appended_ms - footer.first_appended_ms
         offsets = range(footer.first_offset, footer.last_offset + 1)
         return {o: footer.first_appended_ms + ms * (o - footer.first_offset) // span for o in offsets}
-    table = pq.read_table(_source(objects, address), columns=["offset", APPENDED])
+    table = pq.read_table(_source(objects, address), columns=["offset", APPENDED], page_checksum_verification=True)
     offsets_read, first = np.unique(table["offset"].to_numpy(), return_index=True)
     times = table[APPENDED].to_numpy()[first]
     return dict(zip(offsets_read.tolist(), times.tolist(), strict=True))
@@ -155,7 +190,8 @@ def read_archive(
     """Yield all batches, one partition after the other, each partition in the order of its log.
 
     That is the order in which a detector read them. Batches that lie wholly outside [from, until) or belong to
-    other vehicles are left out; of a file without any requested batch only the footer is read.
+    other vehicles are left out; of a file without any requested batch only the footer is read. Raises
+    ArchiveFileError at a damaged file.
     """
     for address in list_files(objects, fleet_id):
         footer = read_footer(objects, address)

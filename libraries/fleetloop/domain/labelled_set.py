@@ -79,7 +79,7 @@ def write_labelled_set(folder: Path, rows: Iterable[LabelledRow]) -> int:
     """Write the set into `folder`, completely or not at all, and return the number of rows."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    with replacing(folder / FILE) as draft, pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
+    with replacing(folder / FILE, sync=True) as draft, pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
         part: list[dict[str, Any]] = []
         for row in rows:
             part.append(_to_columns(row))

@@ -17,5 +17,7 @@ class ReplayProgress:
     firings: int = 0
     unreadable: int = 0
     """Batches that fail the catalogue's check, which the live detector sends to the dead-letter queue."""
+    damaged_files: int = 0
+    """Files that could not be read, or only in part. Without them, nothing is known about their times."""
     driven_s: dict[tuple[str, str], float] = field(default_factory=dict)
     """(vehicle, UTC day) -> seconds of telemetry. The command line knows it only at the end."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import RebalanceInProgressError
+from aiokafka.errors import IllegalStateError, RebalanceInProgressError
 from prometheus_client import REGISTRY
 from tests.unit.fleetloop.kit.messaging.fake_consumer import FakeConsumer, eventually
 
@@ -138,3 +138,34 @@ async def test_alerts_see_the_first_dead_letter_of_an_archiver(monkeypatch: pyte
     Running("archiver-new", monkeypatch)
     labels = {"service": "archiver-new", "topic": TELEMETRY, "reason": "unreadable"}
     assert REGISTRY.get_sample_value("fleetloop_dead_letters_total", labels) == 0
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_partition_revoked_while_it_is_opened_again_is_dropped_and_the_process_goes_on(
+    monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Another archiver has created the file, and the partition goes to that one while this one reads storage."""
+    running = Running(f"archiver-seek-{told}", monkeypatch)
+    task = await running.start()
+    await running.everything_read()
+    monkeypatch.setattr(running.archive, "create", lambda *_: None)
+    bounds = running.consumer.end_offsets
+
+    async def revoked_meanwhile(partitions: Any) -> Any:
+        ends = await bounds(partitions)
+        if told:
+            await running.consumer.leave(TP)
+        return ends
+
+    def refuse(partition: TopicPartition, offset: int) -> None:
+        raise IllegalStateError(f"{partition} is not assigned")
+
+    monkeypatch.setattr(running.consumer, "end_offsets", revoked_meanwhile)
+    monkeypatch.setattr(running.consumer, "seek", refuse)
+    running.clock.advance(31)
+    await eventually(lambda: not running.stream._partitions)
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    running.stopping.set()
+    await asyncio.wait_for(task, 5)
+    assert running.consumer.commits == []

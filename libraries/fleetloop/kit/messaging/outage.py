@@ -18,10 +18,7 @@ from aiokafka.errors import (
     RecordTooLargeError,
 )
 
-
-class OutageError(Exception):
-    """A dependency is broken: what was being processed is to be processed again later, unchanged."""
-
+from fleetloop.kit.outage import OutageError
 
 _REFUSED = (
     InvalidTimestampError,

@@ -24,7 +24,7 @@ def make_key(path: Path) -> CryptoSigner:
     content = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    replace_bytes(path, content, mode=0o600)
+    replace_bytes(path, content, mode=0o600, sync=True)
     return load_key(path)
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
-from fleetloop.kit.messaging.outage import OutageError
+from fleetloop.kit.outage import OutageError
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.tracing import current_traceparent
 

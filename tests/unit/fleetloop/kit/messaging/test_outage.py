@@ -16,8 +16,9 @@ from aiokafka.errors import (
 )
 
 from fleetloop.kit.messaging.events import EventTooLargeError
-from fleetloop.kit.messaging.outage import OutageError, is_outage
+from fleetloop.kit.messaging.outage import is_outage
 from fleetloop.kit.messaging.producer import UnreadableMessageError
+from fleetloop.kit.outage import OutageError
 from fleetloop.kit.refusal import InvalidArgumentError
 
 
