@@ -7,6 +7,7 @@ event are stored.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import faust
@@ -16,11 +17,25 @@ from fleetloop.kit.messaging.faust_app import build_app, handled
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.storage.database import Database, Transaction
-from fleetloop.kit.storage.inbox import Inbox
+from fleetloop.kit.storage.inbox import Effect, Inbox
 from label_router import transactions
 from label_router.codec import clip_in, firing_in
 from label_router.model import Routing
 from label_router.settings import LabelRouterSettings
+
+
+def effects(routing: Routing, clock: Clock) -> Mapping[str, Effect]:
+    """What each topic's events do."""
+
+    def on_firing(tx: Transaction, record: Record) -> None:
+        """A trigger fired."""
+        transactions.record_firing(tx, firing_in(record), routing, clock.now_utc_ns())
+
+    def on_clip(tx: Transaction, record: Record) -> None:
+        """A clip was stored."""
+        transactions.record_clip(tx, clip_in(record), routing, clock.now_utc_ns())
+
+    return {TRIGGER: on_firing, CLIP: on_clip}
 
 
 def build_router(
@@ -28,14 +43,7 @@ def build_router(
 ) -> faust.App:
     """The Faust app with its two agents."""
     app = build_app(transactions.SERVICE, settings)
-
-    def on_firing(tx: Transaction, record: Record) -> None:
-        transactions.record_firing(tx, firing_in(record), routing, clock.now_utc_ns())
-
-    def on_clip(tx: Transaction, record: Record) -> None:
-        transactions.record_clip(tx, clip_in(record), routing, clock.now_utc_ns())
-
-    inbox = Inbox(transactions.SERVICE, database, publisher, clock, {TRIGGER: on_firing, CLIP: on_clip})
+    inbox = Inbox(transactions.SERVICE, database, publisher, clock, effects(routing, clock))
 
     @app.agent(app.topic(TRIGGER, key_type=bytes, value_type=bytes), name="firings")
     async def firings(stream: Any) -> None:

@@ -22,7 +22,13 @@ SERVICE = "label-router"
 
 
 def record_firing(tx: Transaction, firing: Firing, routing: Routing, now_utc_ns: int) -> FiringRow:
-    """Triage a firing: it is dropped with a reason, or its clip is requested from its vehicle."""
+    """Triage a firing: it is dropped with a reason, or its clip is requested from its vehicle.
+
+    A firing that is known changes nothing, whatever the id of the event that repeats it.
+    """
+    known = tx.session.get(FiringRow, firing.firing_id)
+    if known is not None:
+        return known
     cell = cell_of(firing, routing.cell_m)
     decision = triage(firing, routing, queries.known_before(tx, firing, cell, routing))
     row = FiringRow(
