@@ -103,7 +103,15 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
 
         def work(tx: Transaction) -> bytes:
             lease_s = min(UNDO_LEASE_S, self._settings.longest_lease_s)
-            found = transactions.undo(tx, request.task_id, author, lease_s, self._settings.most_leases, now_ns)
+            found = transactions.undo(
+                tx,
+                request.task_id,
+                author,
+                lease_s,
+                self._settings.most_leases,
+                now_ns,
+                self._settings.automatic_bound,
+            )
             return label_pb2.UndoLabelResponse(assignment=self._assignment(found)).SerializeToString()
 
         answer = await self._once(request.request_id, "UndoLabel", now_ns, work)

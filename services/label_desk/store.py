@@ -40,6 +40,7 @@ class TaskRow(Base):
     traceparent: Mapped[str | None] = mapped_column(sa.String(64))
     wants_hindsight: Mapped[bool] = mapped_column(sa.Boolean)
     wants_people: Mapped[bool] = mapped_column(sa.Boolean)
+    """Whether people are asked; always, if the task names no source that the desk can ask."""
     outcome: Mapped[str] = mapped_column(sa.String(16), default="")
     decided_by: Mapped[str] = mapped_column(sa.String(16), default="")
     settles_at_utc_ns: Mapped[int | None] = mapped_column(sa.BigInteger, nullable=True, index=True)

@@ -48,7 +48,7 @@ def create_task(tx: Transaction, task: Task) -> bool:
             created=task.event,
             traceparent=current_traceparent(),
             wants_hindsight=Source.HINDSIGHT in task.sources,
-            wants_people=Source.HUMAN in task.sources,
+            wants_people=Source.HUMAN in task.sources or Source.HINDSIGHT not in task.sources,
             outcome="",
             decided_by="",
             settles_at_utc_ns=None,
@@ -238,8 +238,18 @@ def prune_ended(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> 
     return len(ids)
 
 
-def undo(tx: Transaction, task_id: str, author: str, lease_s: float, most_leases: int, now_utc_ns: int) -> Assignment:
+def undo(
+    tx: Transaction,
+    task_id: str,
+    author: str,
+    lease_s: float,
+    most_leases: int,
+    now_utc_ns: int,
+    automatic_bound: float,
+) -> Assignment:
     """Delete the author's answer and lease the task to the same author again.
+
+    A task that the other votes still decide ends when it would have ended: the author may not come back.
 
     Raises FailedPreconditionError when the task has ended, NotFoundError when the author gave no answer, and
     ResourceExhaustedError when the author has `most_leases` other open tasks.
@@ -251,7 +261,9 @@ def undo(tx: Transaction, task_id: str, author: str, lease_s: float, most_leases
     if vote is None:
         raise NotFoundError("you gave no answer to this task", "task_id")
     tx.session.delete(vote)
-    row.settles_at_utc_ns = None
+    tx.session.flush()
+    decision = decide(votes_of(tx, task_id), row.agreement, automatic_bound)
+    row.settles_at_utc_ns = None if decision is None else row.settles_at_utc_ns or now_utc_ns
     return _assignment(row, _lease(tx, task_id, author, lease_s, most_leases, now_utc_ns))
 
 

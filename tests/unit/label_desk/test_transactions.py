@@ -100,7 +100,7 @@ def test_an_answer_that_is_undone_in_time_changes_the_outcome(database: Database
     database.run_now(lambda tx: transactions.create_task(tx, created()))
     answer(database, "ann", "held")
     answer(database, "ben", "held")
-    again = database.run_now(lambda tx: transactions.undo(tx, "t1", "ben", 60, MOST, 12))
+    again = database.run_now(lambda tx: transactions.undo(tx, "t1", "ben", 60, MOST, 12, 0.9))
     assert database.run_now(lambda tx: transactions.end_decided(tx, 60 * S, 0.9)) == 0
     assert published(database) == []
     assert answer(database, "cid", "held", now=13 + 60 * S) is Outcome.AGREED, "ben's lease is over"
@@ -244,7 +244,7 @@ def test_the_leases_of_a_task_end_with_it(database: Database) -> None:
     answer(database, "ben", "plain")
     held = database.run_now(lambda tx: transactions.lease_next(tx, "cid", "", 60, MOST, 11))
     assert held is not None
-    database.run_now(lambda tx: transactions.undo(tx, "t1", "ann", 600, MOST, 12))
+    database.run_now(lambda tx: transactions.undo(tx, "t1", "ann", 600, MOST, 12, 0.9))
     assert submit(database, held, "cid", "plain", 13) is Outcome.AGREED
     assert only_project(database, 14).leased == 1, "ann has the task again after the undo"
     assert database.run_now(lambda tx: transactions.end_decided(tx, 20 * S, 0.9)) == 1
@@ -302,7 +302,7 @@ def test_an_undone_answer_counts_as_an_open_task(database: Database) -> None:
     for _ in range(FEW):
         ask(database, "ann", 12)
     with pytest.raises(ResourceExhaustedError):
-        database.run_now(lambda tx: transactions.undo(tx, first.task.task_id, "ann", 60, FEW, 13))
+        database.run_now(lambda tx: transactions.undo(tx, first.task.task_id, "ann", 60, FEW, 13, 0.9))
     votes = database.run_now(lambda tx: queries.votes_of(tx, first.task.task_id))
     assert [vote.author for vote in votes] == ["ann"], "a refused undo keeps the answer"
 
@@ -351,7 +351,7 @@ def test_no_order_of_calls_passes_the_limit(steps: list[tuple[str, int]]) -> Non
                 answered.append(taken.task.task_id)
             elif step == "undo" and answered:
                 task_id = answered[which % len(answered)]
-                held.append(database.run_now(lambda tx: transactions.undo(tx, task_id, "ann", 60, FEW, now)))  # noqa: B023
+                held.append(database.run_now(lambda tx: transactions.undo(tx, task_id, "ann", 60, FEW, now, 0.9)))  # noqa: B023
             elif step == "release" and held:
                 gone = held[which % len(held)]
                 ids = gone.task.task_id, "ann", gone.lease.lease_id
