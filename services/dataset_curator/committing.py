@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from dataset_curator import queries, transactions
 from dataset_curator.core import plan_commit
-from dataset_curator.metrics import COMMITS, REFUSED, WAITING
+from dataset_curator.metrics import COMMITS, REFUSED, UNREADABLE_TABLES, WAITING
 from dataset_curator.model import (
     DatasetVersion,
     LabelledMoment,
@@ -33,7 +33,7 @@ from dataset_curator.model import (
 from dataset_curator.ports import Trunk
 from dataset_curator.preparing import sample_of
 from dataset_curator.settings import Curation
-from dataset_curator.tables import DatasetTables
+from dataset_curator.tables import DatasetTables, TableUnreadableError
 from fleetloop.domain.clips import ClipError
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.ids import causal_id
@@ -79,14 +79,25 @@ class Committer:
         self._imports: set[asyncio.Future[DatasetVersion]] = set()
 
     async def recover(self) -> None:
-        """Resolve the pending commits that an earlier process left."""
+        """Resolve the pending commits that an earlier process left, except those whose table cannot be read."""
         async with self._one_at_a_time:
             for commit in await self._database.read(queries.pending_commits):
-                await self._resolve(commit)
+                try:
+                    await self._resolve(commit)
+                except TableUnreadableError as error:
+                    UNREADABLE_TABLES.labels(commit.dataset).inc()
+                    log.error("table_unreadable", dataset=commit.dataset, error=str(error))
+
+    async def _require_tables(self, *datasets: str) -> None:
+        """Raises TableUnreadableError unless the tables of those datasets that have a version can be read."""
+        for dataset in datasets:
+            if await self._database.read(lambda tx, name=dataset: queries.newest_number(tx, name)):  # type: ignore[misc]
+                await asyncio.to_thread(self._tables.require, dataset)
 
     async def _resolve(self, commit: PendingCommit) -> None:
         """Finish a pending commit, or abandon it when it is an import that was never written."""
         dataset = commit.dataset
+        await self._require_tables(dataset)
         version = await asyncio.to_thread(self._tables.has_commit, dataset, commit.commit_id)
         if version is None and commit.request_id:
             # The samples came with the request, and its caller, who got no answer, retries it.
@@ -108,18 +119,23 @@ class Committer:
                 await self._resolve(commit)
 
     async def commit_if_due(self, dataset: str) -> DatasetVersion | None:
-        """Commit the samples that wait for a dataset, if the policy says that a commit is due."""
+        """Commit the samples that wait for a dataset, if the policy says that a commit is due.
+
+        Raises TableUnreadableError, and commits nothing, while a table is unreadable that a check needs: duplicates
+        and samples of a test set could not be recognised.
+        """
         async with self._one_at_a_time:
             now_ns = self._clock.now_utc_ns()
             count, oldest_ns = await self._database.read(lambda tx: queries.waiting_count(tx, dataset))
             WAITING.labels(dataset).set(count)
             if not self._curation.policy.is_due(count, ns_to_seconds(now_ns - oldest_ns)):
                 return None
+            frozen = await self._database.read(queries.frozen_datasets)
+            await self._require_tables(dataset, *frozen)
             await self._resolve_pending(dataset)
             limit = self._curation.commit_most
             labelled = (await self._database.read(lambda tx: queries.waiting(tx, dataset)))[:limit]
             samples, unreadable = await asyncio.to_thread(self._prepare, labelled)
-            frozen = await self._database.read(queries.frozen_datasets)
             plan = await asyncio.to_thread(self._plan, dataset, samples, frozen)
             refused: dict[str, RefusalReason] = {**plan.refused, **unreadable}
             for sample_id, why in refused.items():
@@ -153,9 +169,10 @@ class Committer:
             known_version = await self._database.read(lambda tx: queries.imported_version(tx, request_id))
             if known_version is not None:
                 return known_version
+            others = [name for name in await self._database.read(queries.frozen_datasets) if name != dataset]
+            await self._require_tables(dataset, *others)
             by_id = await asyncio.to_thread(self._tables.digests_by_id, dataset)
             known = set(by_id.values())
-            others = [name for name in await self._database.read(queries.frozen_datasets) if name != dataset]
             test = set() if frozen else {d for n in others for d in await asyncio.to_thread(self._tables.digests, n)}
             kept: dict[str, Sample] = {}
             refused: dict[str, RefusalReason] = {}

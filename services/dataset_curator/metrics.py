@@ -5,6 +5,11 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge
 
 WAITING = Gauge("fleetloop_dataset_waiting_samples", "Labelled samples that wait for the next commit.", ["dataset"])
+UNREADABLE_TABLES = Counter(
+    "fleetloop_dataset_unreadable_tables_total",
+    "Commits that were put off because the dataset's table, or that of a test set, could not be read.",
+    ["dataset"],
+)
 COMMITS = Counter("fleetloop_dataset_commits_total", "Dataset versions that were committed.", ["dataset"])
 REFUSED = Counter(
     "fleetloop_dataset_refused_samples_total",

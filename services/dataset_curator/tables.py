@@ -7,7 +7,9 @@ up whether the write happened.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,23 @@ import numpy as np
 import pyarrow as pa
 
 from dataset_curator.model import Neighbour, Sample
+from fleetloop.kit.outage import OutageError
 
 COMMIT_PROPERTY = "fleetloop.commit"
 _NEWEST_TRANSACTIONS = 1000
 """How many of a table's newest transactions are searched for a commit id."""
+
+_ABSENT = re.compile(r"Dataset at path .* was not found")
 
 _TEXTS = (
     "task", "choice", "slice", "place", "vehicle_id", "clip_id", "clip_address", "firing_id", "trigger", "campaign",
     "model_digest", "label_source", "trunk", "content_sha256",
 )  # fmt: skip
 _INTEGERS = ("moment_utc_ns", "trigger_version", "labelled_at_utc_ns", "detected_at_utc_ns")
+
+
+class TableUnreadableError(OutageError):
+    """A table cannot be read. Nothing is known about its rows, so the work that needs them waits."""
 
 
 def schema(embedding_width: int) -> pa.Schema:
@@ -70,21 +79,46 @@ class DatasetTables:
         return f"{self._root}/{dataset}.lance"
 
     def open(self, dataset: str, tag: str | None = None) -> lance.LanceDataset | None:
-        """The table in its newest state, or at `tag`; None when there is none yet."""
+        """The table in its newest state, or at `tag`; None when the store says that there is none.
+
+        Any other failure, a missing tag included, raises TableUnreadableError: it must not read as an empty table.
+        A store can say so wrongly, so callers that know that a table exists call `require` first.
+        """
         try:
             return lance.dataset(self.address(dataset), version=tag, storage_options=self._options)
-        except (ValueError, FileNotFoundError):
-            return None
+        except Exception as error:  # Lance raises ValueError, OSError and RuntimeError for the same fault
+            if tag is None and _ABSENT.match(str(error)):
+                return None
+            raise self._unreadable(dataset, error) from error
+
+    def require(self, dataset: str) -> None:
+        """Raises TableUnreadableError unless the table of a dataset that has a version can be opened."""
+        if self.open(dataset) is None:
+            raise TableUnreadableError(f"{dataset} has versions, but no table at {self.address(dataset)}: restore it")
+
+    def _unreadable(self, dataset: str, error: Exception) -> TableUnreadableError:
+        said = str(error).partition("\n")[0][:300]
+        return TableUnreadableError(f"the table of {dataset} at {self.address(dataset)} cannot be read: {said}")
+
+    @contextmanager
+    def _reading(self, dataset: str) -> Iterator[None]:
+        try:
+            yield
+        except TableUnreadableError:
+            raise
+        except Exception as error:
+            raise self._unreadable(dataset, error) from error
 
     def has_commit(self, dataset: str, commit_id: str) -> int | None:
         """Lance's version that a commit made, or None when the commit was not written."""
         table = self.open(dataset)
         if table is None:
             return None
-        for back, transaction in enumerate(table.get_transactions(_NEWEST_TRANSACTIONS)):
-            properties = transaction.transaction_properties if transaction is not None else None
-            if properties and properties.get(COMMIT_PROPERTY) == commit_id:
-                return int(table.version) - back
+        with self._reading(dataset):
+            for back, transaction in enumerate(table.get_transactions(_NEWEST_TRANSACTIONS)):
+                properties = transaction.transaction_properties if transaction is not None else None
+                if properties and properties.get(COMMIT_PROPERTY) == commit_id:
+                    return int(table.version) - back
         return None
 
     def append(self, dataset: str, commit_id: str, samples: Sequence[Sample], embedding_width: int) -> int:
@@ -102,7 +136,7 @@ class DatasetTables:
         """Tag a Lance version, unless the tag exists."""
         table = self.open(dataset)
         if table is None:
-            raise RuntimeError(f"{dataset} has no table at {self.address(dataset)}; restore it from a backup")
+            raise TableUnreadableError(f"{dataset} has no table at {self.address(dataset)}; restore it from a backup")
         if tag not in table.tags.list():
             table.tags.create(tag, version)
 
@@ -111,14 +145,16 @@ class DatasetTables:
         table = self.open(dataset)
         if table is None:
             return set()
-        return set(table.to_table(columns=["content_sha256"])["content_sha256"].to_pylist())
+        with self._reading(dataset):
+            return set(table.to_table(columns=["content_sha256"])["content_sha256"].to_pylist())
 
     def digests_by_id(self, dataset: str) -> dict[str, str]:
         """Sample id -> content digest of all rows."""
         table = self.open(dataset)
         if table is None:
             return {}
-        rows = table.to_table(columns=["sample_id", "content_sha256"])
+        with self._reading(dataset):
+            rows = table.to_table(columns=["sample_id", "content_sha256"])
         return dict(zip(rows["sample_id"].to_pylist(), rows["content_sha256"].to_pylist(), strict=True))
 
     def neighbourhood(self, dataset: str, frozen: bool, count: int = 3) -> Callable[[Sample], list[Neighbour]]:
@@ -128,16 +164,18 @@ class DatasetTables:
         exact until an index is made.
         """
         table = self.open(dataset)
-        if table is None or table.count_rows() == 0:
-            return lambda sample: []
+        with self._reading(dataset):
+            if table is None or table.count_rows() == 0:
+                return lambda sample: []
 
         def neighbours_of(sample: Sample) -> list[Neighbour]:
-            found = table.to_table(
-                columns=["sample_id", "answers", "_distance"],
-                nearest={"column": "embedding", "q": sample.embedding, "k": count, "metric": "cosine"},
-                filter=f"trunk = '{sample.trunk}'",
-                prefilter=True,
-            )
+            with self._reading(dataset):
+                found = table.to_table(
+                    columns=["sample_id", "answers", "_distance"],
+                    nearest={"column": "embedding", "q": sample.embedding, "k": count, "metric": "cosine"},
+                    filter=f"trunk = '{sample.trunk}'",
+                    prefilter=True,
+                )
             answers = json.dumps(sample.answers, sort_keys=True)
             return [
                 Neighbour(row["sample_id"], 1.0 - row["_distance"], row["answers"] == answers, frozen)
@@ -148,8 +186,7 @@ class DatasetTables:
 
     def rows(self, dataset: str, tag: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Rows of a version, some columns of them."""
-        table = self.open(dataset, tag)
-        if table is None:
-            return
-        for batch in table.to_batches(columns=list(columns)):
-            yield from batch.to_pylist()
+        with self._reading(dataset):
+            table = lance.dataset(self.address(dataset), version=tag, storage_options=self._options)
+            for batch in table.to_batches(columns=list(columns)):
+                yield from batch.to_pylist()

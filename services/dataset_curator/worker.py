@@ -6,8 +6,13 @@ import asyncio
 
 from dataset_curator import queries
 from dataset_curator.committing import Committer
+from dataset_curator.metrics import UNREADABLE_TABLES
+from dataset_curator.tables import TableUnreadableError
+from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database
+
+log = get_logger(__name__)
 
 
 class Worker:
@@ -25,6 +30,10 @@ class Worker:
             await pause(stopping, every_s)
 
     async def run_once(self) -> None:
-        """Make the commits that are due."""
+        """Make the commits that are due. One that needs a table that cannot be read waits for the next pass."""
         for dataset in await self._database.read(queries.waiting_datasets):
-            await self._committer.commit_if_due(dataset)
+            try:
+                await self._committer.commit_if_due(dataset)
+            except TableUnreadableError as error:
+                UNREADABLE_TABLES.labels(dataset).inc()
+                log.error("commit_put_off", dataset=dataset, error=str(error))

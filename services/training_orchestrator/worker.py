@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
-from fleetloop.domain.run_folder import LOG, RESULT, RunFailure, RunFolderError, RunRequest, RunResult
+from fleetloop.domain.run_folder import LOG, RESULT, RunFailure, RunFolderError, RunRequest, RunResult, read_files
+from fleetloop.kit.process.atomic_file import replace_bytes
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
@@ -98,6 +98,12 @@ class Worker:
     async def _launch(self, run: Run, attempts: int) -> None:
         run_id = run.run_id
         inputs = await self._database.read(lambda tx: queries.job_inputs(tx, run))
+        try:
+            parent = await asyncio.to_thread(self._fetch_parent, run_id, inputs.parent_address)
+        except ObjectMissingError as error:
+            # Without its parent the job would train and compare something else. It waits until the file is restored.
+            log.error("parent_missing", run_id=run_id, error=str(error))
+            return
         config = self._settings.config_dir.resolve()
         request = RunRequest(
             run_id=run_id,
@@ -106,21 +112,23 @@ class Worker:
             seed=run.seed,
             dataset=inputs.dataset,
             test_set=inputs.test_set,
-            parent=await asyncio.to_thread(self._fetch_parent, run_id, inputs.parent_address),
+            parent=parent,
         )
         await self._database.run(lambda tx: transactions.record_start(tx, run_id, self._clock.now_utc_ns()))
         await asyncio.to_thread(self._jobs.launch, run_id, request)
         log.info("job_started", run_id=run_id, attempt=attempts + 1)
 
     def _fetch_parent(self, run_id: str, address: str) -> Path | None:
-        """Copy the parent's artifacts into the run's folder: the job reads files, not an object store."""
+        """Copy the parent's artifacts into the run's folder: the job reads files, not an object store.
+
+        Raises ObjectMissingError when one of them is missing.
+        """
         if not address:
             return None
         folder = self._jobs.folder(run_id) / "parent"
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("model.safetensors", *VEHICLE_FILES):
-            with suppress(ObjectMissingError):
-                (folder / name).write_bytes(self._objects.get(f"{address}/{name}"))
+            replace_bytes(folder / name, self._objects.get(f"{address}/{name}"))
         return folder
 
     async def _store_result(self, run: Run, result: RunResult | RunFailure) -> None:
@@ -130,7 +138,7 @@ class Worker:
             return
         try:
             addresses, files = await asyncio.to_thread(self._store_files, run_id, result)
-        except (RunFolderError, OSError) as error:
+        except RunFolderError as error:  # a failure of a disk or a store is no fault of the run, and is retried
             await self._fail(run_id, f"the job's result cannot be used: {error}")
             return
         now_ns = self._clock.now_utc_ns()
@@ -147,7 +155,7 @@ class Worker:
         Raises RunFolderError when the files are not those that the result names.
         """
         folder = self._jobs.folder(run_id)
-        contents = {name: (folder / path).read_bytes() for name, path in result.files.items()}
+        contents = read_files(folder, result)
         files = {name: (len(content), sha256_hex(content)) for name, content in contents.items()}
         missing = [name for name in VEHICLE_FILES if name not in files]
         if missing:

@@ -100,6 +100,8 @@ def read_labelled_set(folder: Path) -> Iterator[LabelledRow]:
     except FileNotFoundError as error:
         raise LabelledSetError(path, None, "file", "does not exist; a labelled set is a folder with it") from error
     except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; Arrow's own errors have no number
         raise LabelledSetError(path, None, "file", f"is not readable Parquet: {error}") from error
     with file:
         for field in _SCHEMA:

@@ -11,11 +11,12 @@ A net of your own takes part by following this contract (docs/reference/run-fold
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 LOCK = "lock"
 """Locked by the job with `flock` for as long as it runs."""
@@ -35,6 +36,11 @@ RUN_DIR_OPTION = "--run-dir"
 """Command-line option with which a job is told its folder. It is last on the command line, which identifies the
 job.
 """
+
+
+_ARTIFACT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_MAX_JSON_BYTES = 64 * 1024 * 1024
+_MAX_MODEL_BYTES = 8 * 1024 * 1024 * 1024
 
 
 class RunFolderError(ValueError):
@@ -104,6 +110,17 @@ class RunResult(_Contract):
     files: Mapping[str, str]
     """Path in the run folder of each file of the model, by its artifact name."""
 
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: Mapping[str, str]) -> Mapping[str, str]:
+        for name, path in files.items():
+            if not _ARTIFACT.fullmatch(name):
+                raise ValueError(f"{name!r} is not the name of a file: use letters, digits, '.', '_' and '-'")
+            parts = PurePosixPath(path).parts
+            if not parts or path.startswith("/") or ".." in parts or not path.isprintable():
+                raise ValueError(f"{name}: {path!r} is not a path in the run folder")
+        return files
+
 
 class RunFailure(_Contract):
     """The content of `result.json` of a run that cannot succeed, whatever is retried. Other fields are ignored."""
@@ -114,13 +131,35 @@ class RunFailure(_Contract):
     """What is wrong, as a sentence that names the field."""
 
 
+def read_files(folder: Path, result: RunResult) -> dict[str, bytes]:
+    """Read the files that a result names, by artifact name.
+
+    Raises RunFolderError when one is missing, lies outside the run folder, also by way of a link, or is too large.
+    """
+    contents, root, left = {}, folder.resolve(), _MAX_MODEL_BYTES
+    for name, given in result.files.items():
+        path = (folder / given).resolve()
+        if not path.is_relative_to(root):
+            raise RunFolderError(f"{RESULT}: files: {name}: {given} leads out of the run folder")
+        if not path.is_file():
+            raise RunFolderError(f"{RESULT}: files: {name}: {given} is not a file")
+        left -= path.stat().st_size
+        if left < 0:
+            raise RunFolderError(f"{RESULT}: files: have more than {_MAX_MODEL_BYTES} bytes")
+        contents[name] = path.read_bytes()
+    return contents
+
+
 def read_request(folder: Path) -> RunRequest:
     """Read `request.json`. Raises RunFolderError that names the field."""
     return _read(folder / REQUEST, RunRequest)
 
 
 def read_result(folder: Path) -> RunResult | RunFailure | None:
-    """Read `result.json`; None while there is none. A result that cannot be used is a failure that says why."""
+    """Read `result.json`; None while there is none. A result that cannot be used is a failure that says why.
+
+    Raises OSError when the disk fails, which says nothing about the run.
+    """
     if not (folder / RESULT).exists():
         return None
     try:
@@ -147,10 +186,15 @@ def _read(path: Path, kind: type[T]) -> T:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except OSError as error:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_JSON_BYTES + 1)
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise RunFolderError(f"{path.name}: cannot be read: {error.strerror}") from error
-    except json.JSONDecodeError as error:
+    if len(raw) > _MAX_JSON_BYTES:
+        raise RunFolderError(f"{path.name}: has more than {_MAX_JSON_BYTES} bytes")
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{path.name}: is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RunFolderError(f"{path.name}: is not a JSON object")

@@ -28,6 +28,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fleetloop.kit.bounds import check_bounds
+from fleetloop.kit.outage import OutageError
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import RPC_SECONDS, RPCS
 from fleetloop.kit.process.settings import ServiceSettings, SettingsError
@@ -211,6 +212,10 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
         except grpc.aio.AbortError:
             code = code if code is not grpc.StatusCode.OK else grpc.StatusCode.CANCELLED
             raise
+        except OutageError as error:
+            code = grpc.StatusCode.UNAVAILABLE
+            log.error("rpc_unavailable", method=method, error=str(error))
+            await context.abort(code, "storage cannot be reached now: try again later; the log has the details")
         except Exception:
             code = grpc.StatusCode.INTERNAL
             log.exception("rpc_failed", method=method)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client import REGISTRY
 from tests.stages import stage_seconds
 from tests.unit.dataset_curator.test_preparing import labelled
 
@@ -21,7 +23,7 @@ from dataset_curator.core import CommitPolicy, LikenessBounds, content_digest
 from dataset_curator.model import DatasetVersion, Sample
 from dataset_curator.settings import Curation
 from dataset_curator.store import Base
-from dataset_curator.tables import DatasetTables
+from dataset_curator.tables import DatasetTables, TableUnreadableError
 from dataset_curator.worker import Worker
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
@@ -280,3 +282,36 @@ async def test_the_worker_resolves_what_is_pending_and_then_commits_what_is_due(
     stopping.set()
     await asyncio.wait_for(loop, 10)
     assert [(each.version, each.added) for each in await database.read(queries.versions)] == [("v2", 2), ("v1", 2)]
+
+
+@pytest.mark.parametrize("lost", ["exam", "town"])
+@pytest.mark.parametrize("how", ["manifest", "folder"])
+async def test_a_commit_waits_while_a_table_cannot_be_read_and_other_datasets_go_on(
+    committer: Committer, tables: BreakingTables, objects: Objects, database: Database, lost: str, how: str
+) -> None:
+    """Without the test set's table, its protection would be off: a sample of the exam would be trained on."""
+    await committer.import_samples("exam", [sample(1)], "", True, "exam")
+    await import_(committer, "first", [2])
+    await label(committer, objects, database, "a", "b")
+    folder = Path(tables.address(lost)) / "_versions"
+    aside = folder.with_name("aside")
+    shutil.copytree(folder, aside)
+    if how == "folder":
+        shutil.rmtree(folder)
+    else:
+        for manifest in folder.glob("*.manifest"):
+            manifest.write_bytes(b"")
+    worker = Worker(database, committer)
+    before = REGISTRY.get_sample_value("fleetloop_dataset_unreadable_tables_total", {"dataset": "town"}) or 0
+    await worker.run_once()
+    assert REGISTRY.get_sample_value("fleetloop_dataset_unreadable_tables_total", {"dataset": "town"}) == before + 1
+    with pytest.raises(TableUnreadableError, match=lost):
+        await import_(committer, "second", [1, 3])
+    assert await database.read(queries.pending_commits) == []
+    assert len(await database.read(partial(queries.waiting, dataset="town"))) == 2
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+    await worker.run_once()
+    assert await database.read(partial(queries.waiting, dataset="town")) == []
+    second = await import_(committer, "second", [1, 3])
+    assert dict(second.refused) == {"in_test_set": 1}

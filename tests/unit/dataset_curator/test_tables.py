@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import lance
 import numpy as np
 import pytest
 from tests.unit.dataset_curator.test_committing import sample
 
 from dataset_curator.model import Sample
-from dataset_curator.tables import DatasetTables
+from dataset_curator.tables import DatasetTables, TableUnreadableError
 from fleetloop.domain.trunk import load_trunk
+from fleetloop.kit.messaging.outage import is_outage
 
 WIDTH = load_trunk().width
 
@@ -30,9 +34,70 @@ def test_before_its_first_version_a_dataset_is_empty_and_not_an_error(tables: Da
     assert tables.has_commit("town", "c1") is None
     assert (tables.digests("town"), tables.digests_by_id("town")) == (set(), {})
     assert tables.neighbourhood("town", frozen=False)(sample(1)) == []
-    assert list(tables.rows("town", "v1", ["sample_id"])) == []
-    with pytest.raises(RuntimeError, match="town has no table at"):
+    with pytest.raises(TableUnreadableError, match="town"):
+        list(tables.rows("town", "v1", ["sample_id"]))
+    with pytest.raises(TableUnreadableError, match="town"):
+        tables.require("town")
+    with pytest.raises(TableUnreadableError, match="town has no table at"):
         tables.tag("town", "v1", 1)
+
+
+@pytest.mark.parametrize("damage", ["empty manifest", "half a manifest", "garbage", "no rows' file", "no folder"])
+def test_a_table_that_cannot_be_read_is_never_an_empty_one(tables: DatasetTables, damage: str) -> None:
+    write(tables, "c1", sample(1), sample(2))
+    folder = Path(tables.address("town"))
+    (manifest,) = (folder / "_versions").glob("*.manifest")
+    content = manifest.read_bytes()
+    if damage == "no rows' file":
+        for path in (folder / "data").iterdir():
+            path.unlink()
+    elif damage == "no folder":
+        shutil.rmtree(folder / "_versions")
+    else:
+        contents = {"empty manifest": b"", "half a manifest": content[: len(content) // 2], "garbage": b"x" * 500}
+        manifest.write_bytes(contents[damage])
+    calls: list[Callable[[], object]] = [
+        lambda: tables.digests("town"),
+        lambda: tables.digests_by_id("town"),
+        lambda: tables.neighbourhood("town", frozen=True)(sample(1)),
+        lambda: list(tables.rows("town", "v1", ["sample_id"])),
+    ]
+    if damage == "no folder":  # the store says that there is none; the curator's database knows better
+        calls = [lambda: tables.require("town")]
+    for call in calls:
+        with pytest.raises(TableUnreadableError, match="town") as caught:
+            call()
+        assert is_outage(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("LanceError(IO): Generic S3 error: Error performing list request: 403 Forbidden"),
+        OSError("LanceError(IO): 503 Slow Down"),
+        RuntimeError("500"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_no_missing_table(
+    tables: DatasetTables, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    write(tables, "c1", sample(1))
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(lance, "dataset", fails)
+    calls: list[Callable[[str], object]] = [
+        tables.open,
+        tables.digests,
+        tables.require,
+        lambda each: tables.has_commit(each, "c1"),
+    ]
+    for call in calls:
+        with pytest.raises(TableUnreadableError, match="cannot be read"):
+            call("town")
+    with pytest.raises(TableUnreadableError):
+        write(tables, "c2", sample(2))
 
 
 def test_a_write_is_found_by_its_commit_however_many_followed(tables: DatasetTables) -> None:

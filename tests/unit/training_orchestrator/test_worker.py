@@ -172,7 +172,8 @@ async def test_a_result_is_stored_once_and_its_files_are_kept(house: House) -> N
         ({"error": "recipe: is wrong"}, "recipe: is wrong"),
         ({"model_digest": "0" * 64}, "model_digest: is not the digest of the files"),
         ({"files": {"card.json": "model/card.json"}}, "is missing"),
-        ({"files": dict.fromkeys(VEHICLE_FILES, "nowhere")}, "No such file"),
+        ({"files": dict.fromkeys(VEHICLE_FILES, "nowhere")}, "nowhere is not a file"),
+        ({"files": dict.fromkeys(VEHICLE_FILES, "../../secret")}, "is not a path in the run folder"),
         ({"metrics": [{"task": "t"}]}, "result.json: metrics.0.slice: Field required"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fleetloop.domain.run_folder import (
     RunResult,
     VersionRef,
     parse_result,
+    read_files,
     read_request,
     read_result,
     to_json,
@@ -134,3 +136,69 @@ def test_a_result_that_cannot_be_used_is_a_failure_that_names_the_file(tmp_path:
     failure = read_result(tmp_path)
     assert isinstance(failure, RunFailure)
     assert failure.error.startswith("the job's result cannot be used: result.json: ")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"head.onnx": "../other-run/head.onnx"},
+        {"head.onnx": "/etc/passwd"},
+        {"head.onnx": "a/../../b"},
+        {"head.onnx": ""},
+        {"head.onnx": "a\0b"},
+        {"../../models/other/head.onnx": "head.onnx"},
+        {"a/b": "head.onnx"},
+        {"..": "head.onnx"},
+        {"": "head.onnx"},
+    ],
+)
+def test_a_result_names_only_files_in_its_own_folder(tmp_path: Path, files: dict[str, str]) -> None:
+    with pytest.raises(RunFolderError, match=r"result\.json: files"):
+        parse_result({**RESULT, "files": files})
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "files": files}))
+    assert isinstance(read_result(tmp_path), RunFailure)
+
+
+def test_a_link_does_not_lead_out_of_the_run_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "export").mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(b"key")
+    (folder / "export" / "good").write_bytes(b"weights")
+    (folder / "inner").symlink_to(folder / "export" / "good")
+    (folder / "outer").symlink_to(tmp_path / "secret")
+    (folder / "up").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe")
+
+    def read(path: str) -> dict[str, bytes]:
+        return read_files(folder, RunResult(**{**RESULT, "files": {"head.onnx": path}}))
+
+    assert read("export/good") == read("inner") == {"head.onnx": b"weights"}
+    refused = {
+        "outer": "leads out",
+        "up/secret": "leads out",
+        "pipe": "not a file",
+        "gone": "not a file",
+        "export": "not a",
+    }
+    for path, said in refused.items():
+        with pytest.raises(RunFolderError, match=said):
+            read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"[]", b"{", b'"x"', b'{"files": {"a": 1}}'])
+def test_a_damaged_result_is_a_failure_that_says_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "result.json").write_bytes(content)
+    result = read_result(tmp_path)
+    assert isinstance(result, RunFailure)
+    assert "result.json" in result.error
+
+
+def test_a_disk_that_fails_says_nothing_about_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(RESULT))
+
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        read_result(tmp_path)
