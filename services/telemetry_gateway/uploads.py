@@ -103,12 +103,14 @@ class Uploads:
         Raises FieldError, DamagedClipError, UnfinishedClipError or TooManyUploadsError.
         """
         receipt = await self._receipt(clip.vehicle_id, clip.sha256)
+        part = self._part(clip.vehicle_id, clip.sha256)
         if receipt is not None:
             message = repeated_announcement(receipt, clip)
             await self._publisher.publish([clip_event(message)])
+            if part not in self._writers:  # left by a gateway that died, or failed, after step 4
+                part.unlink(missing_ok=True)
             CLIPS.labels("repeated").inc()
             return message, True
-        part = self._part(clip.vehicle_id, clip.sha256)
         await self._supersede(part)
         self._make_room(clip, part)
         with self._writing(part, clip.size_bytes) as writer:

@@ -68,6 +68,10 @@ def decisions_of(schema: TaskSchema, catalogue: SignalCatalogue) -> tuple[Decisi
     )
 
 
+_CLOCK_STEP_NS = seconds_to_ns(1)
+"""Difference between UTC and the monotonic clock over a window that counts as a step of UTC."""
+
+
 class HealthWatch:
     """The counters of one vehicle since its boot. Times are monotonic unless they are named UTC."""
 
@@ -80,6 +84,9 @@ class HealthWatch:
         self._faults: Counter[str] = Counter()
         self._times_ms: list[float] = []
         self._start_utc_ns = start_utc_ns
+        self._began_ns: int | None = None
+        """Start of the window on the monotonic clock; None before the first tick."""
+        self._now_ns = 0
         self._sequence = 0
         self._changes: dict[str, tuple[bool, int]] = {}
         self._shadow_stops: deque[int] = deque()
@@ -105,6 +112,8 @@ class HealthWatch:
             counters: The world's counters since the start of the drive.
             speed_kmh: Speed of the vehicle.
         """
+        self._now_ns = now_ns
+        self._began_ns = now_ns if self._began_ns is None else self._began_ns
         intervened = counters.get("interventions", 0) > self._last["interventions"]
         self._last = {name: float(counters.get(name, 0.0)) for name in self._last}
         while self._shadow_stops and self._shadow_stops[0] < now_ns - PREVENTED_WITHIN_NS:
@@ -178,9 +187,12 @@ class HealthWatch:
             if self._alarm is None and speed_kmh > _MOVING_KMH:
                 self._alarm = (now_ns, speed_kmh)
 
-    def due(self, now_utc_ns: int, every_ns: int) -> bool:
-        """Return True if the window is at least `every_ns` long."""
-        return now_utc_ns - self._start_utc_ns >= every_ns
+    def due(self, every_ns: int) -> bool:
+        """Return True if the window is at least `every_ns` long, whatever UTC was set to meanwhile."""
+        return self._elapsed_ns() >= every_ns
+
+    def _elapsed_ns(self) -> int:
+        return 0 if self._began_ns is None else self._now_ns - self._began_ns
 
     def close(self, end_utc_ns: int, assignment: Assignment, digests: tuple[str, str]) -> Report:
         """Return the report of the window that ends now, and begin the next one.
@@ -190,12 +202,16 @@ class HealthWatch:
             assignment: What the director assigned.
             digests: Digests of the active and the shadow model that ran.
         """
+        start_utc_ns = self._start_utc_ns
+        stepped = abs(end_utc_ns - start_utc_ns - self._elapsed_ns()) > _CLOCK_STEP_NS
+        if self._began_ns is not None and stepped:
+            start_utc_ns = max(0, end_utc_ns - self._elapsed_ns())
         times = np.array(self._times_ms) if self._times_ms else np.zeros(1)
         driven = {name: self._last[name] - self._reported[name] for name in self._last}
         report = Report(
             sequence=self._sequence,
-            start_utc_ns=self._start_utc_ns,
-            end_utc_ns=max(end_utc_ns, self._start_utc_ns),
+            start_utc_ns=start_utc_ns,
+            end_utc_ns=max(end_utc_ns, start_utc_ns),
             model_digest=digests[0],
             shadow_digest=digests[1],
             rollout_id=assignment.rollout_id,
@@ -215,7 +231,8 @@ class HealthWatch:
             faults=dict(self._faults),
         )
         self._sequence += 1
-        self._start_utc_ns = max(end_utc_ns, self._start_utc_ns)
+        if self._began_ns is not None:
+            self._start_utc_ns, self._began_ns = end_utc_ns, self._now_ns
         self._reported = dict(self._last)
         self._totals, self._faults, self._times_ms = Counter(), Counter(), []
         return report

@@ -147,7 +147,7 @@ class FleetSimulation:
         for _ in range(ticks):
             self._tick(results)
         for state, what in zip(self._states, results, strict=True):
-            if state.watch.due(state.last_utc_ns, _REPORT_EVERY_NS):
+            if state.watch.due(_REPORT_EVERY_NS):
                 what.reports.append(self._close(state))
         return results
 

@@ -120,5 +120,25 @@ def test_windows_follow_one_another_and_times_are_percentiles() -> None:
     second = minute.report()
     assert (second.sequence, second.start_utc_ns, second.inferences, second.faults) == (1, first.end_utc_ns, 0, {})
     assert first.distance_km + second.distance_km == pytest.approx(1.5)
-    assert not minute.watch.due(minute.now_ns + 59 * S, 60 * S)
-    assert minute.watch.due(minute.now_ns + 60 * S, 60 * S)
+    begun_ns = minute.now_ns - S // 2
+    minute.watch.tick(begun_ns + 59 * S, {}, 0)
+    assert not minute.watch.due(60 * S)
+    minute.watch.tick(begun_ns + 60 * S, {}, 0)
+    assert minute.watch.due(60 * S)
+
+
+@pytest.mark.parametrize("step_s", [-7200, -1_000_000_000, 1024 * 7 * 86_400, 30])
+def test_a_step_of_utc_moves_a_window_and_changes_neither_its_length_nor_what_it_counts(step_s: int) -> None:
+    """A window that ended before it began, or lasted for years, would be refused with everything that it counts."""
+    watch, start_ns = HealthWatch(DECISIONS, 1_790_000_000 * S), 1_790_000_000 * S
+    for second in range(0, 61):
+        watch.tick(second * S, {"interventions": 1, "distance_km": second / 60}, 40)
+    assert watch.due(60 * S)
+    first = watch.close(start_ns + (60 + step_s) * S, Assignment(), ("", ""))
+    assert (first.end_utc_ns - first.start_utc_ns, first.interventions) == (60 * S, 1)
+    assert first.end_utc_ns == start_ns + (60 + step_s) * S
+    for second in range(61, 122):
+        watch.tick(second * S, {"interventions": 3, "distance_km": second / 60}, 40)
+    second_one = watch.close(start_ns + (121 + step_s) * S, Assignment(), ("", ""))
+    assert second_one.start_utc_ns == first.end_utc_ns
+    assert (second_one.end_utc_ns - second_one.start_utc_ns, second_one.interventions) == (61 * S, 2)
