@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from fleetloop.embedded.service_table import SERVICES
+from fleetloop.kit.security.certificates import server_name
+from fleetloop.kit.security.identity import Identity, IdentityKind
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "fleetloop"
@@ -203,6 +205,23 @@ def test_vehicles_reach_only_what_is_opened_to_them_and_no_metrics() -> None:
     names = {o["metadata"]["name"]: o["spec"]["dnsNames"] for o in objects if o["kind"] == "Certificate"}
     assert "vehicles.example.org" in names["fleet-telemetry-gateway"]
     assert "vehicles.example.org" not in names["fleet-label-desk"]
+
+
+@needs_helm
+def test_certificates_of_cert_manager_have_the_name_that_clients_verify() -> None:
+    certificates = {o["metadata"]["name"]: o["spec"] for o in rendered(*ALL_ON) if o["kind"] == "Certificate"}
+    fleet = certificates["fleet-label-desk"]["uris"][0].split("/")[2]
+    for entry in SERVICES:
+        expected = server_name(Identity(fleet, IdentityKind.SERVICE, entry.label))
+        assert expected in certificates[f"fleet-{entry.label}"]["dnsNames"]
+
+
+@needs_helm
+def test_every_pod_has_the_admission_list_and_none_starts_without_it() -> None:
+    for name, pod in workloads().items():
+        (volume,) = [each for each in pod["volumes"] if each["name"] == "admission"]
+        assert volume["configMap"] == {"name": "fleet-admission"}, name
+        assert environment(pod)["FLEETLOOP_ADMISSION_LIST"] == "/admission/admission.json"
 
 
 @needs_helm

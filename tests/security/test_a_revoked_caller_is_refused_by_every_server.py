@@ -18,6 +18,7 @@ from fleetloop.kit.security.admission import admit
 
 CHECK_S = 0.2
 FETCH, WATCH = "/fleet.rollout.v1.ModelService/FetchTarget", "/fleet.rollout.v1.ModelService/WatchModels"
+LIST = "/fleet.rollout.v1.ModelService/ListModels"
 UPLOAD, SLOW = "/fleet.telemetry.v1.TelemetryService/UploadClip", "/fleet.dataset.v1.DatasetService/ImportDataset"
 CALLERS = [("vehicle/car", FETCH), ("user/ann", WATCH), ("service/fleet-console", "/grpc.health.v1.Health/Check")]
 
@@ -35,6 +36,7 @@ class Server:
         handlers = {
             FETCH: grpc.unary_stream_rpc_method_handler(self.stream),
             WATCH: grpc.unary_stream_rpc_method_handler(self.stream),
+            LIST: grpc.unary_stream_rpc_method_handler(self.flood),
             UPLOAD: grpc.stream_unary_rpc_method_handler(self.upload),
             SLOW: grpc.unary_unary_rpc_method_handler(self.slow),
         }
@@ -49,6 +51,14 @@ class Server:
             await asyncio.Event().wait()
         finally:
             self.ended.append("stream")
+
+    async def flood(self, request: bytes, context: object) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                self.begun.set()
+                yield b"x" * 1_000_000
+        finally:
+            self.ended.append("flood")
 
     async def upload(self, requests: AsyncIterator[bytes], context: object) -> bytes:
         try:
@@ -147,6 +157,23 @@ async def test_the_watch_of_a_revoked_person_ends_that_the_console_opened(server
         again = opened.unary_stream(WATCH)(b"", timeout=20, metadata=speak_for("ann", ["subscriber"]))
         code, _ = await outcome(again)
         assert code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_revoked_caller_that_reads_nothing_holds_no_stream(server: Server) -> None:
+    own = server.callers.admitted("user/ann", ["subscriber"])
+    async with channel("rollout-controller", server.server.port, own) as opened:
+        call = opened.unary_stream(LIST)(b"", timeout=20)
+        await server.begun.wait()
+        await asyncio.sleep(2 * CHECK_S)  # until the server waits for the client to read
+        assert server.ended == []
+        server.callers.revoke("user/ann")
+        deadline = time.monotonic() + 10 * CHECK_S
+        while not server.ended:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            while await call.read() is not grpc.aio.EOF:
+                pass
 
 
 async def test_an_upload_that_waits_for_the_next_chunk_ends_too(server: Server) -> None:

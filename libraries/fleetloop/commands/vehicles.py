@@ -53,12 +53,15 @@ def enrol(
         "FLEETLOOP_VEHICLE_ID": vehicle,
         "FLEETLOOP_TLS_CA": str(issued.ca),
         "FLEETLOOP_TLS_CERT": str(issued.cert),
-        "FLEETLOOP_TLS_KEY": str(issued.key),
     }
+    if csr is None:
+        settings["FLEETLOOP_TLS_KEY"] = str(issued.key)
     if state is not None and "telemetry_gateway_grpc" in state.info:
         settings["FLEETLOOP_TELEMETRY_GATEWAY_ADDRESS"] = state.info["telemetry_gateway_grpc"]
     for name, value in settings.items():
         print(f"export {name}={shlex.quote(value)}")
+    if csr is not None:
+        print("# FLEETLOOP_TLS_KEY is the key.pem that stayed with its owner; copy the other files beside it")
     if "FLEETLOOP_TELEMETRY_GATEWAY_ADDRESS" not in settings:
         print("# FLEETLOOP_TELEMETRY_GATEWAY_ADDRESS is printed here while `fleetloop up` runs")
 

@@ -15,7 +15,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +39,7 @@ from fleetloop.kit.security.admission import AdmissionList
 from fleetloop.kit.security.certificates import identity_of, load_certificate, serial_of_pem, server_name
 from fleetloop.kit.security.gate import ON_BEHALF_OF, ROLES, Gate, NoAdmissions, speak_for
 from fleetloop.kit.security.identity import Identity, IdentityKind, parse_spiffe_id
+from fleetloop.kit.security.watch import CallWatch
 
 __all__ = [
     "ON_BEHALF_OF",
@@ -61,6 +62,7 @@ log = get_logger(__name__)
 _caller: ContextVar[Identity] = ContextVar("caller")
 _roles: ContextVar[tuple[str, ...]] = ContextVar("roles", default=())
 _serial: ContextVar[str | None] = ContextVar("serial")
+_ABORT_S = 1.0
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -145,14 +147,16 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
         if handler.response_streaming:
             inner_stream = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
-            async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            # No generator: the check of an open call has to reach the write, which waits for a slow client.
+            async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
                 async with self._guard(method, traceparent, context):
                     answers = inner_stream(_bounded(request), context)
                     if not hasattr(answers, "__aiter__"):
                         await answers  # it writes its answers itself, as gRPC's own health service does
                         return
-                    async for response in answers:
-                        yield response
+                    async with aclosing(answers):
+                        async for response in answers:
+                            await context.write(response)
 
             make = (
                 grpc.stream_stream_rpc_method_handler
@@ -183,7 +187,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
     ) -> AsyncIterator[None]:
         began = time.monotonic()
         code = grpc.StatusCode.OK
-        watch: _Watch | None = None
+        watch: CallWatch | None = None
         try:
             identity = self._identify(context)
             if identity is None:
@@ -197,7 +201,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
             _caller.set(found.identity)
             _roles.set(found.roles)
             _serial.set(serial)
-            watch = _Watch(lambda: self._gate.check(identity, serial, method, metadata), self._check_s)
+            watch = CallWatch(lambda: self._gate.check(identity, serial, method, metadata), self._check_s)
             with span(method, parent=traceparent, attributes={"caller": str(identity)}):
                 yield
         except RefusedError as refusal:
@@ -208,7 +212,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
             if watch is None or (ended := watch.refusal()) is None:
                 raise
             code = status_of(ended)
-            await context.abort(code, str(ended))
+            await _abort_soon(context, code, str(ended))
         except grpc.aio.AbortError:
             code = code if code is not grpc.StatusCode.OK else grpc.StatusCode.CANCELLED
             raise
@@ -227,42 +231,6 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
             RPC_SECONDS.labels(self._service, method).observe(time.monotonic() - began)
 
 
-class _Watch:
-    """Checks an open call every `check_s` seconds, and cancels its task once the caller is refused.
-
-    A timer costs a stream nothing per message. The task may be waiting for the client, or for anything else.
-    """
-
-    def __init__(self, check: Callable[[], object], check_s: float) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "a handler runs in a task"
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._check = check
-        self._check_s = check_s
-        self._refusal: RefusedError | None = None
-        self._timer = task.get_loop().call_later(check_s, self._again)
-
-    def _again(self) -> None:
-        try:
-            self._check()
-        except RefusedError as refusal:
-            self._refusal = refusal
-            self._task.cancel()
-        else:
-            self._timer = self._task.get_loop().call_later(self._check_s, self._again)
-
-    def refusal(self) -> RefusedError | None:
-        """Why this watch cancelled the task; None when another did. Takes the cancellation back."""
-        if self._refusal is None or self._task.uncancel() > self._cancelling:
-            return None
-        return self._refusal
-
-    def stop(self) -> None:
-        """Check no more."""
-        self._timer.cancel()
-
-
 def _bounded(request: Any) -> Any:
     """The request, or the stream of requests, with every message inside its bounds. Raises OutOfBoundsError."""
     if isinstance(request, Message):
@@ -274,6 +242,15 @@ def _bounded(request: Any) -> Any:
 async def _bounded_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
     async for request in requests:
         yield _bounded(request)
+
+
+async def _abort_soon(context: grpc.aio.ServicerContext[Any, Any], code: grpc.StatusCode, text: str) -> None:
+    """Ends a call with a status. A client that reads nothing gets none, and cannot hold the call open."""
+    try:
+        async with asyncio.timeout(_ABORT_S):
+            await context.abort(code, text)
+    except TimeoutError:
+        raise asyncio.CancelledError from None
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
