@@ -12,7 +12,7 @@ import sys
 import typer
 from rich.console import Console
 
-from fleetloop.commands import authority, datasets, demo, models, run, services, triggers, users, vehicles
+from fleetloop.commands import authority, datasets, demo, dlq, models, run, services, triggers, users, vehicles
 from fleetloop.errors import UserError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(authority.app, name="authority")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
+app.add_typer(dlq.app, name="dlq")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from fleet_monitor.model import VehicleRecord
 from fleet_monitor.settings import FleetMonitorSettings
 from fleetloop.domain.messages import parse
 from fleetloop.domain.topics import HEALTH
+from fleetloop.kit.messaging.dead_letters import is_for_another
 from fleetloop.kit.messaging.events import EventTooLargeError, traceparent_of
 from fleetloop.kit.messaging.faust_app import build_app, handled
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
@@ -91,6 +92,8 @@ def build_monitor(
     records.attach(app.Table("windows", partitions=_PARTITIONS, key_type=bytes, value_type=bytes))
 
     async def count(record: Record) -> str:
+        if is_for_another(record, SERVICE):
+            return "skipped"
         message = parse(health_pb2.VehicleReport, record)
         if not record.key or record.key != message.vehicle_id.encode() or not message.boot_id:
             raise UnreadableMessageError("vehicle_id: must equal the key of the message, and boot_id must be set")

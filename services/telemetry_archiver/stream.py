@@ -16,7 +16,7 @@ from aiokafka.errors import IllegalStateError
 
 from fleetloop.domain.archive_files import write_file
 from fleetloop.domain.topics import TELEMETRY
-from fleetloop.kit.messaging.dead_letters import ATTEMPTS, summary
+from fleetloop.kit.messaging.dead_letters import ATTEMPTS, is_for_another, summary
 from fleetloop.kit.messaging.outage import is_outage
 from fleetloop.kit.messaging.partition_reader import GroupReader
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record
@@ -145,6 +145,8 @@ class ArchiverStream:
             attempts, at_fault = 1, self._at_fault.get(partition, {}).get(record.offset)
             if at_fault is not None:
                 arrival, problem, attempts = replace(arrival, batch=None), at_fault, ATTEMPTS
+            if is_for_another(record, self._service):
+                arrival, problem = replace(arrival, batch=None), None
             if not self._partitions[partition].file.fits(arrival) and not await self._close_file(partition):
                 return  # another archiver created the file; the partition is read again from where storage ends
             current = self._partitions[partition]

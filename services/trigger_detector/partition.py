@@ -13,6 +13,7 @@ import numpy as np
 
 from fleetloop.domain.signals import SignalCatalogue
 from fleetloop.domain.telemetry_codec import encode_batch
+from fleetloop.kit.messaging.dead_letters import is_for_another
 from fleetloop.kit.messaging.events import Event, traceparent_of
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.kit.process.clock import Clock
@@ -22,6 +23,8 @@ from trigger_detector.core import DetectorState, Poll, evaluate_in_place
 from trigger_detector.metrics import BATCHES, FRAMES, REPLAYED, STEP_SECONDS
 from trigger_detector.model import Firing, Tally
 from trigger_detector.plan import Plan
+
+SERVICE = "trigger-detector"
 
 
 @dataclass(slots=True)
@@ -66,7 +69,7 @@ def process_records(
     """
     if not records:
         return Outcome((), (), False)
-    wanted = [r for r in records if r.offset not in skipped] if skipped else records
+    wanted = [r for r in records if r.offset not in skipped and not is_for_another(r, SERVICE)]
     poll, kept, unreadable = _read(wanted, plan, catalogue)
     live_from = sum(1 for r in kept if r.offset < partition.resume_offset)
     if kept:

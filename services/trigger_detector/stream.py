@@ -28,12 +28,12 @@ from trigger_detector import metrics
 from trigger_detector.campaigns import CampaignBook
 from trigger_detector.codec import campaign_of
 from trigger_detector.isolation import Failure, Isolation
+from trigger_detector.partition import SERVICE as SERVICE
 from trigger_detector.partition import Outcome, Partition, event_of_firing
 from trigger_detector.plan import Plan, make_plan, plan_of
 from trigger_detector.ports import Outlet
 from trigger_detector.settings import TriggerDetectorSettings
 
-SERVICE = "trigger-detector"
 _GAUGES_EVERY_S = 10.0
 _FETCH_BYTES = 4 * 1024 * 1024
 log = get_logger(__name__)

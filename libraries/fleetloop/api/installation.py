@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetloop.errors import UserError
+from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import Credentials, load_credentials
 from fleetloop.layout import RunLayout
@@ -73,6 +74,10 @@ class RunningFleet:
     @property
     def kafka_bootstrap_servers(self) -> str:
         return self.info["kafka_bootstrap_servers"]
+
+    def kafka_settings(self) -> ServiceSettings:
+        """How a person reaches Kafka. FLEETLOOP_KAFKA_USERNAME, _PASSWORD and _CA name the user on a cluster."""
+        return ServiceSettings(kafka_bootstrap_servers=self.kafka_bootstrap_servers)
 
     def address(self, service: str, port: str = "grpc") -> str:
         """Return the host:port of a service's `grpc`, `http` or other port.

@@ -17,6 +17,7 @@ LABEL: Final = "fleet.label.v1"
 DATASET: Final = "fleet.dataset.v1"
 TRAINING: Final = "fleet.training.v1"
 MODEL: Final = "fleet.model.v1"
+DEAD_LETTER: Final = "fleet.deadletter.v1"
 
 MAX_BYTES: Final[Mapping[str, int]] = {
     INGEST: 524_288,
@@ -31,6 +32,7 @@ MAX_BYTES: Final[Mapping[str, int]] = {
     DATASET: 1_048_576,
     TRAINING: 1_048_576,
     MODEL: 262_144,
+    DEAD_LETTER: 65_536,
 }
 """Bytes of the largest message of each topic."""
 EVENT_OVERHEAD_BYTES: Final = 4096

@@ -13,11 +13,14 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from fleetloop.kit.messaging.events import Headers, header
 from fleetloop.kit.messaging.outage import is_outage
-from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.kit.messaging.producer import DLQ_HEADERS, Record, UnreadableMessageError
 from fleetloop.kit.process.logs import get_logger
 
 log = get_logger(__name__)
+RETRIED_FOR = "retried_for"
+"""Header of a message that an operator sent again: the only service that processes it."""
 _SUMMARY_CHARACTERS = 300
 ATTEMPTS = 2
 """How often a message is tried that fails without being unreadable."""
@@ -60,6 +63,26 @@ async def set_aside(record: Record, error: Exception, dead_letters: DeadLetterQu
         log.error("message_set_aside", **_where(record), attempts=attempts, error=summary(error))
     await dead_letters.send_to_dlq(record, error, attempts)
     return "dead"
+
+
+def is_for_another(record: Record, service: str) -> bool:
+    """Whether the message is a retry for another service; this one processed it when it came first.
+
+    The header is the last one of a retry, so that this costs the same for any number of headers.
+    """
+    if not record.headers or record.headers[-1][0] != RETRIED_FOR:
+        return False
+    return record.headers[-1][1] != service.encode()
+
+
+def retry_headers(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """The headers with which a message of a dead-letter queue is sent to its topic again.
+
+    Its own, the attempts so far, and the service that the retry is for.
+    """
+    service = (header(headers, "dead_lettered_by") or "").encode()
+    kept = [(name, value) for name, value in headers if name not in DLQ_HEADERS or name == "attempts"]
+    return [*((name, value) for name, value in kept if name != RETRIED_FOR), (RETRIED_FOR, service)]
 
 
 def summary(error: Exception) -> str:

@@ -50,7 +50,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from fleetloop.kit.messaging.producer import Record, connection_options
+from fleetloop.kit.messaging.producer import Record, connection_options, record_of_message
 from fleetloop.kit.messaging.progress import ConsumerProgress
 from fleetloop.kit.process.clock import Clock, ns_to_ms, seconds_to_ms, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
@@ -155,7 +155,9 @@ class PartitionReader:
     async def poll(self, timeout_s: float = POLL_S, max_records: int | None = None) -> Polled:
         """Returns the next records of each partition, in order; an empty mapping after `timeout_s` without any."""
         fetched = await self._consumer.getmany(timeout_ms=seconds_to_ms(timeout_s), max_records=max_records)
-        polled = {partition: [_record_of(m) for m in messages] for partition, messages in fetched.items() if messages}
+        polled = {
+            partition: [record_of_message(m) for m in messages] for partition, messages in fetched.items() if messages
+        }
         for partition, records in polled.items():
             self._in_hand.setdefault(partition, records[0].offset)
         self._observe_lag()
@@ -385,15 +387,3 @@ class TopicReader(PartitionReader):
             await self._consumer._client.force_metadata_update()
             partitions = self._consumer.partitions_for_topic(topic)
         raise KafkaError(f"the topic {topic} does not exist: create the topics of protos/topics.yaml first")
-
-
-def _record_of(message: Any) -> Record:
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.key,
-        message.value or b"",
-        message.headers,
-        message.timestamp,
-    )

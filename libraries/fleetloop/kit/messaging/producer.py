@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -42,6 +42,19 @@ class Record:
     headers: Headers
     appended_ms: int
     """The message's timestamp, set by the broker or the producer, in milliseconds since 1970."""
+
+
+def record_of_message(message: Any) -> Record:
+    """A message as aiokafka gives it, as a Record."""
+    return Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        message.key,
+        message.value or b"",
+        message.headers,
+        message.timestamp,
+    )
 
 
 class UnreadableMessageError(Exception):
@@ -140,6 +153,13 @@ class KafkaPublisher:
 
     async def stop(self) -> None:
         await self._producer.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def enqueue(self, event: Event) -> asyncio.Future[Any]:
         """Queues an event behind earlier events of its partition and returns the future of its acknowledgement.

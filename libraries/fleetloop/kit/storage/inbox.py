@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from fleetloop.kit.messaging.dead_letters import DeadLetterQueue, process_or_set_aside
+from fleetloop.kit.messaging.dead_letters import DeadLetterQueue, is_for_another, process_or_set_aside
 from fleetloop.kit.messaging.events import event_id_of, traceparent_of
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.kit.process.clock import Clock
@@ -49,6 +49,8 @@ class Inbox:
 
     async def take_effect(self, record: Record) -> str:
         """Carry out the effect of one record in one transaction, unless it is a repeat. Return the outcome."""
+        if is_for_another(record, self._service):
+            return "skipped"
         with span(f"{self._service} {record.topic}", parent=traceparent_of(record.headers)):
             return await self._database.run(partial(self._once, record=record))
 
