@@ -54,6 +54,8 @@ class History:
 
     sent: dict[str, str] = field(default_factory=dict)
     """Id of every batch that was sent at least once -> its vehicle."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """Id of the same batch -> the digest of its content."""
     acknowledged: set[str] = field(default_factory=set)
     """Ids of batches of which a sender was told that they are stored."""
     refused: dict[str, str] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class History:
         kind = entry["kind"]
         if kind == "sent":
             self.sent[entry["id"]] = entry["vehicle"]
+            self.contents[entry["id"]] = entry["content"]
         elif kind == "acknowledged":
             self.acknowledged.add(entry["id"])
         elif kind == "refused":

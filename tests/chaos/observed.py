@@ -8,6 +8,15 @@ from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
+class Archived:
+    """A batch in an archive file."""
+
+    batch_id: str
+    content: str
+    """Digest of its content, as `History.contents` has it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fired:
     """A firing as it was announced or computed. Two with the same id must be equal."""
 
@@ -58,8 +67,8 @@ Earnings = Mapping[tuple[str, int, str], int]
 class Observed:
     """Everything that the stages hold at one time. None means that it could not be read, which is never a pass."""
 
-    archived: Sequence[str] | None = None
-    """Id of every batch in every Parquet file, with repeats."""
+    archived: Sequence[Archived] | None = None
+    """Every batch in every Parquet file, with repeats."""
     computed: Sequence[Fired] | None = None
     """What the detector's core fires over the archive in one go."""
     fired: Sequence[Fired] | None = None

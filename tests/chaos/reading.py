@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -15,17 +15,16 @@ from typing import Any
 
 import grpc
 import lance
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 from aiokafka.errors import KafkaError
 from google.protobuf.message import DecodeError
 from tests.chaos.history import SUMMED, History
-from tests.chaos.observed import Earnings, Fired, Observed, Routed
+from tests.chaos.observed import Archived, Earnings, Fired, Observed, Routed
 from tests.chaos.system import CAMPAIGN, TRIGGERS, System
 from tests.chaos.topics import Said, TopicLog
-from tests.chaos.vehicle import batch_id
+from tests.chaos.vehicle import batch_id, content_digest
 
-from fleetloop.domain.archive_files import list_files
+from fleetloop.domain.archive_files import list_files, read_file
 from fleetloop.kit.rpc import open_channel
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
@@ -42,7 +41,7 @@ class StageReader:
         self._system = system
         self._topics = TopicLog(system.bootstrap_servers, lambda mark: mark in {p.mark for p in history.planted})
         self._objects = Objects(system.run.layout.objects.as_uri())
-        self._files: dict[str, list[str]] = {}
+        self._files: dict[str, list[Archived]] = {}
         self._computed: tuple[int, list[Fired]] | None = None
 
     async def read(self, *, compute: bool) -> Observed:
@@ -97,23 +96,15 @@ class StageReader:
             }
         )
 
-    def archived(self) -> list[str]:
-        """Ids of the batches in all files, a batch that is in two of them twice."""
+    def archived(self) -> list[Archived]:
+        """The batches in all files, a batch that is in two of them twice."""
         for address in list_files(self._objects, self._system.fleet_id):
             if address not in self._files:
-                self._files[address] = list(self._batches_in(address))
+                self._files[address] = [
+                    Archived(batch_id(each.vehicle_id, each.boot_id, each.sequence), content_digest(each))
+                    for _, each in read_file(self._objects, address)
+                ]
         return [each for batches in self._files.values() for each in batches]
-
-    def _batches_in(self, address: str) -> Iterator[str]:
-        path = self._objects.path_of(address)
-        assert path is not None  # the run keeps its objects on this machine
-        table = pq.read_table(path, columns=["offset", "vehicle", "boot", "sequence"])
-        seen: set[int] = set()
-        columns = (table[name].to_pylist() for name in ("offset", "vehicle", "boot", "sequence"))
-        for offset, vehicle, boot, sequence in zip(*columns, strict=True):
-            if offset not in seen:  # a batch is as many rows as it has frames
-                seen.add(offset)
-                yield batch_id(vehicle, bytes.fromhex(boot), sequence)
 
     def computed(self) -> list[Fired]:
         """The firings that the detector's core finds in one go over the archive."""

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -61,6 +61,23 @@ class Rates:
 def batch_id(vehicle: str, boot_id: bytes, sequence: int) -> str:
     """The id under which the gateway announces a batch."""
     return causal_id("batch", vehicle, boot_id, sequence)
+
+
+def content_digest(batch: FrameBatch) -> str:
+    """Digest of all that the archive must keep of a batch.
+
+    UTC is left out: the gateway corrects a time that is far ahead of its own clock.
+    """
+    columns = dict(sorted(batch.columns.items()))
+    message = encode_batch(replace(batch, start_utc_ns=0, columns=columns))
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()[:16]
+
+
+def note_sent(recorder: Recorder, batch: FrameBatch) -> str:
+    """Note that a batch is about to be sent; its id."""
+    which = batch_id(batch.vehicle_id, batch.boot_id, batch.sequence)
+    recorder.add("sent", id=which, vehicle=batch.vehicle_id, content=content_digest(batch))
+    return which
 
 
 def make_batch(
@@ -145,7 +162,7 @@ class Vehicle:
         start_ns = max(0, time.monotonic_ns() - self.began_ns - span_ns)
         utc_ns = self.began_utc_ns + start_ns
         batch = make_batch(self.fleet, self.name, self.boot_id, self.sequence, start_ns, utc_ns, self.rates)
-        self.recorder.add("sent", id=batch_id(self.name, self.boot_id, self.sequence), vehicle=self.name)
+        note_sent(self.recorder, batch)
         self.sequence += 1
         return batch
 

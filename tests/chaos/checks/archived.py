@@ -1,4 +1,4 @@
-"""Every acknowledged batch is in the archive once, and nothing is there that was not sent."""
+"""Every acknowledged batch is in the archive once and unchanged, and nothing is there that was not sent."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from collections.abc import Sequence
 
 from tests.chaos.findings import Fault, Finding, compare
 from tests.chaos.history import History
+from tests.chaos.observed import Archived
 
 STAGE = "archive"
 
 
-def check(history: History, archived: Sequence[str]) -> list[Finding]:
+def check(history: History, archived: Sequence[Archived]) -> list[Finding]:
     """Compare the archive with the history. A batch whose acknowledgement was lost may be in the archive."""
-    return compare(STAGE, history.acknowledged, archived, history.sent.keys())
+    findings = compare(STAGE, history.acknowledged, [each.batch_id for each in archived], history.sent.keys())
+    findings += [
+        Finding(STAGE, Fault.DOUBLED, each.batch_id, "its content differs from what was sent")
+        for each in archived
+        if each.content != history.contents.get(each.batch_id, each.content)
+    ]
+    return sorted(findings)
 
 
 def check_senders(history: History) -> list[Finding]:

@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from tests.chaos.load import Load
 from tests.chaos.system import System
-from tests.chaos.vehicle import S, batch_id, make_batch
+from tests.chaos.vehicle import S, make_batch, note_sent
 
 from fleetloop.domain import topics
 from fleetloop.domain.telemetry_codec import encode_batch
@@ -64,8 +64,7 @@ class Repeats:
             batch = make_batch(
                 late.fleet, late.name, late.boot_id, number, start_ns, late.began_utc_ns + start_ns, late.rates
             )
-            which = batch_id(late.name, late.boot_id, number)
-            load.recorder.add("sent", id=which, vehicle=late.name)
+            which = note_sent(load.recorder, batch)
             value = encode_batch(batch).SerializeToString()
             for _ in range(TIMES):
                 await producer.send_and_wait(topics.INGEST, value, key=late.name.encode())

@@ -10,15 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.chaos.findings import Fault, Finding, compare
 from tests.chaos.history import SUMMED, History, Planted
-from tests.chaos.observed import DeadLetter, Ended, Fired, Observed, Routed
+from tests.chaos.observed import Archived, DeadLetter, Ended, Fired, Observed, Routed
 from tests.chaos.oracle import judge, late_or_lost
+
+
+def in_archive(*ids: str) -> list[Archived]:
+    return [Archived(each, "c") for each in ids]
 
 
 def good() -> tuple[History, Observed]:
     """A history of two vehicles in which everything went well, and what the stages then hold."""
     history = History()
     for number in range(3):
-        history.apply({"kind": "sent", "id": f"batch-{number}", "vehicle": "car"})
+        history.apply({"kind": "sent", "id": f"batch-{number}", "vehicle": "car", "content": "c"})
         history.apply({"kind": "acknowledged", "id": f"batch-{number}"})
     amounts = dict.fromkeys(SUMMED, 1.25)
     history.apply({"kind": "report_sent", "id": "report-0", "amounts": amounts})
@@ -29,7 +33,7 @@ def good() -> tuple[History, Observed]:
     history.door["at-door"] = "BAD_VALUE"
     fired = [Fired("f1", "speeding", 1, "car", 10), Fired("f2", "speeding", 1, "car", 99)]
     seen = Observed(
-        archived=["batch-0", "batch-1", "batch-2"],
+        archived=in_archive("batch-0", "batch-1", "batch-2"),
         computed=fired,
         fired=[*fired, fired[0]],
         routed=[Routed("f1", "routed", "t1"), Routed("f2", "dropped")],
@@ -65,9 +69,10 @@ def test_a_good_history_has_no_findings() -> None:
 @pytest.mark.parametrize(
     ("stage", "fault", "change"),
     [
-        ("archive", Fault.LOST, {"archived": ["batch-0", "batch-1"]}),
-        ("archive", Fault.DOUBLED, {"archived": ["batch-0", "batch-1", "batch-2", "batch-1"]}),
-        ("archive", Fault.UNSEEN, {"archived": ["batch-0", "batch-1", "batch-2", "batch-9"]}),
+        ("archive", Fault.LOST, {"archived": in_archive("batch-0", "batch-1")}),
+        ("archive", Fault.DOUBLED, {"archived": in_archive("batch-0", "batch-1", "batch-2", "batch-1")}),
+        ("archive", Fault.UNSEEN, {"archived": in_archive("batch-0", "batch-1", "batch-2", "batch-9")}),
+        ("archive", Fault.DOUBLED, {"archived": [*in_archive("batch-0", "batch-1"), Archived("batch-2", "other")]}),
         ("detector", Fault.LOST, {"fired": [Fired("f1", "speeding", 1, "car", 10)]}),
         ("detector", Fault.UNSEEN, {"computed": [Fired("f1", "speeding", 1, "car", 10)]}),
         ("detector", Fault.DOUBLED, {"computed": [Fired("f1", "speeding", 1, "car", 11),
@@ -117,14 +122,14 @@ def test_one_binary_digit_too_few_in_a_sum_is_found() -> None:
 
 def test_a_batch_that_was_stored_and_never_acknowledged_may_be_archived_and_its_sender_is_stuck() -> None:
     history, seen = good()
-    history.apply({"kind": "sent", "id": "batch-3", "vehicle": "car"})
-    findings = judge(history, replace(seen, archived=[*(seen.archived or ()), "batch-3"]))
+    history.apply({"kind": "sent", "id": "batch-3", "vehicle": "car", "content": "c"})
+    findings = judge(history, replace(seen, archived=[*(seen.archived or ()), *in_archive("batch-3")]))
     assert faults(findings) == {("sender", Fault.STUCK)}
 
 
 def test_a_refused_batch_of_an_honest_sender_is_lost() -> None:
     history, seen = good()
-    history.apply({"kind": "sent", "id": "batch-3", "vehicle": "car"})
+    history.apply({"kind": "sent", "id": "batch-3", "vehicle": "car", "content": "c"})
     history.apply({"kind": "refused", "id": "batch-3", "why": "FUTURE"})
     assert faults(judge(history, seen)) == {("sender", Fault.LOST)}
 

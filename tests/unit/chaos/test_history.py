@@ -11,7 +11,7 @@ from tests.chaos.history import SUMMED, History, HistoryError, Recorder, read_hi
 
 def test_a_history_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "history.jsonl")
-    recorder.add("sent", id="b1", vehicle="car")
+    recorder.add("sent", id="b1", vehicle="car", content="c")
     recorder.add("acknowledged", id="b1")
     recorder.add("refused", id="b2", why="FUTURE")
     recorder.add("report_sent", id="r1", amounts=dict.fromkeys(SUMMED, 0.125))

@@ -1,0 +1,61 @@
+"""What a vehicle sends passes the gateway's check, keeps its digest in the archive, and can be asked for again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.chaos.system import CAMPAIGN, TRIGGERS
+from tests.chaos.vehicle import Rates, S, content_digest, make_batch, make_clip
+
+from fleetloop.domain.archive_files import Footer, read_file, write_file
+from fleetloop.domain.clips import read_drive
+from fleetloop.domain.signals import load_catalogue
+from fleetloop.domain.tasks import load_task_schema
+from fleetloop.domain.validation import validate
+from fleetloop.kit.storage.objects import Objects
+from fleetloop.protos.command.v1 import command_pb2
+from fleetloop.shipped import config_folder
+from trigger_detector.backtest import Request, plan_of
+from trigger_detector.core import DetectorState, evaluate_batches_in_place
+from trigger_detector.model import Appended
+
+CATALOGUE = load_catalogue(config_folder() / "signals.yaml")
+RATES = Rates()
+
+
+def test_batches_are_valid_and_keep_their_digest_in_the_archive(tmp_path: Path) -> None:
+    batches = [make_batch("f", "car", b"12345678", n, n * S, time.time_ns(), RATES) for n in range(3)]
+    for batch in batches:
+        assert validate(batch, CATALOGUE, time.time_ns() + 10 * S).batch is batch
+    objects = Objects(tmp_path.as_uri())
+    objects.put_once("a.parquet", write_file(list(enumerate(batches)), Footer(0, 2, 0, 0, 0, 0)))
+    assert [content_digest(batch) for _, batch in read_file(objects, "a.parquet")] == [*map(content_digest, batches)]
+    assert len({*map(content_digest, batches)}) == 3
+
+
+def test_each_trigger_fires_once_in_every_period() -> None:
+    texts = {CAMPAIGN: list(TRIGGERS)}
+    plan, problems = plan_of(Request("", "f", "", texts), CATALOGUE)
+    assert problems == []
+    state, periods = DetectorState(), 5
+    count = round(periods * RATES.fast_every_s)
+    batches = [make_batch("f", "car", b"12345678", n, n * S, time.time_ns() + n * S, RATES) for n in range(count)]
+    fired = evaluate_batches_in_place(
+        state, [Appended(each, n * 1000) for n, each in enumerate(batches)], plan
+    ).firings
+    names = [each.trigger.name for each in fired]
+    for name in ("stop_sign_chaos", "chaos_unrouted"):
+        assert periods - 1 <= names.count(name) <= periods
+
+
+def test_clips_differ_and_have_the_pictures_that_a_sample_needs() -> None:
+    schema = load_task_schema(config_folder() / "tasks.yaml")
+    instants = {"start_monotonic_ns": 9 * S, "onset_monotonic_ns": 10 * S, "end_monotonic_ns": 11 * S}
+    wanted = [command_pb2.SendClip(firing_id=f"f{n}", boot_id=b"12345678", **instants) for n in range(2)]
+    clips = [make_clip(schema, "f", "car", each, time.time_ns()) for each in wanted]
+    assert clips[0] != clips[1]
+    assert make_clip(schema, "f", "car", wanted[0], read_drive(clips[0]).info.start_utc_ns) == clips[0]
+    cameras = [camera.name for camera in schema.cameras]
+    frames = read_drive(clips[0]).frames_at(cameras, 10 * S, schema.frames.count, 0.25)
+    assert frames.shape[:2] == (schema.frames.count, len(cameras))
