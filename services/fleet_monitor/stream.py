@@ -21,6 +21,7 @@ from fleetloop.domain.topics import HEALTH
 from fleetloop.kit.messaging.dead_letters import is_for_another
 from fleetloop.kit.messaging.events import EventTooLargeError, traceparent_of
 from fleetloop.kit.messaging.faust_app import build_app, handled
+from fleetloop.kit.messaging.faust_order import guard_of
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
 from fleetloop.kit.process.clock import Clock, ms_to_ns
 from fleetloop.kit.process.tracing import span
@@ -88,6 +89,7 @@ def build_monitor(
 ) -> tuple[faust.App, FleetRecords]:
     """The Faust app with its table and agent."""
     app = build_app(SERVICE, settings)
+    order = guard_of(SERVICE, settings)
     records = FleetRecords(lambda: _is_whole(app))
     records.attach(app.Table("windows", partitions=_PARTITIONS, key_type=bytes, value_type=bytes))
 
@@ -108,7 +110,7 @@ def build_monitor(
     @app.agent(app.topic(HEALTH, key_type=bytes, value_type=bytes), name="reports")
     async def reports(stream: Any) -> None:
         async for event in stream.noack().events():
-            await handled(event, count, publisher, SERVICE)
+            await handled(event, count, publisher, SERVICE, order)
 
     return app, records
 

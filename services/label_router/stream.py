@@ -14,6 +14,7 @@ import faust
 
 from fleetloop.domain.topics import CLIP, TRIGGER
 from fleetloop.kit.messaging.faust_app import build_app, handled
+from fleetloop.kit.messaging.faust_order import guard_of
 from fleetloop.kit.messaging.producer import KafkaPublisher, Record
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.storage.database import Database, Transaction
@@ -43,16 +44,17 @@ def build_router(
 ) -> faust.App:
     """The Faust app with its two agents."""
     app = build_app(transactions.SERVICE, settings)
+    order = guard_of(transactions.SERVICE, settings)
     inbox = Inbox(transactions.SERVICE, database, publisher, clock, effects(routing, clock))
 
     @app.agent(app.topic(TRIGGER, key_type=bytes, value_type=bytes), name="firings")
     async def firings(stream: Any) -> None:
         async for event in stream.noack().events():
-            await handled(event, inbox.take_effect, publisher, transactions.SERVICE)
+            await handled(event, inbox.take_effect, publisher, transactions.SERVICE, order)
 
     @app.agent(app.topic(CLIP, key_type=bytes, value_type=bytes), name="clips")
     async def clips(stream: Any) -> None:
         async for event in stream.noack().events():
-            await handled(event, inbox.take_effect, publisher, transactions.SERVICE)
+            await handled(event, inbox.take_effect, publisher, transactions.SERVICE, order)
 
     return app

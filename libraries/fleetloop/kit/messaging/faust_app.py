@@ -1,8 +1,8 @@
 """A Faust app with safe settings. Every deviation from Faust's defaults has its reason beside it.
 
-Two rules hold for every agent. No exception may leave it, because Faust would acknowledge the message. And no message
-may stay unacknowledged while a later one is acknowledged, because the commit would skip it. `handled` keeps both
-rules.
+Three rules hold for every agent. No exception may leave it, because Faust would acknowledge the message. No message
+may stay unacknowledged while a later one is acknowledged, because the commit would skip it. And no message may take
+effect before all earlier ones of its partition (`fleetloop.kit.messaging.faust_order`). `handled` keeps all three.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import faust
@@ -17,6 +18,7 @@ from aiokafka.errors import KafkaError
 from faust.types import EventT
 
 from fleetloop.kit.messaging.dead_letters import DeadLetterQueue, process_or_set_aside
+from fleetloop.kit.messaging.faust_order import KeepingFlowControl, OrderGuard
 from fleetloop.kit.messaging.producer import Record, broker_tls
 from fleetloop.kit.messaging.progress import ConsumerProgress
 from fleetloop.kit.process.clock import Clock, seconds_to_ms
@@ -28,6 +30,12 @@ from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.process.settings import ServiceSettings
 
 log = get_logger(__name__)
+
+
+class _App(faust.App):  # type: ignore[misc,unused-ignore]
+    @cached_property
+    def flow_control(self) -> KeepingFlowControl:
+        return KeepingFlowControl(loop=self.loop)
 
 
 def build_app(service: str, settings: ServiceSettings) -> faust.App:
@@ -45,7 +53,7 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
             ssl_context=broker_tls(settings),
         )
     servers = settings.kafka_bootstrap_servers.split(",")
-    return faust.App(
+    return _App(
         service,
         broker=[f"aiokafka://{server}" for server in servers],
         broker_credentials=credentials,
@@ -95,20 +103,23 @@ async def handled(
     work: Callable[[Record], Awaitable[str]],
     dead_letters: DeadLetterQueue,
     service: str,
+    order: OrderGuard,
 ) -> None:
     """Carries out `work` for one event of a `noack()` stream and acknowledges the event afterwards.
 
     `work` returns the outcome for the metric of messages. A message that it cannot process is set aside
-    (`fleetloop.kit.messaging.dead_letters`). An outage ends the process at once with exit code 70; the event stays
-    unacknowledged.
+    (`fleetloop.kit.messaging.dead_letters`). An outage, and a message that was passed over, end the process at once
+    with exit code 70; the event stays unacknowledged.
     """
     record = record_of(event)
     try:
+        await order.check(record)
         outcome = await process_or_set_aside(record, work, dead_letters)
     except Exception:
         log.exception("dependency_broken", topic=record.topic, offset=record.offset)
         os._exit(EXIT_BROKEN_DEPENDENCY)
     MESSAGES.labels(service, record.topic, outcome).inc()
+    order.handled(record)
     event.ack()
 
 

@@ -13,6 +13,7 @@ from faust.types.enums import ProcessingGuarantee
 from prometheus_client import REGISTRY
 
 from fleetloop.kit.messaging.faust_app import STALLED_AFTER_S, StreamWatch, build_app, handled, record_of
+from fleetloop.kit.messaging.faust_order import OrderGuard
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
 from fleetloop.kit.process.settings import ServiceSettings
@@ -59,6 +60,18 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return codes
 
 
+def in_order(committed: int = 9, there: int = 9) -> OrderGuard:
+    """A guard that knows the committed offset, and the next message that the broker has."""
+
+    async def next_message(partition: Any, offset: int) -> int:
+        return there
+
+    async def committed_offset(partition: Any) -> int:
+        return committed
+
+    return OrderGuard(committed_offset, next_message)
+
+
 async def test_a_message_is_acknowledged_after_its_work(ended: list[int]) -> None:
     one = event()
 
@@ -66,7 +79,7 @@ async def test_a_message_is_acknowledged_after_its_work(ended: list[int]) -> Non
         assert one.acks == []
         return "handled"
 
-    await handled(one, work, DeadLetterQueue(), "test-faust")
+    await handled(one, work, DeadLetterQueue(), "test-faust", in_order())
     assert (one.acks, ended) == ([1], [])
     labels = {"service": "test-faust", "topic": TP.topic, "outcome": "handled"}
     assert REGISTRY.get_sample_value("fleetloop_messages_total", labels) == 1
@@ -78,7 +91,7 @@ async def test_what_cannot_be_read_goes_to_the_dead_letter_queue_and_is_acknowle
     async def work(record: Record) -> str:
         raise UnreadableMessageError("no protobuf")
 
-    await handled(one, work, queue, "test-faust")
+    await handled(one, work, queue, "test-faust", in_order())
     assert (queue.messages, one.acks, ended) == ([(9, "no protobuf")], [1], [])
 
 
@@ -91,7 +104,18 @@ async def test_a_broken_dependency_ends_the_process_and_acknowledges_nothing(end
         raise UnreadableMessageError("no protobuf") if broken else ConnectionError("the database is gone")
 
     with pytest.raises(ProcessEndedError):
-        await handled(one, work, DeadLetterQueue(broken), "test-faust")
+        await handled(one, work, DeadLetterQueue(broken), "test-faust", in_order())
+    assert (one.acks, ended) == ([], [EXIT_BROKEN_DEPENDENCY])
+
+
+async def test_a_message_that_follows_one_passed_over_ends_the_process_without_any_effect(ended: list[int]) -> None:
+    one = event()
+
+    async def work(record: Record) -> str:
+        raise AssertionError("it must not take effect")
+
+    with pytest.raises(ProcessEndedError):
+        await handled(one, work, DeadLetterQueue(), "test-faust", in_order(committed=7, there=7))
     assert (one.acks, ended) == ([], [EXIT_BROKEN_DEPENDENCY])
 
 
