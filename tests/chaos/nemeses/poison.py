@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import grpc
@@ -17,6 +17,7 @@ from tests.chaos.topics import mark_of
 
 from fleetloop.api.enrolment import Enrolment
 from fleetloop.kit.rpc import open_channel
+from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 
 _ANSWER_S = 20.0
@@ -49,7 +50,7 @@ class Poisoner:
                         poison.topic, message.value, key=message.key, headers=message.headers
                     )
                 else:
-                    load.recorder.add("door", mark=mark, code=await _at_the_door(system, message))
+                    load.recorder.add("door", mark=mark, code=await _at_the_door(system, poison, message))
                 await asyncio.sleep(rng.uniform(0, 0.2))
         finally:
             await producer.stop()
@@ -59,25 +60,43 @@ class Poisoner:
         """Nothing is left to be undone."""
 
 
-async def _at_the_door(system: System, message: Message) -> str:
-    """Send a batch as an enrolled vehicle; the error's code, empty if the batch was accepted."""
+async def _at_the_door(system: System, poison: Poison, message: Message) -> str:
+    """Send a message as an enrolled vehicle. Returns the error's code, empty if the gateway accepted it."""
     identity = Enrolment(system.run.layout, system.fleet_id).enrol(VEHICLE, now=datetime.now(UTC))
-    batch = telemetry_pb2.TelemetryBatch.FromString(message.value)
-    request = telemetry_pb2.StreamTelemetryRequest(batch=batch)
-
+    files = (identity.ca, identity.cert, identity.key)
     async with asyncio.timeout(_ANSWER_S):
         while True:
-            address = system.address("telemetry_gateway")
-            async with open_channel(
-                "telemetry-gateway", address, identity.ca, identity.cert, identity.key
-            ) as channel:
-                call = telemetry_pb2_grpc.TelemetryServiceStub(channel).StreamTelemetry(iter([request]))
-                with suppress(grpc.aio.AioRpcError):
-                    async for answer in call:
-                        if answer.status == telemetry_pb2.BATCH_STATUS_STORED:
-                            return ""
-                        return telemetry_pb2.BatchErrorCode.Name(answer.error.code)
-                code = await call.code()
-                if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):
-                    return str(code.name)
+            async with open_channel("telemetry-gateway", system.address("telemetry_gateway"), *files) as channel:
+                try:
+                    return await _SEND[poison.rpc](telemetry_pb2_grpc.TelemetryServiceStub(channel), message.value)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+                        return str(error.code().name)
             await asyncio.sleep(0.5)
+
+
+async def _send_batch(stub: telemetry_pb2_grpc.TelemetryServiceStub, value: bytes) -> str:
+    batch = telemetry_pb2.TelemetryBatch.FromString(value)
+    async for answer in stub.StreamTelemetry(iter([telemetry_pb2.StreamTelemetryRequest(batch=batch)])):
+        stored = answer.status == telemetry_pb2.BATCH_STATUS_STORED
+        return "" if stored else telemetry_pb2.BatchErrorCode.Name(answer.error.code)
+    return "the stream ended without an answer"
+
+
+async def _send_report(stub: telemetry_pb2_grpc.TelemetryServiceStub, value: bytes) -> str:
+    report = health_pb2.VehicleReport.FromString(value)
+    await stub.ReportHealth(telemetry_pb2.ReportHealthRequest(report=report), timeout=_ANSWER_S)
+    return ""
+
+
+async def _send_clip(stub: telemetry_pb2_grpc.TelemetryServiceStub, value: bytes) -> str:
+    header = telemetry_pb2.ClipHeader.FromString(value)
+    await stub.UploadClip(iter([telemetry_pb2.UploadClipRequest(header=header)]), timeout=_ANSWER_S)
+    return ""
+
+
+_SEND: dict[str, Callable[[telemetry_pb2_grpc.TelemetryServiceStub, bytes], Awaitable[str]]] = {
+    "StreamTelemetry": _send_batch,
+    "ReportHealth": _send_report,
+    "UploadClip": _send_clip,
+}

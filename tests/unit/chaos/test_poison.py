@@ -8,14 +8,16 @@ import time
 import pytest
 import yaml
 from tests.chaos.nemeses.registry import NEMESES, select
-from tests.chaos.poison import POISON, READERS, VEHICLE
+from tests.chaos.poison import POISON, READERS, VEHICLE, Poison
 from tests.chaos.topics import mark_of
 
 from fleetloop.domain.signals import load_catalogue
-from fleetloop.domain.telemetry_codec import decode_batch
-from fleetloop.domain.validation import BatchError, validate
+from fleetloop.domain.validation import BatchError
+from fleetloop.kit.testing import ManualClock
 from fleetloop.protos.telemetry.v1 import telemetry_pb2
 from fleetloop.shipped import config_folder, topic_catalogue
+from telemetry_gateway.intake import Intake, Outage
+from telemetry_gateway.model import Sender
 
 
 def test_no_two_poisons_are_the_same_message() -> None:
@@ -31,16 +33,17 @@ def test_the_readers_are_those_of_the_topic_catalogue() -> None:
         assert catalogue[topic]["dlq"], topic
 
 
-@pytest.mark.parametrize("poison", [each for each in POISON if not each.topic], ids=lambda each: each.name)
-def test_a_batch_that_is_refused_at_the_door_breaks_a_rule(poison: object) -> None:
-    now_ns = time.time_ns()
-    message = poison.make(random.Random(1), "fleet", now_ns)  # type: ignore[attr-defined]
-    batch = telemetry_pb2.TelemetryBatch.FromString(message.value)
-    if batch.vehicle_id != VEHICLE:
-        return  # the certificate decides
+@pytest.mark.parametrize(
+    "poison", [each for each in POISON if each.rpc == "StreamTelemetry"], ids=lambda each: each.name
+)
+def test_a_batch_that_is_refused_at_the_door_breaks_a_rule(poison: Poison) -> None:
+    clock = ManualClock()
+    message = poison.make(random.Random(1), "fleet", clock.now_utc_ns())
     catalogue = load_catalogue(config_folder() / "signals.yaml")
+    intake = Intake(None, catalogue, clock, Outage(), max_batch_bytes=520_192, spans_per_s=0)  # type: ignore[arg-type]
+    batch = telemetry_pb2.TelemetryBatch.FromString(message.value)
     with pytest.raises(BatchError):
-        validate(decode_batch(batch), catalogue, now_ns)
+        intake.prepare(batch, Sender("fleet", VEHICLE), "stream")
 
 
 def test_a_first_part_selects_all_its_nemeses_and_an_unknown_name_is_refused() -> None:
