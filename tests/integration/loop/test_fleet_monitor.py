@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from uuid import uuid4
 
 import grpc
 import pytest
+from tests.integration.loop.kills import kill_when_ready
 from tests.integration.loop.topics import Topics
 
 from fleetloop.domain.messages import event_of
@@ -83,8 +83,7 @@ async def test_sums_survive_sigkills_and_count_each_report_once(topics: Topics, 
     for sequence in range(30):
         await topics.write(report(vehicle, rollout, sequence), times=2)
         if sequence in (8, 20):
-            await asyncio.to_thread(run.supervisor.wait_ready, 60)
-            run.supervisor.kill("fleet_monitor", signal.SIGKILL)
+            await kill_when_ready(run, "fleet_monitor")
     cohort = await totals(run, rollout, 30)
     await asyncio.sleep(1)
     cohort = await totals(run, rollout, 30)

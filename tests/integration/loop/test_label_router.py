@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from uuid import uuid4
 
+from tests.integration.loop.kills import kill_when_ready
 from tests.integration.loop.topics import Topics
 
 from fleetloop.domain.messages import event_of
@@ -109,8 +109,7 @@ async def test_sigkills_lose_nothing_and_double_nothing(topics: Topics, run: Emb
     for index, event in enumerate(fired):
         await topics.write(event, clip(vehicle, event), times=2)
         if index in (3, 7):
-            await asyncio.to_thread(run.supervisor.wait_ready, 60)
-            run.supervisor.kill("label_router", signal.SIGKILL)
+            await kill_when_ready(run, "label_router")
     tasks = await tasks_of(topics, fired)
     assert sorted(task.provenance.firing_id for task in tasks) == sorted(event.event_id for event in fired)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cached_property
 from typing import Any
 
 import faust
@@ -32,12 +31,6 @@ from fleetloop.kit.process.settings import ServiceSettings
 log = get_logger(__name__)
 
 
-class _App(faust.App):  # type: ignore[misc,unused-ignore]
-    @cached_property
-    def flow_control(self) -> KeepingFlowControl:
-        return KeepingFlowControl(loop=self.loop)
-
-
 def build_app(service: str, settings: ServiceSettings) -> faust.App:
     """An app named after the service, which is also its consumer group. Do not call it at module level."""
     try:
@@ -53,7 +46,7 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
             ssl_context=broker_tls(settings),
         )
     servers = settings.kafka_bootstrap_servers.split(",")
-    return _App(
+    app = faust.App(
         service,
         broker=[f"aiokafka://{server}" for server in servers],
         broker_credentials=credentials,
@@ -80,6 +73,8 @@ def build_app(service: str, settings: ServiceSettings) -> faust.App:
         logging_config=None,
         loghandlers=[],
     )
+    app.flow_control = KeepingFlowControl()
+    return app
 
 
 def record_of(event: EventT[Any]) -> Record:
