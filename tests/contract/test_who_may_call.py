@@ -33,7 +33,7 @@ fleet.campaign.v1.CampaignService/GetLedger          -lMRO- fleet-console
 fleet.dataset.v1.DatasetService/ImportDataset        --M---
 fleet.dataset.v1.DatasetService/ListVersions         -lMRO- fleet-console
 fleet.dataset.v1.DatasetService/DiffVersions         -lMRO-
-fleet.detect.v1.DetectorService/GetDetector          --M-O- fleet-console campaign-keeper
+fleet.detect.v1.DetectorService/GetDetector          --M-O-
 fleet.label.v1.LabelService/LeaseTask                Ll----
 fleet.label.v1.LabelService/GetTaskFrames            LlM-O-
 fleet.label.v1.LabelService/SubmitLabel              Ll----

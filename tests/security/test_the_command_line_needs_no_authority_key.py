@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from fleetloop.api.installation import RunningFleet
 from fleetloop.domain.access import load_access
 from fleetloop.errors import UserError
 from fleetloop.kit.rpc import RpcServer, caller
+from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 
 
@@ -88,6 +90,21 @@ async def test_who_is_not_enrolled_is_told_how_to_be(mine: Installation, monkeyp
     monkeypatch.setenv("FLEETLOOP_USER", "../ann")
     with pytest.raises(UserError, match="user name"):
         RunningFleet.open(mine.folder).credentials()
+
+
+async def test_a_certificate_of_another_person_or_an_expired_one_is_named_before_any_call(mine: Installation) -> None:
+    mine.give("ann", ["operator"])
+    own = mine.folder / "identities" / "users" / "ann" / "cert.pem"
+    own.write_bytes(mine.callers.credentials("user/ben").cert.read_bytes())
+    with pytest.raises(UserError, match=r"is the certificate of spiffe://f/user/ben, not of spiffe://f/user/ann"):
+        await mine.roll_back()
+    past = datetime.now(UTC) - timedelta(days=3)
+    expired = mine.callers.authority.issue(
+        IdentityKind.USER, "ann", mine.folder / "old", now=past, lifetime=timedelta(days=1)
+    )
+    own.write_bytes(expired.cert.read_bytes())
+    with pytest.raises(UserError, match="expired on"):
+        await mine.roll_back()
 
 
 async def test_a_server_that_cannot_read_its_list_is_not_taken_for_one_that_is_away(mine: Installation) -> None:

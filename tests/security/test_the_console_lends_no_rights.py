@@ -16,7 +16,7 @@ METHODS = {f"/{service}/{method}" for service, methods in all_methods().items() 
 PROGRESS, SUBMIT = "/fleet.label.v1.LabelService/GetProgress", "/fleet.label.v1.LabelService/SubmitLabel"
 ROLL_BACK = "/fleet.rollout.v1.RolloutService/RollBack"
 READ_BY_ITS_PAGES = {
-    "GetArchive", "ListCampaigns", "GetInForce", "GetLedger", "GetDetector", "CountFirings", "GetProgress",
+    "GetArchive", "ListCampaigns", "GetInForce", "GetLedger", "CountFirings", "GetProgress",
     "ListVersions", "ListRuns", "CompareCohorts", "ListVehicles", "ListModels", "ListRollouts",
 }  # fmt: skip
 DENIED, INVALID = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fleetloop.errors import UserError
@@ -104,8 +105,13 @@ class RunningFleet:
                 'Add "user": "<your name>" to it, or set FLEETLOOP_USER; `fleetloop users enrol` enrols you.',
             )
         try:
-            Identity(self.fleet_id, IdentityKind.USER, name)
-            return load_credentials(self.layout.identities / "users" / name)
+            who = Identity(self.fleet_id, IdentityKind.USER, name)
+            found = load_credentials(self.layout.identities / "users" / name)
+            if found.identity != who:
+                raise PkiError(f"{found.cert} is the certificate of {found.identity.uri}, not of {who.uri}")
+            if found.not_after <= datetime.now(UTC):
+                raise PkiError(f"the certificate {found.cert} expired on {found.not_after:%Y-%m-%d}")
+            return found
         except PkiError as error:
             raise UserError(
                 f"{error}.", f"`fleetloop users enrol {name}` issues a certificate; an operator does so."
