@@ -93,6 +93,12 @@ def backtest(
                 on_progress(progress)
             else:
                 totals.add(fired)
+    if not progress.batches and progress.damaged_files:
+        raise UserError(
+            f"{progress.damaged_files} files of the archive in {objects.url} are damaged, and the others have no telemetry "
+            "of these vehicles and times.",
+            "Restore the files, or widen --vehicles, --from and --to.",
+        )
     if not progress.batches:
         raise UserError(
             f"The archive in {objects.url} has no telemetry of these vehicles and times.",

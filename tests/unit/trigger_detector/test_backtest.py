@@ -131,6 +131,23 @@ def test_the_output_is_lines_of_firings_progress_and_what_was_driven(archived: t
     assert sum(seconds for _, _, seconds in done["driven"]) == pytest.approx(40 * 2 * len(CHOSEN))
 
 
+@pytest.mark.parametrize("damage", [b"", b"no parquet", None])
+def test_a_damaged_file_is_counted_and_the_others_are_replayed(tmp_path: Path, damage: bytes | None) -> None:
+    """None cuts the file in half."""
+    objects, log = Objects(tmp_path.as_uri()), a_log(np.random.default_rng(3))
+    store(objects, log, [30, 60])
+    address = address_of("f", 0, log[30][0])
+    content = objects.get(address)
+    objects.put(address, content[: len(content) // 2] if damage is None else damage)
+    out = io.StringIO()
+    assert run(request(objects), out) == 0
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    done = lines[-1]["done"]
+    assert (done["damaged_files"], done["batches"]) == (1, len(log) - 30)
+    firings = [line["firing"]["firing_id"] for line in lines if "firing" in line]
+    assert firings == [firing_id for firing_id, _ in live(log[:30] + log[60:], request(objects))]
+
+
 def test_a_trigger_that_is_wrong_ends_it_with_its_name(archived: tuple[Objects, Log]) -> None:
     out = io.StringIO()
     wrong = "name: odd\nversion: 1\nexpression: Vehicle.Sped > 3 km/h\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -125,6 +126,9 @@ def test_the_result_is_a_table_lines_json_and_a_page(tmp_path: object) -> None:
     assert result_table(result).row_count == 1
     text = "\n".join(result_lines(result))
     assert "100% would also be shown by old (standing)" in text
+    assert "damaged" not in text
+    damaged = "\n".join(result_lines(replace(result, damaged_files=2)))
+    assert "2 files are damaged: firings may be missing" in damaged
     assert "gone.mcap at 5.0 s (a, 2023-11-15 12:00:05)" in text
     assert json.loads(json.dumps(result_json(result)))["triggers"][0]["per_hour"] == pytest.approx(1.0)
     shown = page(result, Objects(f"file://{tmp_path}"))
