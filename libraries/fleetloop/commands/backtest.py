@@ -95,8 +95,8 @@ def backtest(
                 totals.add(fired)
     if not progress.batches and progress.damaged_files:
         raise UserError(
-            f"{progress.damaged_files} files of the archive in {objects.url} are damaged, and the others have no telemetry "
-            "of these vehicles and times.",
+            f"{progress.damaged_files} files of the archive in {objects.url} are damaged, and the others have no "
+            "telemetry of these vehicles and times.",
             "Restore the files, or widen --vehicles, --from and --to.",
         )
     if not progress.batches:
