@@ -76,9 +76,26 @@ def test_the_same_request_gives_the_same_certificate_and_a_renewal_a_new_one(tmp
     first = enrolment.enrol("VIN1", request=request, now=NOW)
     assert enrolment.enrol("VIN1", request=request, now=NOW) == first
     assert enrolment.enrol("VIN1", request=request, now=NOW, renew=True).serial != first.serial
-    enrolment.revoke("VIN1", now=NOW)
-    assert enrolment.enrol("VIN1", request=request, now=NOW).serial != first.serial
     assert enrolment.request("VIN1", kind=VEHICLE, out=tmp_path / "own") == request
+
+
+def test_a_key_that_was_revoked_is_never_enrolled_again_by_any_name(tmp_path: Path) -> None:
+    enrolment = Enrolment(RunLayout.at(tmp_path / "run"), "f")
+    stolen = enrolment.request("ann", kind=USER, out=tmp_path / "stolen")
+    enrolment.enrol("ann", kind=USER, roles=["operator"], request=stolen, now=NOW)
+    enrolment.revoke("ann", kind=USER, now=NOW, reason="laptop stolen")
+    fresh = enrolment.request("ann", kind=USER, out=tmp_path / "fresh")
+    for _ in range(2):  # also once the entry is of another key
+        stolen = enrolment.request("ann", kind=USER, out=tmp_path / "stolen")
+        with pytest.raises(UserError, match="the key of this request was revoked; make a new one"):
+            enrolment.enrol("ann", kind=USER, request=stolen, now=NOW)
+        other_name = enrolment.request("ben", kind=USER, out=tmp_path / "stolen")
+        with pytest.raises(UserError, match="the key of this request was revoked"):
+            enrolment.enrol("ben", kind=USER, roles=["operator"], request=other_name, now=NOW)
+        assert not (tmp_path / "run" / "identities" / "users" / "ben").exists(), "nothing was signed"
+        enrolment.enrol("ann", kind=USER, request=fresh, now=NOW)
+    (entry,) = enrolment.entries(USER)
+    assert (entry.revoked, entry.roles) == (None, ("operator",))
 
 
 @pytest.mark.parametrize(

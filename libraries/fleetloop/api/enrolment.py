@@ -15,10 +15,11 @@ from fleetloop.domain.access import load_access
 from fleetloop.errors import UserError
 from fleetloop.kit.process.settings import SettingsError
 from fleetloop.kit.security.access import AccessPolicy
-from fleetloop.kit.security.admission import Admission, AdmissionList, admit, revoke, set_roles
+from fleetloop.kit.security.admission import Admission, AdmissionList, admit, refuse_revoked_key, revoke, set_roles
+from fleetloop.kit.security.certificates import public_key_id
 from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import CertificateAuthority, Credentials
-from fleetloop.kit.security.requests import make_request
+from fleetloop.kit.security.requests import make_request, read_request
 from fleetloop.layout import RunLayout
 from fleetloop.shipped import config_folder
 
@@ -69,8 +70,18 @@ class Enrolment:
             if request is None:
                 issued = authority.issue(kind, name, folder, now=now, renew=renew or revoked)
             else:
-                issued = authority.sign(who, _read(request), folder, now=now, renew=renew or revoked)
-            admit(self._layout.admission_list, who, issued.serial, now=now, roles=roles, issuer=issued.issuer)
+                content = _read(request)
+                refuse_revoked_key(self.entries(), who, public_key_id(read_request(content, who)))
+                issued = authority.sign(who, content, folder, now=now, renew=renew or revoked)
+            admit(
+                self._layout.admission_list,
+                who,
+                issued.serial,
+                now=now,
+                roles=roles,
+                issuer=issued.issuer,
+                key=issued.key_id,
+            )
         return issued
 
     def request(self, name: str, *, kind: IdentityKind, out: Path) -> Path:

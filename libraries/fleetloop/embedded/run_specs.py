@@ -127,7 +127,7 @@ def _enrol(
         entry = known.get(local.identity.uri)
         if entry is None or entry.revoked is None:
             roles = policy.roles if entry is None else None
-            admit(path, local.identity, local.serial, now=now, roles=roles, issuer=local.issuer)
+            admit(path, local.identity, local.serial, now=now, roles=roles, issuer=local.issuer, key=local.key_id)
         return {
             each.package: authority.issue(
                 IdentityKind.SERVICE, each.label, layout.identities / "services" / each.package, now=now

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -42,6 +42,10 @@ class Admission:
     """Roles of a person, sorted; empty for vehicles and services."""
     issuer: str = ""
     """Short name of the authority's key that issued the certificate; empty for a service, and if it is not known."""
+    key: str = ""
+    """Short name of the certificate's own key; empty for a service, and if it is not known."""
+    revoked_keys: tuple[str, ...] = ()
+    """Keys of earlier certificates that were revoked: they may be in wrong hands, and are never admitted again."""
 
     def refusal_text(self, serial: str | None = None) -> str:
         """Why a caller with this certificate is refused; empty when it is admitted."""
@@ -114,6 +118,7 @@ def admit(
     now: datetime,
     roles: Collection[str] | None = None,
     issuer: str = "",
+    key: str = "",
 ) -> Admission:
     """Admits a caller and replaces an older entry of the same name. Idempotent.
 
@@ -124,23 +129,43 @@ def admit(
         now: The current time.
         roles: Roles of a person; None keeps those of the older entry.
         issuer: Short name of the authority's key that issued the certificate.
+        key: Short name of the certificate's own key.
 
-    Raises PkiError if the list cannot be read.
+    Raises PkiError if the list cannot be read, or the key was revoked.
     """
     with _changing(path) as entries:
         known = entries.get(who.uri)
         kept = known.roles if known is not None else ()
+        revoked_keys = known.revoked_keys if known is not None else ()
+        if known is not None and known.revoked is not None and known.key:
+            revoked_keys = tuple(dict.fromkeys((*revoked_keys, known.key)))
+        refuse_revoked_key(entries.values(), who, key)
         entry = Admission(
             who.uri,
             serial,
             now.isoformat(timespec="seconds"),
             roles=kept if roles is None else tuple(sorted(set(roles))),
             issuer=issuer,
+            key=key,
+            revoked_keys=revoked_keys,
         )
         if known is not None and replace(known, since=entry.since) == replace(entry, reason=known.reason):
             return known
         entries[entry.spiffe_id] = entry
     return entry
+
+
+def refuse_revoked_key(entries: Iterable[Admission], who: Identity, key: str) -> None:
+    """Raises PkiError if the key of a request was revoked with any entry."""
+    if key and any(key in _keys_revoked(entry) for entry in entries):
+        raise PkiError(
+            f"the key of this request was revoked; make a new one in another folder with `fleetloop {who.kind}s "
+            f"request {who.name} --out FOLDER`"
+        )
+
+
+def _keys_revoked(entry: Admission) -> tuple[str, ...]:
+    return (*entry.revoked_keys, entry.key) if entry.revoked is not None else entry.revoked_keys
 
 
 def set_roles(path: Path, who: Identity, *, add: Collection[str] = (), remove: Collection[str] = ()) -> Admission:
@@ -180,14 +205,15 @@ def _entry(each: Mapping[str, object]) -> Admission:
     """One entry. Fields of a later version are passed over, so that servers may be older than the command line."""
     known = {name: each[name] for name in Admission.__slots__ if name in each}
     texts = [known["spiffe_id"], known["serial"], known["since"], known.get("revoked") or "", known.get("reason", "")]
-    if not all(isinstance(value, str) for value in (*texts, known.get("issuer", ""))):
+    if not all(isinstance(value, str) for value in (*texts, known.get("issuer", ""), known.get("key", ""))):
         raise ValueError(f"{each} has a value that is not text")
-    return Admission(**{**known, "roles": _roles(known.get("roles", []))})  # type: ignore[arg-type]
+    lists = {name: _names(known.get(name, [])) for name in ("roles", "revoked_keys")}
+    return Admission(**{**known, **lists})  # type: ignore[arg-type]
 
 
-def _roles(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(role, str) for role in value):
-        raise ValueError(f"roles: {value!r} is not a list of names")
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{value!r} is not a list of names")
     return tuple(value)
 
 

@@ -60,7 +60,12 @@ def server_name(service: Identity) -> str:
 
 def key_id(certificate: x509.Certificate) -> str:
     """A short name of the certificate's key."""
-    return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest.hex()[:16]
+    return public_key_id(certificate.public_key())  # type: ignore[arg-type]
+
+
+def public_key_id(key: PublicKey) -> str:
+    """A short name of a key."""
+    return x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()[:16]
 
 
 def pem_of(certificate: x509.Certificate) -> bytes:

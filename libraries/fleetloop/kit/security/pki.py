@@ -70,6 +70,8 @@ class Credentials:
     not_after: datetime
     issuer: str = ""
     """Short name of the key of the authority that issued it."""
+    key_id: str = ""
+    """Short name of its own key."""
 
 
 def load_credentials(folder: Path) -> Credentials:
@@ -267,6 +269,7 @@ class CertificateAuthority:
             serial_of(certificate),
             certificate.not_valid_after_utc,
             self.issuer,
+            key_id(certificate),
         )
 
     def _still_good(
