@@ -155,7 +155,7 @@ async def _everything_said(bootstrap_servers: str) -> dict[str, list[Message]]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        wanted = [v for k, v in vars(names).items() if k.isupper()]
+        wanted = [v for k, v in vars(names).items() if k.isupper() and isinstance(v, str)]
         partitions = [TopicPartition(t, p) for t in wanted for p in consumer.partitions_for_topic(t) or ()]
         if not partitions:
             await consumer._client.force_metadata_update()
