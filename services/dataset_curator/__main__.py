@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from dataset_curator import transactions
@@ -15,6 +16,8 @@ from dataset_curator.tables import DatasetTables
 from dataset_curator.transactions import SERVICE
 from dataset_curator.worker import Worker
 from fleetloop.domain.access import load_access
+from fleetloop.domain.clips.limits import clip_limits
+from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
 from fleetloop.kit.process.clock import SystemClock
@@ -35,7 +38,9 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     tables = DatasetTables(settings.tables_url or f"{settings.objects_url}/{settings.fleet_id}/datasets")
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     objects = Objects(settings.objects_url)
-    committer = Committer(storage.database, tables, objects, schema, trunk, curation, settings.fleet_id, clock)
+    clips = StoredClips(objects, clip_limits(schema, settings.clip_unpacked_bytes))
+    runtime.on_stop(partial(asyncio.to_thread, clips.close))
+    committer = Committer(storage.database, tables, objects, clips, schema, trunk, curation, settings.fleet_id, clock)
     prunings = {"proposals": transactions.prune_proposals}
     start_storage_tasks(runtime, settings, clock, storage, effects(clock), prunings)
     runtime.spawn("worker", Worker(storage.database, committer).run(runtime.stopping, settings.tick_s))

@@ -35,6 +35,7 @@ from dataset_curator.preparing import sample_of
 from dataset_curator.settings import Curation
 from dataset_curator.tables import DatasetTables, TableUnreadableError
 from fleetloop.domain.clips import ClipError
+from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import Clock, ns_to_seconds
@@ -61,6 +62,7 @@ class Committer:
         database: Database,
         tables: DatasetTables,
         objects: Objects,
+        clips: StoredClips,
         schema: TaskSchema,
         trunk: Trunk,
         curation: Curation,
@@ -70,6 +72,7 @@ class Committer:
         self._database = database
         self._tables = tables
         self._objects = objects
+        self._clips = clips
         self._schema = schema
         self._trunk = trunk
         self._curation = curation
@@ -194,7 +197,7 @@ class Committer:
         samples, unreadable = [], {}
         for moment in labelled:
             try:
-                samples.append(sample_of(moment, self._objects, self._schema, self._trunk))
+                samples.append(sample_of(moment, self._clips, self._schema, self._trunk))
             except (ClipError, ObjectMissingError, TaskSchemaError) as error:
                 log.warning("clip_unreadable", sample_id=moment.sample_id, error=str(error))
                 unreadable[moment.sample_id] = RefusalReason.UNREADABLE_CLIP

@@ -7,20 +7,20 @@ import numpy as np
 from dataset_curator.core import content_digest
 from dataset_curator.model import LabelledMoment, Sample
 from dataset_curator.ports import Trunk
-from fleetloop.domain.clips import ClipError, Drive, read_drive
+from fleetloop.domain.clips import ClipError, Drive
+from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.labelled_set import LabelledRow
 from fleetloop.domain.tasks import TaskSchema
 from fleetloop.kit.process.clock import ns_to_seconds
-from fleetloop.kit.storage.objects import Objects
 
 
-def sample_of(labelled: LabelledMoment, objects: Objects, schema: TaskSchema, trunk: Trunk) -> Sample:
+def sample_of(labelled: LabelledMoment, clips: StoredClips, schema: TaskSchema, trunk: Trunk) -> Sample:
     """The sample behind a label, with its pixels read from the clip.
 
     Raises ClipError or ObjectMissingError when the clip lacks what the net sees at the moment, TaskSchemaError
     when the schema has no such choice.
     """
-    drive = read_drive(objects.get(labelled.clip_address))
+    drive = clips.read(labelled.clip_address, labelled.clip_id)
     cameras = [camera.name for camera in schema.cameras]
     period_s = _camera_period_s(drive, cameras[0]) * schema.frames.stride
     frames = drive.frames_at(cameras, labelled.moment_monotonic_ns, schema.frames.count, period_s)

@@ -14,6 +14,9 @@ class DatasetCuratorSettings(ServiceSettings):
     """Settings of the curator, in addition to those of every service."""
 
     tables_url: str = Field("", description="Root of the Lance tables; empty: `datasets` below the object store.")
+    clip_unpacked_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024 * 1024, description="Bytes of the largest clip that is read, unpacked."
+    )
     tick_s: float = Field(1.0, gt=0, description="Seconds between two checks for commits that are due.")
 
 

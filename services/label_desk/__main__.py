@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 
 from fleetloop.domain.access import load_access
+from fleetloop.domain.clips.limits import clip_limits
+from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
@@ -26,15 +29,17 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
     """Build the desk from its parts and start it."""
     clock = SystemClock()
     schema = load_task_schema(settings.config_dir / "tasks.yaml")
-    objects = Objects(settings.objects_url)
+    limits = clip_limits(schema, settings.clip_unpacked_bytes)
+    clips = StoredClips(Objects(settings.objects_url), limits, settings.clip_cache_bytes)
+    runtime.on_stop(partial(asyncio.to_thread, clips.close))
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     prune_ended = partial(transactions.prune_ended, keep_s=settings.keep_ended_s)
     start_storage_tasks(runtime, settings, clock, storage, EFFECTS, {"tasks": prune_ended})
-    worker = Worker(storage.database, objects, schema, clock, settings.automatic_bound)
+    worker = Worker(storage.database, clips, schema, clock, settings.automatic_bound)
     runtime.spawn("end decided tasks", worker.end_decided_tasks(runtime.stopping))
     runtime.spawn("hindsight", worker.vote_by_hindsight(runtime.stopping))
     server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
-    service = LabelService(storage.database, objects, schema, clock, settings)
+    service = LabelService(storage.database, clips, schema, clock, settings)
     add_to(server, service)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
 
-from fleetloop.domain.clips import Drive, read_drive
-from fleetloop.kit.storage.objects import Objects
+from fleetloop.domain.clips.stored import StoredClips
 from label_desk.model import Frame, Task
 
 _MOST_INSTANTS = 40
 
 
-async def frames_around(objects: Objects, task: Task, instants: int) -> list[Frame]:
+async def frames_around(clips: StoredClips, task: Task, instants: int) -> list[Frame]:
     """Frames of up to `instants` instants around the task's moment, by time and then by camera; 0 means 40 instants.
 
     Raises ObjectMissingError when the clip is gone and ClipError when it is damaged.
     """
-    return await asyncio.to_thread(_frames, objects, task, min(instants or _MOST_INSTANTS, _MOST_INSTANTS))
+    return await asyncio.to_thread(_frames, clips, task, min(instants or _MOST_INSTANTS, _MOST_INSTANTS))
 
 
-def _frames(objects: Objects, task: Task, instants: int) -> list[Frame]:
-    drive = _clip(objects, task.clip_address)
+def _frames(clips: StoredClips, task: Task, instants: int) -> list[Frame]:
+    drive = clips.read(task.clip_address)
     if not drive.cameras:
         return []
     times = [image.time_ns for image in drive.images(drive.cameras[0])]
@@ -40,8 +38,3 @@ def _frames(objects: Objects, task: Task, instants: int) -> list[Frame]:
 def moment_index(times_ns: list[int], moment_ns: int) -> int:
     """Index of the instant nearest to a moment; 0 for an empty list."""
     return min(range(len(times_ns)), key=lambda index: abs(times_ns[index] - moment_ns), default=0)
-
-
-@lru_cache(maxsize=16)
-def _clip(objects: Objects, address: str) -> Drive:
-    return read_drive(objects.get(address))

@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetloop.domain.clips import ClipError, Drive, read_drive
+from fleetloop.domain.clips import ClipError, Drive
+from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.tasks import Task as TaskDefinition
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.storage.objects import ObjectMissingError, Objects
+from fleetloop.kit.storage.objects import ObjectMissingError
 from label_desk.model import Source, Task, Vote
 
 AUTHOR = "hindsight/1"
@@ -91,10 +92,10 @@ def _choice(task: TaskDefinition, hidden: bool) -> str | None:
     return plain[0].name if plain else None
 
 
-def hindsight_vote(objects: Objects, schema: TaskSchema, task: Task, now_utc_ns: int) -> Vote | None:
+def hindsight_vote(clips: StoredClips, schema: TaskSchema, task: Task, now_utc_ns: int) -> Vote | None:
     """Hindsight's vote on a task, or None when the clip does not show the answer or cannot be read."""
     try:
-        drive = read_drive(objects.get(task.clip_address))
+        drive = clips.read(task.clip_address)
     except (ObjectMissingError, ClipError) as error:
         log.warning("clip_unreadable", task_id=task.task_id, error=str(error))
         return None

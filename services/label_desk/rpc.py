@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fleetloop.domain.clips import ClipError
+from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.refusal import InvalidArgumentError, PermissionDeniedError
 from fleetloop.kit.rpc import ON_BEHALF_OF, RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
-from fleetloop.kit.storage.objects import ObjectMissingError, Objects
+from fleetloop.kit.storage.objects import ObjectMissingError
 from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 from label_desk import queries, transactions
 from label_desk.codec import OUTCOMES, assignment_message, frame_messages, progress_messages
@@ -33,10 +34,10 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
     """See protos/fleet/label/v1/label.proto for what each call promises."""
 
     def __init__(
-        self, database: Database, objects: Objects, schema: TaskSchema, clock: Clock, settings: LabelDeskSettings
+        self, database: Database, clips: StoredClips, schema: TaskSchema, clock: Clock, settings: LabelDeskSettings
     ) -> None:
         self._database = database
-        self._objects = objects
+        self._clips = clips
         self._schema = schema
         self._clock = clock
         self._settings = settings
@@ -66,7 +67,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
     ) -> label_pb2.GetTaskFramesResponse:
         task = await self._database.read(lambda tx: queries.find_task(tx, request.task_id))
         try:
-            frames = await frames_around(self._objects, task, request.instants)
+            frames = await frames_around(self._clips, task, request.instants)
         except (ObjectMissingError, ClipError) as error:
             raise InvalidArgumentError(f"the clip of this task cannot be shown: {error}", "task_id") from error
         return label_pb2.GetTaskFramesResponse(frames=frame_messages(frames))

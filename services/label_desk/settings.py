@@ -17,6 +17,12 @@ class LabelDeskSettings(ServiceSettings):
     most_leases: int = Field(
         10, ge=1, description="Open tasks that one labeller may lease at a time; further ones are refused."
     )
+    clip_unpacked_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024 * 1024, description="Bytes of the largest clip that is read, unpacked."
+    )
+    clip_cache_bytes: int = Field(
+        64 * 1024 * 1024, ge=0, description="Bytes of recently shown clips that are kept in memory."
+    )
     keep_ended_s: float = Field(
         90 * 86_400.0,
         gt=31 * 86_400.0,

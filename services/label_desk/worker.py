@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.tasks import TaskSchema
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
-from fleetloop.kit.storage.objects import Objects
 from label_desk import queries, transactions
 from label_desk.hindsight import hindsight_vote
 from label_desk.metrics import HINDSIGHT_UNSURE, OLDEST_TASK_SECONDS, OPEN_TASKS
@@ -26,10 +26,10 @@ class Worker:
     """The desk's two periodic loops."""
 
     def __init__(
-        self, database: Database, objects: Objects, schema: TaskSchema, clock: Clock, automatic_bound: float
+        self, database: Database, clips: StoredClips, schema: TaskSchema, clock: Clock, automatic_bound: float
     ) -> None:
         self._database = database
-        self._objects = objects
+        self._clips = clips
         self._schema = schema
         self._clock = clock
         self._automatic_bound = automatic_bound
@@ -60,9 +60,7 @@ class Worker:
         """Let hindsight vote on the tasks that wait for it; return how many waited."""
         waiting = await self._database.read(queries.tasks_for_hindsight)
         for task in waiting:
-            vote = await asyncio.to_thread(
-                hindsight_vote, self._objects, self._schema, task, self._clock.now_utc_ns()
-            )
+            vote = await asyncio.to_thread(hindsight_vote, self._clips, self._schema, task, self._clock.now_utc_ns())
             decision = await self._database.run(
                 partial(
                     transactions.submit_automatic,

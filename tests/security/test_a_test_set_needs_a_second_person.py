@@ -16,6 +16,8 @@ from dataset_curator.core import set_digest
 from dataset_curator.model import Sample
 from dataset_curator.rpc import DatasetService
 from dataset_curator.store import Base
+from fleetloop.domain.clips.limits import RECORDING
+from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
 from fleetloop.kit import rpc as kit_rpc
@@ -41,7 +43,8 @@ class Curator:
         monkeypatch.setattr(rpc, "imported_sample", lambda row, *_: row)
         schema, trunk = load_task_schema(Path("config/tasks.yaml")), load_trunk()
         tables, objects = BreakingTables(str(folder / "tables")), Objects((folder / "objects").as_uri())
-        committer = Committer(database, tables, objects, schema, trunk, CURATION, "demo", self.clock)
+        clips = StoredClips(objects, RECORDING)  # reads none here, and so starts no process
+        committer = Committer(database, tables, objects, clips, schema, trunk, CURATION, "demo", self.clock)
         self.service = DatasetService(database, tables, committer, objects, schema, trunk, self.clock, second_person)
 
     async def import_(self, who: str, address: str, frozen: bool = True) -> dataset_pb2.DatasetCommitted:

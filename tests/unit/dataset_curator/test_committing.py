@@ -4,7 +4,7 @@ import asyncio
 import io
 import shutil
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client import REGISTRY
+from tests.clips import reading
 from tests.stages import stage_seconds
 from tests.unit.dataset_curator.test_preparing import labelled
 
@@ -98,9 +99,10 @@ def objects(tmp_path: Path) -> Objects:
 
 
 @pytest.fixture
-def committer(database: Database, tables: BreakingTables, objects: Objects) -> Committer:
+def committer(database: Database, tables: BreakingTables, objects: Objects) -> Iterator[Committer]:
     schema = load_task_schema(config_folder() / "tasks.yaml")
-    return Committer(database, tables, objects, schema, load_trunk(), CURATION, "demo", ManualClock())
+    with reading(objects, schema) as clips:
+        yield Committer(database, tables, objects, clips, schema, load_trunk(), CURATION, "demo", ManualClock())
 
 
 async def import_(committer: Committer, request_id: str, numbers: Sequence[int]) -> DatasetVersion:

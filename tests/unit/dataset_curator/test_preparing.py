@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.clips import put_clip, reading
 
 from dataset_curator.codec import labelled_of
 from dataset_curator.model import LabelledMoment
 from dataset_curator.preparing import imported_sample, sample_of
 from fleetloop.domain.clips import ClipError, DriveInfo, DriveWriter
+from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.labelled_set import LabelledRow
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
@@ -27,6 +30,12 @@ def objects(tmp_path: Path) -> Objects:
     return Objects(tmp_path.as_uri())
 
 
+@pytest.fixture
+def clips(objects: Objects) -> Iterator[StoredClips]:
+    with reading(objects, SCHEMA) as clips:
+        yield clips
+
+
 def labelled(objects: Objects, height: int, name: str = "s", noise: int | None = None) -> LabelledMoment:
     """A labelled moment of a clip: each picture has the number of its instant, or noise from the seed `noise`."""
     pixels = None if noise is None else np.random.default_rng(noise).integers(0, 255, (height, 1, 3), np.uint8)
@@ -39,29 +48,31 @@ def labelled(objects: Objects, height: int, name: str = "s", noise: int | None =
                     tick * S // 2,
                     np.full((height, camera.width, 3), tick if pixels is None else pixels, np.uint8),
                 )
-    objects.put_once(f"clip-{name}", target.getvalue())
+    address = put_clip(objects, target.getvalue())
     message = label_pb2.SampleLabelled(
-        provenance=provenance_pb2.Provenance(sample_id=name),
+        provenance=provenance_pb2.Provenance(sample_id=name, clip_id=address[-69:-5]),
         dataset="town",
         task="stop_sign",
         answers={"stop_sign": "plain"},
-        clip_address=f"clip-{name}",
+        clip_address=address,
         moment_monotonic_ns=3 * S,
     )
     return labelled_of(message)
 
 
-def test_a_moment_is_read_with_the_frames_that_the_net_sees(objects: Objects) -> None:
+def test_a_moment_is_read_with_the_frames_that_the_net_sees(objects: Objects, clips: StoredClips) -> None:
     camera = SCHEMA.cameras[0]
-    sample = sample_of(labelled(objects, camera.height), objects, SCHEMA, load_trunk())
+    sample = sample_of(labelled(objects, camera.height), clips, SCHEMA, load_trunk())
     assert sample.frames.shape == (SCHEMA.frames.count, len(SCHEMA.cameras), camera.height, camera.width, 3)
     assert sample.frames[-1].max() == 6
 
 
 @pytest.mark.parametrize("height", [8, SCHEMA.cameras[0].height * 2])
-def test_pictures_of_another_size_never_join_since_no_run_could_read_them(objects: Objects, height: int) -> None:
-    with pytest.raises(ClipError, match=r"config/tasks\.yaml requires"):
-        sample_of(labelled(objects, height), objects, SCHEMA, load_trunk())
+def test_pictures_of_another_size_never_join_since_no_run_could_read_them(
+    objects: Objects, clips: StoredClips, height: int
+) -> None:
+    with pytest.raises(ClipError, match=r"config/tasks\.yaml says 32 x 32 for this camera"):
+        sample_of(labelled(objects, height), clips, SCHEMA, load_trunk())
 
 
 def test_a_labelled_set_with_pictures_of_another_size_is_refused() -> None:

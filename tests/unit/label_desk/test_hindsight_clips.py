@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.clips import put_clip, reading
 
 from fleetloop.domain.clips import DriveInfo, DriveSignal, DriveWriter
 from fleetloop.domain.tasks import load_task_schema
@@ -33,9 +34,10 @@ def look(folder: Path, **changes: DriveSignal) -> object:
         for name, signal in signals.items():
             writer.signal(name, signal.times_ns, signal.values, signal.splits, signal.dictionary)
     objects = Objects(folder.as_uri())
-    objects.put_once("clip", target.getvalue())
-    created = label_pb2.LabelTaskCreated(task="stop_sign", clip_address="clip", moment_monotonic_ns=4 * S)
-    return hindsight_vote(objects, SCHEMA, task_of(created), 1)
+    address = put_clip(objects, target.getvalue())
+    created = label_pb2.LabelTaskCreated(task="stop_sign", clip_address=address, moment_monotonic_ns=4 * S)
+    with reading(objects, SCHEMA) as clips:
+        return hindsight_vote(clips, SCHEMA, task_of(created), 1)
 
 
 def test_a_clip_that_shows_it_is_an_answer(tmp_path: Path) -> None:
@@ -58,7 +60,8 @@ def test_a_clip_whose_signals_are_not_what_their_names_say_is_left_to_people(
 
 def test_a_clip_that_is_gone_or_damaged_is_left_to_people(tmp_path: Path) -> None:
     objects = Objects(tmp_path.as_uri())
-    objects.put_once("damaged", b"not a clip")
-    for address in ("gone", "damaged"):
-        task = task_of(label_pb2.LabelTaskCreated(task="stop_sign", clip_address=address))
-        assert hindsight_vote(objects, SCHEMA, task, 1) is None
+    damaged = put_clip(objects, b"not a clip")
+    with reading(objects, SCHEMA) as clips:
+        for address in ("gone", damaged):
+            task = task_of(label_pb2.LabelTaskCreated(task="stop_sign", clip_address=address))
+            assert hindsight_vote(clips, SCHEMA, task, 1) is None

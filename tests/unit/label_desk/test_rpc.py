@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.clips import reading
 from tests.unit.label_desk.test_transactions import created
 
 from fleetloop.domain.tasks import load_task_schema
@@ -35,7 +36,8 @@ def service(database_url: str, tmp_path: Path) -> Iterator[LabelService]:
     settings = LabelDeskSettings(kafka_bootstrap_servers="none:1", longest_lease_s=30)
     schema = load_task_schema(config_folder() / "tasks.yaml")
     token = fleetkit_rpc._caller.set(Identity("demo", "user", "ann"))
-    yield LabelService(database, Objects(tmp_path.as_uri()), schema, CLOCK, settings)
+    with reading(Objects(tmp_path.as_uri()), schema) as clips:
+        yield LabelService(database, clips, schema, CLOCK, settings)
     fleetkit_rpc._caller.reset(token)
     database.close()
 

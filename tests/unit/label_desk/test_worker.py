@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
+from tests.clips import reading
 from tests.unit.label_desk.test_transactions import answer, created, published
 
 from fleetloop.domain.tasks import load_task_schema
@@ -37,9 +38,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def worker(database: Database, clock: ManualClock, tmp_path: Path) -> Worker:
+def worker(database: Database, clock: ManualClock, tmp_path: Path) -> Iterator[Worker]:
     schema = load_task_schema(config_folder() / "tasks.yaml")
-    return Worker(database, Objects(tmp_path.as_uri()), schema, clock, automatic_bound=0.9)
+    with reading(Objects(tmp_path.as_uri()), schema) as clips:
+        yield Worker(database, clips, schema, clock, automatic_bound=0.9)
 
 
 async def one_turn(worker: Worker) -> None:

@@ -94,6 +94,15 @@ def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
+def picture_size(where: str, png: bytes) -> tuple[int, int]:
+    """Width and height in pixels that a PNG or JPEG declares, without decoding it. Raises ClipError."""
+    try:
+        with Pictures.open(io.BytesIO(png), formats=("PNG", "JPEG")) as picture:
+            return picture.size
+    except Exception as error:  # for damaged pictures Pillow raises exceptions of many types
+        raise ClipError(where, f"is not a readable PNG: {error}") from error
+
+
 def decode_png(where: str, png: bytes) -> npt.NDArray[np.uint8]:
     """Decode a PNG or JPEG to uint8 [H, W, 3]. Raises ClipError when it is damaged or larger than `_MAX_SIDE`."""
     try:

@@ -21,15 +21,14 @@ from fleetloop.domain.clips.layout import (
     PROFILE,
     SIGNAL_SCHEMA,
     decode_png,
+    picture_size,
     unpack_image,
     unpack_signal,
 )
+from fleetloop.domain.clips.limits import RECORDING, ClipLimits
 from fleetloop.domain.clips.model import ClipError, DriveInfo, DriveSignal, Image, check_signal
 from fleetloop.kit.process.clock import seconds_to_ns
 
-# Limits against decompression bombs: a small file must not fill the memory.
-_MAX_UNPACKED_BYTES = 2 * 1024**3
-_MAX_CHUNK_BYTES = 256 * 1024**2
 _FILE = "file"
 
 
@@ -117,15 +116,15 @@ def _nearest(times: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt
     return np.where(np.abs(times[left] - wanted) <= np.abs(times[right] - wanted), left, right)
 
 
-def read_drive(source: Path | bytes) -> Drive:
-    """Read a drive from a file, or from the bytes of one.
+def read_drive(source: Path | bytes, limits: ClipLimits = RECORDING) -> Drive:
+    """Read a drive from a file, or from the bytes of one. For clips from vehicles use `StoredClips`.
 
     Raises:
         ClipError: The file is foreign, damaged or truncated; the message says what is wrong.
         OSError: The file cannot be read.
     """
     content = source.read_bytes() if isinstance(source, Path) else source
-    assembly = _Assembly()
+    assembly = _Assembly(limits)
     try:
         for record in StreamReader(
             io.BytesIO(content), emit_chunks=True, validate_crcs=True, record_size_limit=max(1, len(content))
@@ -141,7 +140,9 @@ def read_drive(source: Path | bytes) -> Drive:
 class _Assembly:
     """Builds a drive from the records of a file, in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ClipLimits) -> None:
+        self._limits = limits
+        self._messages = 0
         self._schemas: dict[int, str] = {}
         self._channels: dict[int, Channel] = {}
         self._info: DriveInfo | None = None
@@ -158,10 +159,12 @@ class _Assembly:
         elif isinstance(record, Metadata):
             if record.name == METADATA:
                 self._info = DriveInfo.from_text(record.metadata)
+                self._limits.check_info(self._info)
         elif isinstance(record, Chunk):
             self._unpacked_bytes += record.uncompressed_size
-            if record.uncompressed_size > _MAX_CHUNK_BYTES or self._unpacked_bytes > _MAX_UNPACKED_BYTES:
-                raise ClipError(_FILE, "unpacks to more than a drive may have; cut it into several")
+            limits = self._limits
+            if record.uncompressed_size > limits.chunk_bytes or self._unpacked_bytes > limits.unpacked_bytes:
+                raise ClipError(_FILE, f"unpacks to more than {limits.unpacked_bytes} bytes; cut it into several")
             if record.compression not in ("", "zstd"):
                 raise ClipError(_FILE, f"is compressed with {record.compression}; use zstd or nothing")
             if record.compression == "zstd" and _declared_size(record.data) > record.uncompressed_size:
@@ -172,12 +175,17 @@ class _Assembly:
             self._schemas[record.id] = record.name
         elif isinstance(record, Channel):
             self._channels[record.id] = record
+            if len(self._channels) > self._limits.channels:
+                raise ClipError(_FILE, f"has more than {self._limits.channels} signals and cameras")
         elif isinstance(record, Message):
             self._message(record)
         elif isinstance(record, Footer):
             self._has_footer = True
 
     def _message(self, message: Message) -> None:
+        self._messages += 1
+        if self._messages > self._limits.messages:
+            raise ClipError(_FILE, f"has more than {self._limits.messages} messages")
         channel = self._channels.get(message.channel_id)
         if channel is None:
             raise ClipError(_FILE, f"has a message of channel {message.channel_id}, which it does not describe")
@@ -189,7 +197,9 @@ class _Assembly:
             self._pieces.setdefault(name, []).append(unpack_signal(name, message.data, kind, ragged, words))
         elif schema == IMAGE_SCHEMA and channel.topic.startswith(IMAGE_TOPIC):
             camera = channel.topic.removeprefix(IMAGE_TOPIC)
-            png = unpack_image(f"camera {camera} at {message.publish_time}", message.data)
+            where = f"camera {camera}"
+            png = unpack_image(f"{where} at {message.publish_time}", message.data)
+            self._limits.check_picture(where, camera, picture_size(where, png))
             self._images.setdefault(camera, []).append(Image(message.publish_time, png))
 
     def finish(self) -> Drive:
@@ -201,7 +211,11 @@ class _Assembly:
         signals = {name: _joined(name, pieces) for name, pieces in self._pieces.items()}
         for name, signal in signals.items():
             check_signal(name, signal)
+            if signal.rows():
+                self._limits.check_times(f"signal {name}", int(signal.times_ns[0]), int(signal.times_ns[-1]))
         pictures = {camera: tuple(sorted(i, key=lambda image: image.time_ns)) for camera, i in self._images.items()}
+        for camera, images in pictures.items():
+            self._limits.check_times(f"camera {camera}", images[0].time_ns, images[-1].time_ns)
         return Drive(self._info, signals, pictures)
 
 
