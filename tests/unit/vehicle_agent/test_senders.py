@@ -124,7 +124,7 @@ def batch_at(sequence: int, utc_ns: int) -> FrameBatch:
     )  # fmt: skip
 
 
-async def until(condition: Callable[[], bool], within_s: float = 20) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.01)
