@@ -71,7 +71,7 @@ class Gateway:
             tls_cert=own.cert,
             tls_key=own.key,
             first_message_s=0.5,
-            idle_s=1.0,
+            idle_s=8.0,
         )
         self.publisher: Any = SlowPublisher()
         clock = SystemClock()
@@ -158,10 +158,11 @@ async def test_thousands_of_streams_of_one_vehicle_leave_another_one_served(gate
     refused = [call for call, code in zip(ended, codes, strict=True) if code is EXHAUSTED]
     assert len(calls) > 12_000
     assert set(codes) <= {EXHAUSTED, grpc.StatusCode.CANCELLED}, "gRPC itself cancels some of a burst"
-    assert len(refused) == limited("commands") - before > 1000
+    assert limited("commands") - before >= len(refused) > 1000
     assert "close streams that you do not use" in (await refused[0].details() or "")
-    open_streams = REGISTRY.get_sample_value("fleetloop_gateway_open_streams", {"kind": "commands"})
-    assert open_streams == 4
+    async with asyncio.timeout(60):
+        while REGISTRY.get_sample_value("fleetloop_gateway_open_streams", {"kind": "commands"}) != 4:
+            await asyncio.sleep(0.05)
     assert slowest_s < 10
     for call in calls:
         call.cancel()
