@@ -80,6 +80,15 @@ def test_a_changed_campaign_waits_again_also_when_it_is_suspended(database: Data
     assert apply(database, 3, BEN).state is State.WAITING
 
 
+def test_a_campaign_that_was_never_approved_cannot_be_resumed_by_its_author(database: Database) -> None:
+    apply(database, 1, ANN, State.SUSPENDED)
+    with pytest.raises(PermissionDeniedError):
+        move(database, State.RUNNING, ANN)
+    with pytest.raises(PermissionDeniedError):
+        apply(database, 1, ANN, State.RUNNING)
+    assert move(database, State.RUNNING, BEN).approved_by == BEN
+
+
 def test_stopping_harm_and_going_on_needs_one_person(database: Database) -> None:
     apply(database, 1, ANN)
     move(database, State.RUNNING, BEN)
@@ -114,7 +123,7 @@ def test_without_the_rule_a_campaign_runs_at_once(database: Database) -> None:
         max_size=14,
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_in_no_order_of_calls_does_a_campaign_run_that_its_approver_wrote(
     steps: list[tuple[str, str, State | None]],
 ) -> None:

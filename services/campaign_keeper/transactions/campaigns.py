@@ -72,7 +72,8 @@ def apply(
     if state_before is not None and asked and not may_move(state_before, state):
         raise FailedPreconditionError(_moves_text(state_before), "campaign.state")
     authors = authors_after_change(before, by) if before is None or not change.is_empty else authors_of(before)
-    begins = state is State.RUNNING and (not change.is_empty or state_before is State.WAITING)
+    unapproved = before is None or not change.is_empty or not before.approved_by
+    begins = state is State.RUNNING and unapproved
     if begins:
         _refuse_own_approval(replace(wanted, authors=authors), by, second_person)
     approval = (by, now_utc_ns) if begins else _kept_approval(before, state, change)
@@ -179,7 +180,7 @@ def set_state(
     if wanted is current:
         return before
     after = replace(before, state=wanted, reason=reason)
-    if wanted is State.RUNNING and current is State.WAITING:
+    if wanted is State.RUNNING and (current is State.WAITING or not before.approved_by):
         _refuse_own_approval(before, by, second_person)
         after = replace(after, approved_by=by, approved_at_utc_ns=now_utc_ns)
     if wanted in (State.DRAFT, State.WAITING):
