@@ -30,7 +30,7 @@ def missing() -> str:
     if is_inside():
         return ""
     if not sys.platform.startswith("linux") or os.getuid() != 0:
-        return "namespaces need root on Linux"
+        return "no namespaces here: they need root on Linux"
     for name in ("unshare", "ip"):
         if shutil.which(name) is None:
             return f"{name} is not installed: apt-get install util-linux iproute2"

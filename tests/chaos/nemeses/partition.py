@@ -15,7 +15,6 @@ from tests.chaos.load import Load
 from tests.chaos.system import System
 
 LASTS_S = 90.0
-_TABLE = "chaos_partition"
 
 
 class Partition:
@@ -26,25 +25,31 @@ class Partition:
         self.seed = seed
         self._victim = victim
         self._lasts_s = lasts_s
+        # Each cut has a table of its own, so that two of them at once do not end each other.
+        self._table = f"chaos_{victim}_{seed}"
 
     async def start(self, system: System, load: Load) -> str:
         """Drop all packets of a direction that the seed chooses."""
         assert sandbox.is_inside(), "outside the sandbox, the rule would stay when the run is killed"
-        port = system.infrastructure.link_ports[self._victim]
         direction = random.Random(self.seed).choice(("dport", "sport"))
-        rules = (
-            f"table inet {_TABLE} {{ chain cut {{ type filter hook input priority 0; "
-            f"tcp {direction} {port} drop; }} }}"
-        )
-        await asyncio.to_thread(_nft, "-f", "-", rules=rules)
+        await asyncio.to_thread(cut, self._table, direction, system.infrastructure.link_ports[self._victim])
         way = "to the broker" if direction == "dport" else "from the broker"
         return f"{self._victim}: no packet {way} arrives for {self._lasts_s:.0f} s"
 
     async def stop(self, system: System, load: Load) -> None:
         """Let the packets pass again."""
         await asyncio.sleep(self._lasts_s)
-        await asyncio.to_thread(_nft, "delete", "table", "inet", _TABLE)
+        await asyncio.to_thread(mend, self._table)
 
 
-def _nft(*arguments: str, rules: str = "") -> None:
-    subprocess.run(["nft", *arguments], input=rules, text=True, check=True, capture_output=True)
+def cut(table: str, direction: str, port: int) -> None:
+    """Drop all packets whose `direction` (dport or sport) is a TCP port."""
+    rules = (
+        f"table inet {table} {{ chain cut {{ type filter hook input priority 0; tcp {direction} {port} drop; }}; }}\n"
+    )
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True, capture_output=True)
+
+
+def mend(table: str) -> None:
+    """Let them pass again. Nothing happens if they were not dropped."""
+    subprocess.run(["nft", "delete", "table", "inet", table], check=False, capture_output=True)
