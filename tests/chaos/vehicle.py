@@ -101,7 +101,7 @@ def make_clip(schema: TaskSchema, fleet: str, vehicle: str, command: command_pb2
     info = DriveInfo(
         vehicle,
         command.boot_id.hex(),
-        start_monotonic_ns=command.start_monotonic_ns,
+        start_monotonic_ns=max(0, command.start_monotonic_ns),  # there is nothing before the boot
         start_utc_ns=utc_ns,
         fleet_id=fleet,
         boot_id=command.boot_id,
