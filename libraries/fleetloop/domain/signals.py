@@ -103,7 +103,7 @@ def parse_catalogue(text: str) -> SignalCatalogue:
         raise CatalogueError(f"not YAML: {error}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("signals"), dict):
         raise CatalogueError("expected a mapping with a key `signals` that maps each signal path to its definition")
-    unknown = sorted(set(raw) - {"version", "limits", "signals"})
+    unknown = sorted(map(str, set(raw) - {"version", "limits", "signals"}))
     if unknown:
         raise CatalogueError(f"unknown key `{unknown[0]}`: only version, limits and signals are known")
     signals = {str(p): _signal(str(p), d) for p, d in raw["signals"].items()}
@@ -128,7 +128,7 @@ _FIELDS = {"type", "unit", "min", "max", "nan_allowed", "ragged", "max_age_s", "
 def _signal(path: str, raw: Any) -> Signal:
     if not isinstance(raw, dict):
         raise CatalogueError(f"signal {path}: expected a mapping with at least `type`")
-    unknown = sorted(set(raw) - _FIELDS)
+    unknown = sorted(map(str, set(raw) - _FIELDS))
     if unknown:
         raise CatalogueError(f"signal {path}: unknown key `{unknown[0]}`; known are {', '.join(sorted(_FIELDS))}")
     if not all(part.isidentifier() for part in path.split(".")):
