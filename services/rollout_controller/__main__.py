@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
     """Build the controller from its parts and start it."""
     clock = SystemClock()
-    plan = load_plan(settings.config_dir / "rollout.yaml")
+    policy = load_access(settings.config_dir)
+    plan = replace(load_plan(settings.config_dir / "rollout.yaml"), needs_approval=policy.second_person.releases)
     signer = load_key(settings.signing_key)
     monitor = open_service_channel("fleet-monitor", settings.fleet_monitor_address, settings)
     orchestrator = open_service_channel("training-orchestrator", settings.training_orchestrator_address, settings)
@@ -48,7 +50,7 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
     start_storage_tasks(runtime, settings, clock, storage, effects(fleet_id, plan, clock), {"changes": prune_changes})
     worker = Worker(database, publisher, MonitorEvidence(monitor), plan, fleet_id, clock)
     runtime.spawn("worker", worker.run(runtime.stopping, settings.tick_s))
-    server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
+    server = RpcServer(runtime.service, settings, policy)
     models = ModelService(database, publisher, signer, settings.trust_dir, fleet_id, plan, clock, runtime.stopping)
     rollouts = RolloutService(database, fleet_id, plan, clock)
     add_to(server, models, rollouts)

@@ -72,6 +72,7 @@ def passed_run(run: training_pb2.RunChanged) -> PassedRun:
         dataset=run.dataset,
         dataset_number=_number_of(run.dataset_version) or 0,
         evaluated_at_utc_ns=run.changed_at_utc_ns,
+        started_by=run.started_by,
     )
 
 
@@ -259,4 +260,5 @@ def rollout_message(status: RolloutStatus) -> rollout_pb2.Rollout:
         attested=status.attested,
         last_attested_at_utc_ns=rollout.last_attested_at_utc_ns,
         silent_vehicles=status.silent_vehicles,
+        approved_by=rollout.approved_by,
     )

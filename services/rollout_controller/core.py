@@ -40,8 +40,17 @@ def is_late(sequence: int, last_sequence: int | None, until_utc_ns: int, last_un
     return until_utc_ns < last_until_utc_ns if last_sequence is None else sequence <= last_sequence
 
 
-def next_move(position: Position, plan: RolloutPlan, evidence: Evidence, now_utc_ns: int) -> Move:
-    """The next move of a rollout that is shadowing or in canary."""
+WAITS_FOR_APPROVAL = "waits for a release manager to approve the release"
+
+
+def next_move(
+    position: Position, plan: RolloutPlan, evidence: Evidence, now_utc_ns: int, approved_by: str = ""
+) -> Move:
+    """The next move of a rollout that is shadowing or in canary.
+
+    A canary with enough evidence that still needs the approval of a person waits for it without a time limit, and is
+    rolled back like any other when the evidence turns against it.
+    """
     watched = evidence.shadow if position.stage is Stage.SHADOWING else evidence.canary
     against = _against(watched, plan)
     if position.stage is Stage.SHADOWING:
@@ -56,7 +65,10 @@ def next_move(position: Position, plan: RolloutPlan, evidence: Evidence, now_utc
     if against:
         return Move(Stage.ROLLED_BACK, 0, (*against, *state))
     if enough:
-        return _next(position, plan, state)
+        move = _next(position, plan, state)
+        if move.stage is Stage.RELEASED and plan.needs_approval and not approved_by:
+            return Move(position.stage, position.canary_percent, (WAITS_FOR_APPROVAL, *state), stays=True)
+        return move
     waited_s = ns_to_seconds(now_utc_ns - position.stage_began_at_utc_ns)
     if waited_s > plan.stage_max_s:
         text = f"not enough evidence after {waited_s:.0f} s"

@@ -38,6 +38,8 @@ class PassedRun:
     dataset_number: int
     """Number of the dataset version that it was trained on; 0 when the run does not name one."""
     evaluated_at_utc_ns: int
+    started_by: str = ""
+    """Person who started the run, as kind/name; empty when the policy did."""
 
     def includes(self, version: CommittedVersion) -> bool:
         """True when the model was trained on the samples of `version`."""
@@ -160,6 +162,8 @@ class RolloutPlan:
     """A candidate with more faults is rolled back."""
     stage_max_s: float
     """A candidate without enough evidence this many seconds after its stage began is rolled back."""
+    needs_approval: bool = False
+    """Whether a person has to approve a release (`second_person` in config/access.yaml)."""
     silent_after_s: float = 7 * 86_400.0
     """A vehicle that was not heard from for this many seconds counts as silent: no rollout waits for it."""
 
@@ -199,6 +203,8 @@ class Rollout:
     is_open: bool
     last_attested_at_utc_ns: int
     """When the last vehicle attested the released model; 0 before."""
+    approved_by: str = ""
+    """Person who approved its release, as kind/name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def rollout_of(row: RolloutRow) -> Rollout:
         reasons=tuple(json.loads(row.reasons)),
         is_open=row.open,
         last_attested_at_utc_ns=row.last_attested_at_utc_ns,
+        approved_by=row.approved_by,
     )
 
 

@@ -23,6 +23,7 @@ from rollout_controller.codec import change_message, rollout_message, stages_of
 from rollout_controller.metadata import ASSIGNMENT, assignment_bytes, director_files
 from rollout_controller.model import RolloutPlan, SignedAssignment
 from rollout_controller.publishing import Publisher
+from rollout_controller.transactions.approval import approve_release
 
 MODEL_SERVICE = "fleet.rollout.v1.ModelService"
 ROLLOUT_SERVICE = "fleet.rollout.v1.RolloutService"
@@ -159,6 +160,20 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
         key = request_key(request.request_id)
         answer = await self._database.run(lambda tx: answer_once(tx, key, "RollBack", now_ns, lambda: work(tx)))
         return rollout_pb2.RollBackResponse.FromString(answer)
+
+    async def ApproveRelease(
+        self, request: rollout_pb2.ApproveReleaseRequest, context: object
+    ) -> rollout_pb2.ApproveReleaseResponse:
+        now_ns = self._clock.now_utc_ns()
+
+        def work(tx: Transaction) -> bytes:
+            rollout = approve_release(tx, request.rollout_id, str(caller()), request.reason, self._plan)
+            status = queries.status_of(tx, rollout, self._plan, now_ns)
+            return rollout_pb2.ApproveReleaseResponse(rollout=rollout_message(status)).SerializeToString()
+
+        key = request_key(request.request_id)
+        answer = await self._database.run(lambda tx: answer_once(tx, key, "ApproveRelease", now_ns, lambda: work(tx)))
+        return rollout_pb2.ApproveReleaseResponse.FromString(answer)
 
 
 def add_to(server: RpcServer, models: ModelService, rollouts: RolloutService) -> None:

@@ -57,6 +57,8 @@ class RolloutRow(Base):
     last_attested_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     """When the last vehicle attested the released model; 0 before."""
     open: Mapped[bool] = mapped_column(sa.Boolean, index=True)
+    approved_by: Mapped[str] = mapped_column(sa.String(128), default="")
+    """Person who approved the release, as kind/name."""
 
 
 class ChangeRow(Base):

@@ -81,7 +81,7 @@ class Worker:
         if evidence is None:
             return None
         now_ns = self._clock.now_utc_ns()
-        move = next_move(rollout.position, self._plan, evidence, now_ns)
+        move = next_move(rollout.position, self._plan, evidence, now_ns, rollout.approved_by)
         moved = await self._database.run(
             lambda tx: transactions.move_rollout(
                 tx, rollout.rollout_id, rollout.position, move, self._fleet_id, self._plan, now_ns

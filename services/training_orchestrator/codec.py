@@ -97,6 +97,7 @@ def run_message(run: Run) -> training_pb2.RunChanged:
         latest_detected_at_utc_ns=run.latest_detected_at_utc_ns,
         earliest_detected_at_utc_ns=run.earliest_detected_at_utc_ns,
         why=run.why,
+        started_by=run.started_by,
     )
 
 
@@ -128,6 +129,7 @@ def run_from(raw: bytes) -> Run:
         parent_digest=message.parent_model_digest,
         seed=message.seed,
         why=message.why,
+        started_by=message.started_by,
         earliest_detected_at_utc_ns=message.earliest_detected_at_utc_ns,
         latest_detected_at_utc_ns=message.latest_detected_at_utc_ns,
         changed_at_utc_ns=message.changed_at_utc_ns,

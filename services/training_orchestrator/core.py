@@ -42,6 +42,8 @@ class Start:
     recipe: str
     parent_digest: str
     why: str
+    started_by: str = ""
+    """Person who asked for it, as kind/name; empty when the policy did."""
 
 
 def due(policy: Policy, now: Situation, now_utc_ns: int) -> Start | str:

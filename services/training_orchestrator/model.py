@@ -113,6 +113,8 @@ class Run:
     model_digest: str = ""
     artifact_address: str = ""
     evaluation_address: str = ""
+    started_by: str = ""
+    """Person who started it, as kind/name; empty when the policy did."""
 
 
 @dataclass(frozen=True, slots=True)

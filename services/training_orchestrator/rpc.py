@@ -87,6 +87,7 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
             recipe,
             situation.parent_digest,
             f"by {caller()}: {request.reason}",
+            str(caller()),
         )
         run = transactions.queue_run(tx, start, self._first_seed, now_ns, request.seed or None)
         return training_pb2.StartRunResponse(run=run_message(run))

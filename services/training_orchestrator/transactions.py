@@ -70,6 +70,7 @@ def queue_run(tx: Transaction, start: Start, first_seed: int, now_utc_ns: int, s
         parent_digest=start.parent_digest,
         seed=first_seed + number - 1 if seed is None else seed,
         why=start.why,
+        started_by=start.started_by,
         earliest_detected_at_utc_ns=start.version.earliest_detected_at_utc_ns,
         latest_detected_at_utc_ns=start.version.latest_detected_at_utc_ns,
         changed_at_utc_ns=now_utc_ns,

@@ -48,6 +48,7 @@ fleet.rollout.v1.ModelService/FetchMetadata          --MROS V
 fleet.rollout.v1.ModelService/FetchTarget            --MROS V
 fleet.rollout.v1.RolloutService/ListRollouts         --MRO- fleet-console
 fleet.rollout.v1.RolloutService/RollBack             ---RO-
+fleet.rollout.v1.RolloutService/ApproveRelease       ---R--
 fleet.route.v1.RouteService/ListFirings              -lM-O-
 fleet.route.v1.RouteService/CountFirings             -lMRO- fleet-console campaign-keeper
 fleet.telemetry.v1.TelemetryService/StreamTelemetry  ------ V

@@ -6,7 +6,6 @@ fault, as are a hang and memory without bound.
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,21 +15,33 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
+from tests.fuzz.examples import (
+    CATALOGUE,
+    CLOCK,
+    CONFIG,
+    IDENTITY,
+    SCHEMA,
+    batch,
+    campaigns,
+    clip,
+    events,
+    header,
+    results,
+    signing_requests,
+)
 
 from campaign_keeper import codec as keeper
 from dataset_curator import codec as curator
 from fleet_monitor.codec import report_of
 from fleetloop.domain.archive_files import write_file
-from fleetloop.domain.clips import ClipError, DriveInfo, DriveWriter, read_drive
+from fleetloop.domain.clips import ClipError, read_drive
 from fleetloop.domain.clips.layout import decode_png, encode_png
 from fleetloop.domain.clips.limits import clip_limits
 from fleetloop.domain.dead_letters import DeadLetterId, dead_letter_of
-from fleetloop.domain.frames import Column, FrameBatch
 from fleetloop.domain.run_folder import RunFolderError
 from fleetloop.domain.run_folder import read_result as read_job_result
-from fleetloop.domain.signals import CatalogueError, load_catalogue, parse_catalogue
+from fleetloop.domain.signals import CatalogueError, parse_catalogue
 from fleetloop.domain.tasks import TaskSchemaError, parse_task_schema
-from fleetloop.domain.telemetry_codec import encode_batch
 from fleetloop.domain.validation import BatchError
 from fleetloop.kit.bounds import check_bounds
 from fleetloop.kit.messaging.events import event_id_of, event_time_ns_of, traceparent_of
@@ -41,11 +52,8 @@ from fleetloop.kit.security.identity import Identity, PkiError
 from fleetloop.kit.security.pki import serial_of_pem
 from fleetloop.kit.security.requests import read_request
 from fleetloop.kit.storage.paging import page_of
-from fleetloop.kit.testing import ManualClock
-from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.protos.clip.v1 import clip_pb2
 from fleetloop.protos.command.v1 import command_pb2
-from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.label.v1 import label_pb2
@@ -72,11 +80,7 @@ from trigger_detector.model import CampaignRevision, Limits
 from trigger_detector.partition import Partition, process_records
 from trigger_detector.plan import Plan, make_plan, plan_of
 
-CONFIG = Path(__file__).parents[2] / "config"
-CATALOGUE = load_catalogue(CONFIG / "signals.yaml")
-CLOCK = ManualClock()
 SENDER = Sender("demo", "car-1")
-DIGEST = "0123456789abcdef" * 4
 Target = Callable[[bytes], None]
 
 
@@ -93,20 +97,6 @@ class Fuzzed:
 
 def _record(data: bytes) -> Record:
     return Record("fleet.x.v1", 0, 0, b"car-1", data, [("ce_id", b"e")], 1000)
-
-
-def batch() -> bytes:
-    """A batch that the gateway accepts."""
-    columns = {
-        "Vehicle.Speed": Column(np.array([1, 60, 2], np.float32)),
-        "Map.Feature": Column(np.array([0, 1, 0], np.uint16), None, None, CATALOGUE["Map.Feature"].values),
-        "Perception.Tracks.Id": Column(np.arange(2), None, np.array([0, 1, 2, 2], np.uint32)),
-        "Perception.Tracks.Score": Column(np.ones(2, np.float32), None, np.array([0, 1, 2, 2], np.uint32)),
-    }
-    offsets = np.arange(3, dtype=np.int64) * 10**8
-    utc_ns = CLOCK.utc_ns - 10**9
-    frames = FrameBatch("demo", "car-1", b"12345678", 3, 5, utc_ns, "gnss", offsets, columns, DIGEST)
-    return encode_batch(frames).SerializeToString()
 
 
 @cache
@@ -160,36 +150,7 @@ def read_clip_header(data: bytes) -> None:
     check_clip(clip_of(header), 2**28)
 
 
-def header() -> telemetry_pb2.ClipHeader:
-    """The header of an upload."""
-    return telemetry_pb2.ClipHeader(
-        sha256=DIGEST,
-        size_bytes=99,
-        fleet_id="demo",
-        vehicle_id="car-1",
-        boot_id=b"12345678",
-        start_utc_ns=5,
-        end_utc_ns=9,
-        cameras=["front"],
-        firing_id="f",
-        model_digest=DIGEST,
-    )
-
-
-SCHEMA = parse_task_schema((CONFIG / "tasks.yaml").read_text())
 LIMITS = clip_limits(SCHEMA, 2**24)
-
-
-def clip() -> bytes:
-    """A small clip."""
-    target = io.BytesIO()
-    with DriveWriter(target, DriveInfo("car", "drive", boot_id=b"12345678")) as writer:
-        times = np.arange(3, dtype=np.int64)
-        writer.signal("Vehicle.Speed", times, np.ones(3, np.float32))
-        writer.signal("T.Id", times, np.arange(2), np.array([0, 1, 2, 2], np.uint32))
-        camera = SCHEMA.cameras[0]
-        writer.image(camera.name, 0, np.zeros((camera.height, camera.width, 3), np.uint8))
-    return target.getvalue()
 
 
 def read_clip(data: bytes) -> None:
@@ -235,61 +196,10 @@ def read_event(data: bytes) -> None:
         read(_record(data[1:]))
 
 
-def events() -> Sequence[bytes]:
-    """An event of each kind."""
-    origin = provenance_pb2.Provenance(
-        fleet_id="demo", vehicle_id="car-1", boot_id=b"12345678", clip_id=DIGEST, firing_id="f", trigger="t",
-        trigger_version=1, campaign="c", model_digest=DIGEST, sample_id="s",
-    )  # fmt: skip
-    made: Sequence[Message] = (
-        clip_pb2.ClipStored(event_id="e", provenance=origin, address="demo/a.mcap", sha256=DIGEST, size_bytes=9),
-        trigger_pb2.TriggerFired(event_id="e", provenance=origin, evidence={"Vehicle.Speed": 1.5}, conditions=["x"]),
-        label_pb2.LabelTaskCreated(task_id="t", provenance=origin, project="p", task="stop_sign", clip_address="a"),
-        label_pb2.SampleLabelled(
-            event_id="e",
-            provenance=origin,
-            dataset="town",
-            task="stop_sign",
-            answers={"stop_sign": "plain"},
-            outcome=label_pb2.LABEL_OUTCOME_AGREED,
-            clip_address="demo/a.mcap",
-        ),
-        dataset_pb2.DatasetCommitted(dataset="town", version="v7", samples=9, added_sample_ids=["s"]),
-        training_pb2.RunChanged(
-            run_id="r",
-            verdict=training_pb2.VERDICT_PASSED,
-            state=training_pb2.RUN_STATE_EVALUATED,
-            model_digest=DIGEST,
-            artifact_address="demo/r",
-        ),
-        rollout_pb2.ModelChanged(model_digest=DIGEST, stage=rollout_pb2.MODEL_STAGE_RELEASED, sequence=4),
-        health_pb2.VehicleReport(vehicle_id="car-1", boot_id=b"12345678", sequence=4, faults={"a": 1}),
-        command_pb2.VehicleCommand(command_id="c", vehicle_id="car-1", expires_at_utc_ns=5),
-    )
-    return [bytes([number]) + message.SerializeToString() for number, message in enumerate(made)]
-
-
 def read_campaign(data: bytes) -> None:
     """The detector: a campaign, whose triggers are compiled."""
     revision, _ = campaign_of(_record(data))
     plan_of([(revision, 0)], CATALOGUE, Limits())
-
-
-def campaigns() -> Sequence[bytes]:
-    """A campaign with one trigger."""
-    trigger = campaign_pb2.TriggerDefinition(
-        name="t",
-        version=1,
-        expression="max(Vehicle.Speed, 2 s) > 50 km/h",
-        mode=campaign_pb2.TRIGGER_MODE_RISING_EDGE,
-        min_interval_s=1,
-        task="stop_sign",
-        sampling_fraction=1,
-        conditions={"fast": "Vehicle.Speed > 60 km/h"},
-    )
-    running = campaign_pb2.CAMPAIGN_STATE_RUNNING
-    campaign = campaign_pb2.Campaign(campaign="c", state=running, triggers=[trigger])
-    return [campaign.SerializeToString()]
 
 
 def read_expression(data: bytes) -> None:
@@ -310,9 +220,6 @@ def read_catalogue(data: bytes) -> None:
 def read_task_schema(data: bytes) -> None:
     """Every service: the task schema that people edit."""
     parse_task_schema(data.decode("utf-8", "replace"))
-
-
-IDENTITY = Identity("demo", "user", "ann")
 
 
 def read_signing_request(data: bytes) -> None:
@@ -379,10 +286,8 @@ TARGETS: dict[str, Fuzzed] = {
         (CatalogueError,),
         0.5,
     ),
-    "task-schema": Fuzzed(
-        read_task_schema, lambda: [(CONFIG / "tasks.yaml").read_bytes()[:1500]], (TaskSchemaError,), 0.3
-    ),
-    "signing-request": Fuzzed(read_signing_request, lambda: [b"-----BEGIN CERTIFICATE REQUEST-----\n"], (PkiError,)),
+    "task-schema": Fuzzed(read_task_schema, lambda: [(CONFIG / "tasks.yaml").read_bytes()], (TaskSchemaError,), 0.3),
+    "signing-request": Fuzzed(read_signing_request, signing_requests, (PkiError,)),
     "names": Fuzzed(read_names, lambda: [b"spiffe://demo/user/ann", b"fleet.clip.v1/0/12"], (PkiError,)),
-    "result": Fuzzed(read_result, lambda: [b'{"verdict": "passed"}'], (RunFolderError,), 0.3),
+    "result": Fuzzed(read_result, results, (RunFolderError,), 0.3),
 }

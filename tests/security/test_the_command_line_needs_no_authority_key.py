@@ -30,6 +30,9 @@ class Rollouts(rollout_pb2_grpc.RolloutServiceServicer):
     async def ListRollouts(self, request: object, context: object) -> rollout_pb2.ListRolloutsResponse:
         raise NotImplementedError
 
+    async def ApproveRelease(self, request: object, context: object) -> rollout_pb2.ApproveReleaseResponse:
+        raise NotImplementedError
+
 
 class Installation:
     """A folder with a person's certificate and the address of one service, and no authority."""

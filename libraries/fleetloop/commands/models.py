@@ -84,6 +84,19 @@ def rollback(
 
 
 @app.command()
+def approve(
+    rollout: Annotated[str, typer.Argument(help="Rollout, as listed by `fleetloop models rollouts`.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded with the approval.")],
+    folder: Folder = FOLDER,
+) -> None:
+    """Approve the release of a canary, where config/access.yaml requires a second person for releases."""
+    request = rollout_pb2.ApproveReleaseRequest(request_id=request_id(), rollout_id=rollout, reason=reason)
+    with channel_to(folder, "rollout_controller") as channel:
+        rollout_pb2_grpc.RolloutServiceStub(channel).ApproveRelease(request, timeout=TIMEOUT_S)
+    print(f"the release of rollout {rollout} is approved; it follows once the evidence suffices")
+
+
+@app.command()
 def rollouts(folder: Folder = FOLDER) -> None:
     """List all rollouts with what they wait for, or why they ended."""
     with channel_to(folder, "rollout_controller") as channel:

@@ -18,7 +18,7 @@ RUN = Run(
     test_set_version="v1", recipe="turn.yaml", parent_digest="a" * 64, seed=7, why="new samples",
     earliest_detected_at_utc_ns=1, latest_detected_at_utc_ns=2, changed_at_utc_ns=3, verdict=Verdict.PASSED,
     reasons=("better",), metrics=(METRIC,), parent_metrics=(METRIC, METRIC), model_digest="b" * 64,
-    artifact_address="artifacts", evaluation_address="evaluation",
+    artifact_address="artifacts", evaluation_address="evaluation", started_by="user/ann",
 )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ class SecondPerson(BaseModel):
 
     campaigns: bool = False
     test_sets: bool = False
+    releases: bool = False
 
 
 class _AccessFile(BaseModel):

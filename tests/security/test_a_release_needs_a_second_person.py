@@ -1,0 +1,91 @@
+"""Where the policy says so, a canary is released only once a person approved it who did not train its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tests.unit.rollout_controller import test_core, test_transactions
+from tests.unit.rollout_controller.test_transactions import FIRST, SECOND, Fleet
+
+from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError, PermissionDeniedError
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.protos.training.v1 import training_pb2
+from rollout_controller import queries, transactions
+from rollout_controller.codec import passed_run
+from rollout_controller.core import WAITS_FOR_APPROVAL, next_move
+from rollout_controller.model import Evidence, Rollout, Stage, Totals
+from rollout_controller.store import Base, ModelRow
+from rollout_controller.transactions.approval import approve_release
+
+PLAN = replace(test_core.PLAN, canary_percents=(10,), needs_approval=True)
+GOOD = Evidence(Totals(), Totals(km=100, interventions=1), Totals(km=100, interventions=6))
+BAD = Evidence(Totals(), Totals(km=100, interventions=60), Totals(km=100, interventions=6))
+APPROVING = replace(test_transactions.PLAN, needs_approval=True)
+
+
+def test_a_good_canary_waits_for_approval_without_a_time_limit() -> None:
+    move = next_move(test_core.CANARY, PLAN, GOOD, 10**18)
+    assert (move.stage, move.canary_percent, move.stays) == (Stage.CANARY, 10, True)
+    assert move.reasons[0] == WAITS_FOR_APPROVAL
+    assert next_move(test_core.CANARY, PLAN, GOOD, 1, "user/ann").stage is Stage.RELEASED
+    assert next_move(test_core.CANARY, replace(PLAN, needs_approval=False), GOOD, 1).stage is Stage.RELEASED
+
+
+@pytest.mark.parametrize("approved_by", ["", "user/ann"])
+def test_an_approval_does_not_outweigh_evidence(approved_by: str) -> None:
+    assert next_move(test_core.CANARY, PLAN, BAD, 1, approved_by).stage is Stage.ROLLED_BACK
+    assert next_move(test_core.CANARY, PLAN, test_core.NOTHING, 1, approved_by).stays
+
+
+def test_more_canaries_need_no_approval() -> None:
+    more = replace(PLAN, canary_percents=(10, 50))
+    assert next_move(test_core.CANARY, more, GOOD, 1).canary_percent == 50
+
+
+@pytest.fixture
+def fleet(database_url: str) -> Iterator[Fleet]:
+    database = Database(database_url, Base)
+    Base.metadata.create_all(database.engine)
+    fleet = Fleet(database)
+    fleet.pass_model(FIRST, 1)
+    fleet.begin(1)
+    run = training_pb2.RunChanged(model_digest=SECOND, run_id="run-b", started_by="user/bob")
+
+    def train(tx: Transaction) -> None:
+        transactions.register(tx, passed_run(run), 2)
+        tx.session.get_one(ModelRow, SECOND).published = True
+
+    database.run_now(train)
+    fleet.begin(3)
+    yield fleet
+    database.close()
+
+
+def _approve(fleet: Fleet, by: str, rollout_id: str = "") -> Rollout:
+    def work(tx: Transaction) -> Rollout:
+        row = queries.open_row(tx)
+        assert row is not None
+        return approve_release(tx, rollout_id or row.rollout_id, by, "looks good", APPROVING)
+
+    return fleet.database.run_now(work)
+
+
+def test_the_person_who_started_the_training_run_cannot_approve_its_release(fleet: Fleet) -> None:
+    fleet.move(Stage.CANARY, 25, 4)
+    with pytest.raises(PermissionDeniedError, match="user/bob started the training run of this model"):
+        _approve(fleet, "user/bob")
+    assert _approve(fleet, "user/ann").approved_by == "user/ann"
+    assert _approve(fleet, "user/cat").approved_by == "user/ann", "the first approval counts"
+
+
+def test_only_a_canary_can_be_approved_and_only_where_the_policy_asks_for_it(fleet: Fleet) -> None:
+    with pytest.raises(FailedPreconditionError, match="is no canary"):
+        _approve(fleet, "user/ann")
+    with pytest.raises(NotFoundError, match="no such rollout"):
+        _approve(fleet, "user/ann", "other")
+    with pytest.raises(FailedPreconditionError, match="need no approval"):
+        fleet.database.run_now(
+            lambda tx: approve_release(tx, queries.open_row(tx).rollout_id, "user/ann", "", test_transactions.PLAN)  # type: ignore[union-attr]
+        )
