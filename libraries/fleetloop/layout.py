@@ -66,6 +66,11 @@ class RunLayout:
         return self.root / "kafka"
 
     @property
+    def kafka_users(self) -> Path:
+        """A file per Kafka user with its password, readable only by the person who runs the fleet."""
+        return self.identities / "kafka"
+
+    @property
     def objects(self) -> Path:
         return self.root / "objects"
 

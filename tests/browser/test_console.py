@@ -93,7 +93,7 @@ async def test_a_person_labels_with_keys_takes_back_and_cannot_tell(
 ) -> None:
     events = tasks_of(run)
     ids = [event.event_id for event in events]
-    topics = Topics(run.fleet.kafka_bootstrap_servers)
+    topics = Topics(run.fleet)
     await topics.start()
     try:
         await topics.write(*events)

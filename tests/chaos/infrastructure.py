@@ -112,6 +112,7 @@ def _prepare_node(
         "listener.security.protocol.map": ",".join(
             ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT", *(f"{name}:PLAINTEXT" for name, _ in own)]
         ),
+        "inter.broker.listener.name": "PLAINTEXT",
         "num.network.threads": "1",
     }
     with (folder / "server.properties").open("a") as file:  # of two lines with one key, the last counts

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import lance
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from tests.kafka import all_rights
 
 from fleetloop.api.campaigns import apply_files, read_triggers
 from fleetloop.api.datasets import import_labelled
@@ -128,7 +129,7 @@ def _turn_once(run: EmbeddedRun, folder: Path, config: Path) -> Loop:
         )
         versions = {version.version: version for version in watch.versions() if version.dataset == "town"}
         assert run_changed.dataset_version in versions and committed.version in versions
-        messages = asyncio.run(_everything_said(run.fleet.kafka_bootstrap_servers))
+        messages = asyncio.run(_everything_said(all_rights(run.fleet)))
         models = list(watch.state().models)
     finally:
         for child in helpers:
@@ -150,9 +151,9 @@ def _labellers(run: EmbeddedRun, folder: Path, fleet: TownFleet) -> ChildProcess
     return start_process("labellers", arguments, folder / "logs")
 
 
-async def _everything_said(bootstrap_servers: str) -> dict[str, list[Message]]:
+async def _everything_said(options: dict[str, Any]) -> dict[str, list[Message]]:
     said: dict[str, list[Message]] = defaultdict(list)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(**options, auto_offset_reset="earliest")
     await consumer.start()
     try:
         wanted = [v for k, v in vars(names).items() if k.isupper() and isinstance(v, str)]

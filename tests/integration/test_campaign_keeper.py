@@ -47,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
 @pytest.fixture
 async def topics(run: EmbeddedRun) -> AsyncIterator[Topics]:
     """Topics of the run."""
-    topics = Topics(run.fleet.kafka_bootstrap_servers)
+    topics = Topics(run.fleet)
     await topics.start()
     yield topics
     await topics.stop()

@@ -16,6 +16,7 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 
 from fleetloop.api.installation import RunningFleet
+from fleetloop.kit.messaging.producer import connection_options
 from fleetloop.supervisor.processes import of_run
 
 ENVIRON = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -39,7 +40,7 @@ async def test_up_in_the_background_has_the_topics_and_down_leaves_nothing(tmp_p
     assert up.returncode == 0, up.stderr
     try:
         fleet = RunningFleet.open(tmp_path)
-        admin = AIOKafkaAdminClient(bootstrap_servers=fleet.kafka_bootstrap_servers)
+        admin = AIOKafkaAdminClient(**connection_options(fleet.kafka_settings()))
         await admin.start()
         assert {"fleet.telemetry.v1", "fleet.telemetry.v1.dlq"} <= set(await admin.list_topics())
         await admin.close()

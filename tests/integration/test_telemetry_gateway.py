@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -48,9 +49,10 @@ async def publisher(kafka_bootstrap: str) -> AsyncIterator[KafkaPublisher]:
     await publisher.stop()
 
 
-async def read_all(bootstrap: str, topic: str, vehicle: str) -> list[tuple[str | None, bytes]]:
+async def read_all(broker: str | dict[str, Any], topic: str, vehicle: str) -> list[tuple[str | None, bytes]]:
     """(event id, value) of everything in a topic with this key, in order."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    options = {"bootstrap_servers": broker} if isinstance(broker, str) else broker
+    consumer = AIOKafkaConsumer(**options, auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.subscribe([topic])

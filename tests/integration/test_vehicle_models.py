@@ -23,6 +23,7 @@ import pytest
 import yaml
 from tests.integration.telemetry_processes import ROOT
 from tests.integration.test_telemetry_gateway import read_all
+from tests.kafka import all_rights
 from tests.unit.vehicle_agent.tiny_model import write_model
 
 from fleetloop.api.enrolment import Enrolment
@@ -34,7 +35,6 @@ from fleetloop.domain.telemetry_codec import decode_batch
 from fleetloop.domain.topics import CLIP, COMMAND, HEALTH, TELEMETRY, TRAINING
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.kit.messaging.producer import KafkaPublisher
-from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.clip.v1 import clip_pb2
 from fleetloop.protos.command.v1 import command_pb2
@@ -94,7 +94,7 @@ async def pass_model(run: EmbeddedRun, folder: Path, says: dict[str, float], nam
             " values (?, ?, 'town', 1, 'evaluated', 1, ?, ?, ?)",
             (message.run_id, number, digest, json.dumps(files), message.SerializeToString()),
         )
-    publisher = KafkaPublisher("test", ServiceSettings(kafka_bootstrap_servers=run.fleet.kafka_bootstrap_servers))
+    publisher = KafkaPublisher("test", run.fleet.kafka_settings("training-orchestrator"))
     await publisher.start()
     await publisher.publish([event_of(TRAINING, message.run_id, message.event_id, message, time.time_ns())])
     await publisher.stop()
@@ -167,7 +167,7 @@ async def test_a_fleet_takes_its_first_model_and_follows_the_second_through_ever
     until(agent, lambda progress: 0 < active(progress).count(second) < 4)
     done = until(agent, lambda progress: active(progress) == [second] * 4, within_s=150)
     assert done["inferences"] > 0 and done["totals"]["distance_km"] > 0.05
-    values = {vehicle: await read_all(run.fleet.kafka_bootstrap_servers, HEALTH, vehicle) for vehicle in VEHICLES}
+    values = {vehicle: await read_all(all_rights(run.fleet), HEALTH, vehicle) for vehicle in VEHICLES}
     for vehicle, messages in values.items():
         reports = [health_pb2.VehicleReport.FromString(value) for _, value in messages]
         attested = [digest for i, r in enumerate(reports) if not i or r.model_digest != reports[i - 1].model_digest
@@ -176,7 +176,7 @@ async def test_a_fleet_takes_its_first_model_and_follows_the_second_through_ever
         assert not any(report.faults for report in reports)
     batches = [
         decode_batch(telemetry_pb2.TelemetryBatch.FromString(value))
-        for _, value in await read_all(run.fleet.kafka_bootstrap_servers, TELEMETRY, VEHICLES[0])
+        for _, value in await read_all(all_rights(run.fleet), TELEMETRY, VEHICLES[0])
     ]
     assert [batch.sequence for batch in batches] == list(range(len(batches)))
     ticks = [t for b in batches for t in (b.frame_offsets_ns + b.start_monotonic_ns).tolist()]
@@ -192,7 +192,7 @@ async def test_a_clip_of_the_town_waits_for_its_last_second_and_shows_what_the_n
     run: EmbeddedRun, agent: Path, tmp_path: Path
 ) -> None:
     begin(agent, "clip", 10_000_000)
-    vehicle, bootstrap = VEHICLES[1], run.fleet.kafka_bootstrap_servers
+    vehicle, bootstrap = VEHICLES[1], all_rights(run.fleet)
     until(agent, lambda progress: progress["vehicles"] and progress["vehicles"][vehicle]["batches_stored"] > 0)
     stored = await read_all(bootstrap, TELEMETRY, vehicle)
     newest = telemetry_pb2.TelemetryBatch.FromString(stored[-1][1])
@@ -213,7 +213,7 @@ async def test_a_clip_of_the_town_waits_for_its_last_second_and_shows_what_the_n
             trigger="map_disagreement",
         ),
     )
-    publisher = KafkaPublisher("test", ServiceSettings(kafka_bootstrap_servers=bootstrap))
+    publisher = KafkaPublisher("test", run.fleet.kafka_settings("rollout-controller"))
     await publisher.start()
     await publisher.publish([event_of(COMMAND, vehicle, "town-clip-0", command, now_ns)])
     await publisher.stop()

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fleetloop.embedded.broker.users import KafkaUsers
 from fleetloop.errors import UserError
+from fleetloop.kit.messaging.permissions import OPERATORS
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import Credentials, load_credentials
@@ -76,9 +78,20 @@ class RunningFleet:
     def kafka_bootstrap_servers(self) -> str:
         return self.info["kafka_bootstrap_servers"]
 
-    def kafka_settings(self) -> ServiceSettings:
-        """How a person reaches Kafka. FLEETLOOP_KAFKA_USERNAME, _PASSWORD and _CA name the user on a cluster."""
-        return ServiceSettings(kafka_bootstrap_servers=self.kafka_bootstrap_servers)
+    def kafka_settings(self, user: str = OPERATORS) -> ServiceSettings:
+        """How a person reaches Kafka: as `user` of an embedded run's broker.
+
+        Elsewhere FLEETLOOP_KAFKA_USERNAME, _PASSWORD and _CA name the user.
+        """
+        if not self.info.get("kafka_users"):
+            return ServiceSettings(kafka_bootstrap_servers=self.kafka_bootstrap_servers)
+        password = KafkaUsers(Path(self.info["kafka_users"])).password(user)
+        return ServiceSettings(
+            kafka_bootstrap_servers=self.kafka_bootstrap_servers,
+            kafka_username=user,
+            kafka_password=password,
+            kafka_tls=False,
+        )
 
     def address(self, service: str, port: str = "grpc") -> str:
         """Return the host:port of a service's `grpc`, `http` or other port.

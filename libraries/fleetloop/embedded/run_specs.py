@@ -13,10 +13,12 @@ from pathlib import Path
 
 from fleetloop.domain.access import load_access
 from fleetloop.embedded.broker.choose import Broker, find_broker
+from fleetloop.embedded.broker.users import KafkaUsers
 from fleetloop.embedded.ceremony import Trust, hold_ceremony
 from fleetloop.embedded.service_table import LOCAL_USER, SERVICES, Entry
 from fleetloop.embedded.tcp_ports import remembered_ports
 from fleetloop.errors import UserError
+from fleetloop.kit.messaging.permissions import PEOPLE
 from fleetloop.kit.process.settings import SettingsError
 from fleetloop.kit.security.access import AccessPolicy
 from fleetloop.kit.security.admission import AdmissionList, admit
@@ -38,7 +40,7 @@ class RunSpecs:
     specs: tuple[ServiceSpec, ...]
     info: Mapping[str, str]
     """`fleet_id`, `user`, `config_dir`, `kafka_bootstrap_servers`, and `<package>_grpc`, `<package>_http` (host:port)
-    of every service.
+    of every service; `kafka_users`, a folder, if the broker's users are ours.
     """
     broker: Broker
 
@@ -74,10 +76,14 @@ def build_run_specs(
     config = (config_dir or config_folder()).resolve()
     credentials = _enrol(layout, fleet_id, _policy(config), entries, now)
     trust = hold_ceremony(layout.signing, now)
-    broker = find_broker(layout.kafka, os.environ if environ is None else environ, rng, bench=bench)
+    users = KafkaUsers(layout.kafka_users)
+    users.create([*(each.label for each in SERVICES), *PEOPLE])
+    broker = find_broker(layout.kafka, os.environ if environ is None else environ, rng, bench=bench, users=users)
     ports = _ports(layout, rng)
     info = {"fleet_id": fleet_id, "kafka_bootstrap_servers": broker.bootstrap_servers, "broker": broker.origin}
     info.update(user=LOCAL_USER, config_dir=str(config))
+    if broker.users is not None:
+        info["kafka_users"] = str(broker.users.folder)
     for each in entries:
         for name in ("grpc", "http", *each.more_ports):
             info[f"{each.package}_{name}"] = f"127.0.0.1:{ports[f'{each.package}.{name}']}"
@@ -96,6 +102,7 @@ def build_run_specs(
     specs = [*([broker.spec] if broker.spec else []), _topics_task(broker)]
     for each in entries:
         own = {**_own_env(layout, each, credentials[each.package], ports), **_signing_env(each.package, trust)}
+        own |= _kafka_env(each, broker)
         added = (more_env or {}).get(each.package, {})
         specs.append(_spec(each, {**common, **own, **each.env, **added}, ports, entries))
     return RunSpecs(tuple(specs), info, broker)
@@ -159,13 +166,11 @@ def _ports(layout: RunLayout, rng: random.Random) -> dict[str, int]:
 
 
 def _topics_task(broker: Broker) -> ServiceSpec:
-    command = (
-        sys.executable,
-        "-m",
-        "fleetloop.create_topics",
-        broker.bootstrap_servers,
-        str(topic_catalogue()),
-    )
+    command: tuple[str, ...] = (sys.executable, "-m")
+    if broker.users is not None:
+        command += ("fleetloop.embedded.prepare_broker", broker.bootstrap_servers, str(broker.users.folder))
+    else:
+        command += ("fleetloop.create_topics", broker.bootstrap_servers, str(topic_catalogue()))
     return ServiceSpec(TOPICS, command, needs=(broker.spec.name,) if broker.spec else (), task=True)
 
 
@@ -187,6 +192,17 @@ def _own_env(layout: RunLayout, each: Entry, credentials: Credentials, ports: Ma
     for name, variable in each.more_ports.items():
         env[variable] = f"127.0.0.1:{ports[f'{each.package}.{name}']}"
     return {**(_ONE_THREAD if each.one_thread else {}), **env}
+
+
+def _kafka_env(each: Entry, broker: Broker) -> dict[str, str]:
+    """Return the service's own user of an embedded broker. For any other, the variables of this process apply."""
+    if broker.users is None:
+        return {}
+    return {
+        "FLEETLOOP_KAFKA_USERNAME": each.label,
+        "FLEETLOOP_KAFKA_PASSWORD": broker.users.password(each.label),
+        "FLEETLOOP_KAFKA_TLS": "false",
+    }
 
 
 def _signing_env(package: str, trust: Trust) -> dict[str, str]:

@@ -53,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, postgres_if_installed: str | N
 @pytest.fixture
 async def topics(run: EmbeddedRun) -> AsyncIterator[Topics]:
     """Topics of the run."""
-    topics = Topics(run.fleet.kafka_bootstrap_servers)
+    topics = Topics(run.fleet)
     await topics.start()
     yield topics
     await topics.stop()

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from tests.kafka import all_rights
 
+from fleetloop.api.installation import RunningFleet
 from fleetloop.kit.messaging.events import Event, to_headers
 
 
 class Topics:
     """Writes events as services do, and reads topics from their beginning."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._bootstrap_servers = bootstrap_servers
-        self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, enable_idempotence=True)
+    def __init__(self, fleet: RunningFleet) -> None:
+        self._options = all_rights(fleet)
+        self._producer = AIOKafkaProducer(**self._options, enable_idempotence=True)
 
     async def start(self) -> None:
         await self._producer.start()
@@ -35,7 +37,7 @@ class Topics:
         self, topic: str, key: str, at_least: int, within_s: float = 30.0, settle_s: float = 1.0
     ) -> list[Any]:
         """All messages of one key, once `at_least` are there and nothing has come for `settle_s`."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(**self._options, auto_offset_reset="earliest")
         await consumer.start()
         try:
             await consumer._client.force_metadata_update()

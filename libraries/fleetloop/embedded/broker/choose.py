@@ -11,8 +11,9 @@ from pathlib import Path
 
 from fleetloop.embedded.broker.docker import KafkaContainer, find_docker
 from fleetloop.embedded.broker.jars import LEAST_JAVA, cached_jars, ensure_jars, find_java
-from fleetloop.embedded.broker.node import BENCH_JVM, QUICK_JVM, KafkaNode
+from fleetloop.embedded.broker.node import BENCH_JVM, NODE_USER, QUICK_JVM, KafkaNode
 from fleetloop.embedded.broker.probe import kafka_answers
+from fleetloop.embedded.broker.users import KafkaUsers
 from fleetloop.embedded.tcp_ports import remembered_ports
 from fleetloop.errors import UserError
 from fleetloop.supervisor.spec import ServiceSpec
@@ -30,9 +31,18 @@ class Broker:
     """How to run it; None for a broker that runs already."""
     origin: str
     """Explanation for people: where this broker comes from."""
+    users: KafkaUsers | None = None
+    """Its users; None for a broker that does not authenticate, or whose users are not ours."""
 
 
-def find_broker(folder: Path, environ: Mapping[str, str], rng: random.Random, *, bench: bool = False) -> Broker:
+def find_broker(
+    folder: Path,
+    environ: Mapping[str, str],
+    rng: random.Random,
+    *,
+    bench: bool = False,
+    users: KafkaUsers | None = None,
+) -> Broker:
     """Choose a broker and prepare its storage.
 
     Args:
@@ -40,6 +50,7 @@ def find_broker(folder: Path, environ: Mapping[str, str], rng: random.Random, *,
         environ: Environment variables; KAFKA_BOOTSTRAP_SERVERS names a broker that runs already.
         rng: Source of new ports.
         bench: Tune the JVM for throughput instead of a quick start.
+        users: Where a broker that is started from jars has its users. Without them it does not authenticate.
 
     Raises UserError if the named broker does not answer, or if there is neither Java with Maven nor Docker.
     """
@@ -53,7 +64,7 @@ def find_broker(folder: Path, environ: Mapping[str, str], rng: random.Random, *,
         return Broker(named, None, f"{ADDRESS_VARIABLE}={named}")
     java = find_java(environ)
     if java is not None and (cached_jars(environ) is not None or shutil.which("mvn", path=environ.get("PATH"))):
-        return _from_jars(folder, environ, rng, java, bench)
+        return _from_jars(folder, environ, rng, java, bench, users)
     docker = find_docker(environ)
     if docker is not None:
         return _from_image(folder, rng, docker)
@@ -65,15 +76,17 @@ def find_broker(folder: Path, environ: Mapping[str, str], rng: random.Random, *,
     )
 
 
-def _from_jars(folder: Path, environ: Mapping[str, str], rng: random.Random, java: Path, bench: bool) -> Broker:
+def _from_jars(
+    folder: Path, environ: Mapping[str, str], rng: random.Random, java: Path, bench: bool, users: KafkaUsers | None
+) -> Broker:
     ports = remembered_ports(folder / "ports.json", ("broker", "controller"), rng)
-    node = KafkaNode(
-        folder, java, ensure_jars(environ), ports["broker"], ports["controller"], BENCH_JVM if bench else QUICK_JVM
-    )
+    jvm = BENCH_JVM if bench else QUICK_JVM
+    password = users.password(NODE_USER) if users is not None else ""
+    node = KafkaNode(folder, java, ensure_jars(environ), ports["broker"], ports["controller"], jvm, password)
     node.prepare()
     probe = kafka_answers(node.bootstrap_servers)
     spec = ServiceSpec(SERVICE, node.command(), ready=probe, live=probe, ports={"kafka": node.port}, grace_s=20.0)
-    return Broker(node.bootstrap_servers, spec, f"Kafka from {node.jars} on {java}")
+    return Broker(node.bootstrap_servers, spec, f"Kafka from {node.jars} on {java}", users)
 
 
 def _from_image(folder: Path, rng: random.Random, docker: str) -> Broker:

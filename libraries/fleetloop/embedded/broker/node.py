@@ -6,10 +6,11 @@ import base64
 import subprocess
 import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleetloop.errors import UserError
+from fleetloop.kit.process.atomic_file import replace_text
 
 QUICK_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms96m", "-Xmx512m")
 """Starts in half the time with a third of the memory; for tests and demos on two cores."""
@@ -22,11 +23,10 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=CLIENT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
 log.dirs={data}
 auto.create.topics.enable=false
 num.partitions=1
@@ -51,6 +51,33 @@ broker.session.timeout.ms=4000
 controlled.shutdown.max.retries=1
 """
 
+_OPEN = """\
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+"""
+
+# Users authenticate by SCRAM. By PLAIN, only the node itself does: as broker and controller, and to grant rights to
+# users before there are any. TLS would only hide from root what passes through the loopback interface.
+_SECURED = """\
+listener.security.protocol.map=CLIENT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
+sasl.mechanism.inter.broker.protocol=PLAIN
+sasl.mechanism.controller.protocol=PLAIN
+listener.name.client.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+listener.name.client.scram-sha-512.sasl.jaas.config={scram}
+listener.name.client.plain.sasl.jaas.config={login}
+listener.name.controller.sasl.enabled.mechanisms=PLAIN
+listener.name.controller.plain.sasl.jaas.config={login}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=false
+super.users=User:{user}
+"""
+_LOGIN = (
+    "org.apache.kafka.common.security.plain.PlainLoginModule required "
+    'username="{user}" password="{password}" user_{user}="{password}";'
+)
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+NODE_USER = "broker"
+"""The node's own user, which has every right."""
+
 _LOGGING = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.out.ref = out
@@ -74,6 +101,8 @@ class KafkaNode:
     port: int
     controller_port: int
     jvm: tuple[str, ...] = QUICK_JVM
+    password: str = field(default="", repr=False)
+    """Password of NODE_USER, letters and digits. Without one, every program of this machine has every right."""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -99,7 +128,13 @@ class KafkaNode:
 
     def _configure(self, path: Path, data: Path) -> None:
         escaped = str(data).replace("\\", "\\\\")
-        path.write_text(_PROPERTIES.format(port=self.port, controller_port=self.controller_port, data=escaped))
+        properties = _PROPERTIES.format(port=self.port, controller_port=self.controller_port, data=escaped)
+        if self.password:
+            login = _LOGIN.format(user=NODE_USER, password=self.password)
+            properties += _SECURED.format(login=login, scram=_SCRAM, user=NODE_USER)
+        else:
+            properties += _OPEN
+        replace_text(path, properties, mode=0o600)
 
     def _format(self) -> None:
         """Format the storage in a temporary folder and rename it, so that it exists completely or not at all."""

@@ -112,7 +112,7 @@ def connection_options(settings: ServiceSettings) -> dict[str, Any]:
 
 def broker_tls(settings: ServiceSettings) -> ssl.SSLContext | None:
     """The TLS context for brokers: with their own CA if one is set, such as Strimzi's, otherwise the fleet's."""
-    authority = settings.kafka_ca or settings.tls_ca
+    authority = (settings.kafka_ca or settings.tls_ca) if settings.kafka_tls else None
     context: ssl.SSLContext | None = create_ssl_context(cafile=str(authority)) if authority else None
     return context
 

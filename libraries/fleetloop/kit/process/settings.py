@@ -31,6 +31,9 @@ class ServiceSettings(BaseSettings):
     kafka_ca: Path | None = Field(
         None, description="PEM file of the CA of the brokers, for TLS with authentication; unset: tls_ca."
     )
+    kafka_tls: bool = Field(
+        True, description="Whether to connect to the brokers by TLS if there is a CA; off only for one on loopback."
+    )
     instance_id: str = Field(
         "",
         description="Name of this replica. A process that restarts under the same name gets its partitions back at "
