@@ -16,16 +16,15 @@ from fleet_monitor.codec import from_bytes, report_of, to_bytes
 from fleet_monitor.core import Outcome, add, decide
 from fleet_monitor.model import VehicleRecord
 from fleet_monitor.settings import FleetMonitorSettings
-from fleetloop.domain.messages import parse
+from fleetloop.domain.reports import report_in
 from fleetloop.domain.topics import HEALTH
 from fleetloop.kit.messaging.dead_letters import is_for_another
 from fleetloop.kit.messaging.events import EventTooLargeError, traceparent_of
 from fleetloop.kit.messaging.faust_app import build_app, handled
 from fleetloop.kit.messaging.faust_order import guard_of
-from fleetloop.kit.messaging.producer import KafkaPublisher, Record, UnreadableMessageError
+from fleetloop.kit.messaging.producer import KafkaPublisher, Record
 from fleetloop.kit.process.clock import Clock, ms_to_ns
 from fleetloop.kit.process.tracing import span
-from fleetloop.protos.health.v1 import health_pb2
 
 SERVICE = "fleet-monitor"
 _PARTITIONS = 4
@@ -96,9 +95,8 @@ def build_monitor(
     async def count(record: Record) -> str:
         if is_for_another(record, SERVICE):
             return "skipped"
-        message = parse(health_pb2.VehicleReport, record)
-        if not record.key or record.key != message.vehicle_id.encode() or not message.boot_id:
-            raise UnreadableMessageError("vehicle_id: must equal the key of the message, and boot_id must be set")
+        message = report_in(record)
+        assert record.key is not None
         with span(f"{SERVICE} {record.topic}", parent=traceparent_of(record.headers)):
             report = report_of(message, settings.window_s, ms_to_ns(record.appended_ms) or clock.now_utc_ns())
             before = records.get(record.key)

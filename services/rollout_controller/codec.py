@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from fleetloop.domain.messages import event_of, parse
+from fleetloop.domain.reports import report_in
 from fleetloop.domain.topics import COMMAND, MODEL
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
@@ -103,8 +104,8 @@ def passed_run_from(event: bytes) -> PassedRun:
 
 
 def attestation_in(record: Record) -> Attestation:
-    """What the vehicle of a record of fleet.health.v1 ran."""
-    report = parse(health_pb2.VehicleReport, record)
+    """What the vehicle of a record of fleet.health.v1 ran. Raises UnreadableMessageError."""
+    report = report_in(record)
     return Attestation(report.vehicle_id, report.model_digest, report.boot_id, report.sequence, report.end_utc_ns)
 
 
