@@ -12,7 +12,7 @@ from tests.chaos import gauges
 from tests.chaos.findings import Fault, Finding
 from tests.chaos.history import Recorder
 from tests.chaos.load import Load
-from tests.chaos.nemeses.protocol import Nemesis
+from tests.chaos.nemeses.protocol import BoundExceededError, Nemesis
 from tests.chaos.nemeses.registry import NEMESES
 from tests.chaos.observed import Observed
 from tests.chaos.oracle import counts, judge, late_or_lost
@@ -26,8 +26,8 @@ from tests.chaos.system import System
 class Limits:
     """The times of an episode, seconds."""
 
-    before_s: float = 4.0
-    """Load before the nemesis."""
+    calm_s: float = 4.0
+    """Load without a nemesis, before the first one and after each, in which no service may read an old event."""
     after_s: float = 4.0
     """Load after the recovery."""
     holds_within_s: float = 60.0
@@ -51,15 +51,13 @@ class Stage:
         self._reader = StageReader(system, recorder.history)
         self._began_s = time.monotonic()
         self._failures_seen = 0
+        self._ages = gauges.Ages()
 
     async def play(self, episode: Episode) -> EpisodeResult:
         """Play one episode to its end."""
-        self._load.drive()
-        ages = gauges.old_events_of((await asyncio.to_thread(gauges.scrape, self._system)).values())
-        await asyncio.sleep(self._limits.before_s)
-        findings = gauges.check_ages(
-            ages, gauges.old_events_of((await asyncio.to_thread(gauges.scrape, self._system)).values())
-        )
+        findings: list[Finding] = []
+        if not self._load.driving.is_set():
+            findings += await self._calm("before the first nemesis")
         problems = await asyncio.gather(*(self._act(act) for act in episode.acts))
         findings += [problem for found in problems for problem in found]
         ended_s = time.monotonic()
@@ -71,11 +69,11 @@ class Stage:
         await asyncio.sleep(self._limits.after_s)
         self._load.rest()
         settled_s, found, seen = await self._settle(ended_s)
-        findings += found + self._senders()
+        compared = counts(self._recorder.history, seen)
+        findings += found + await self._calm("in calm load after the nemesis") + self._senders()
         if findings:
             path = self._recorder.path.with_name(f"observed-{episode.number}.json")
             await asyncio.to_thread(write_observed, path, seen)
-        compared = counts(self._recorder.history, seen)
         self._say(
             f"  settled after {_seconds(settled_s)}: " + ", ".join(f"{n} {what}" for what, n in compared.items())
         )
@@ -103,6 +101,8 @@ class Stage:
             self._say(f"  {detail}")
         except TimeoutError as error:
             findings.append(Finding(act.nemesis, Fault.STUCK, str(error) or "time-out"))
+        except BoundExceededError as error:
+            findings.append(Finding(act.nemesis, Fault.STUCK, str(error)))
         finally:
             await nemesis.stop(self._system, self._load)
         self._recorder.add(
@@ -121,23 +121,38 @@ class Stage:
             await asyncio.sleep(0.25)
         return None
 
+    async def _calm(self, when: str) -> list[Finding]:
+        """Let the vehicles drive, and find what was read too late meanwhile."""
+        self._ages.note(await asyncio.to_thread(gauges.scrape, self._system))
+        self._load.drive()
+        await asyncio.sleep(self._limits.calm_s)
+        return gauges.findings_of(self._ages.note(await asyncio.to_thread(gauges.scrape, self._system)), when)
+
     async def _settle(self, ended_s: float) -> tuple[float | None, list[Finding], Observed]:
         """Wait until all invariants hold. Returns when, or None with what does not hold."""
         at_limit: list[Finding] | None = None
+        old: list[Finding] = []
         while True:
             seen = await self._reader.read(compute=False)
-            findings = judge(self._recorder.history, seen) + await asyncio.to_thread(gauges.check_lag, self._system)
-            if not findings:  # the last check takes seconds, so it comes when everything else is in order
-                seen = await self._reader.read(compute=True)
-                findings = judge(self._recorder.history, seen)
+            texts = await asyncio.to_thread(gauges.scrape, self._system)
+            findings = judge(self._recorder.history, seen) + gauges.check_lag(texts)
             waited_s = time.monotonic() - ended_s
+            read_late = self._ages.note(texts)
+            if at_limit is not None:
+                old += gauges.findings_of(read_late, f"{waited_s:.0f} s after the nemesis")
+            # The last check takes seconds, so it comes when everything else is in order, or will not be any more.
+            if not findings or waited_s > self._limits.gives_up_after_s:
+                seen = await self._reader.read(compute=True)
+                findings += judge(self._recorder.history, seen)
+                findings = sorted(set(findings))
+                waited_s = time.monotonic() - ended_s
             if not findings:
-                return (waited_s, [], seen) if at_limit is None else (None, late_or_lost(at_limit, []), seen)
+                return (waited_s, [], seen) if at_limit is None else (None, late_or_lost(at_limit, []) + old, seen)
             if at_limit is None and waited_s > self._limits.holds_within_s:
                 at_limit = findings
                 self._say(f"  not in order after {waited_s:.0f} s: {len(findings)} findings, such as {findings[0]}")
             if waited_s > self._limits.gives_up_after_s:
-                return None, late_or_lost(at_limit or [], findings), seen
+                return None, late_or_lost(at_limit or [], findings) + old, seen
             await asyncio.sleep(self._limits.poll_s)
 
     def _senders(self) -> list[Finding]:

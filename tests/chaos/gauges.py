@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 from tests.chaos.findings import Fault, Finding
@@ -58,9 +58,8 @@ def scrape(system: System) -> dict[str, str]:
     return texts
 
 
-def check_lag(system: System) -> list[Finding]:
-    """A consumer that has something left to do, or whose metrics cannot be read, is stuck."""
-    texts = scrape(system)
+def check_lag(texts: Mapping[str, str]) -> list[Finding]:
+    """A consumer that has something left to do, or whose metrics could not be read, is stuck."""
     findings = [Finding("metrics", Fault.STUCK, each, "no answer") for each in PACKAGES if each not in texts]
     behind = lag_of(texts.values())
     findings += [
@@ -71,12 +70,27 @@ def check_lag(system: System) -> list[Finding]:
     return sorted(findings)
 
 
-def check_ages(before: Counter[Key], after: Counter[Key]) -> list[Finding]:
-    """Between two scrapes, no service may have read an old event."""
-    return sorted(
-        Finding(
-            "age", Fault.STUCK, f"{service} {topic}", f"{count - before[service, topic]} events over {OLDEST_S:g} s"
+class Ages:
+    """Counts the old events that services read from one scrape to the next, also when a process is restarted."""
+
+    def __init__(self) -> None:
+        self._known: Counter[Key] = Counter()
+
+    def note(self, texts: Mapping[str, str]) -> Counter[Key]:
+        """How many old events were read since the last call. A service that did not answer keeps its number."""
+        now = old_events_of(texts.values())
+        # A counter that fell belongs to a new process, whose number is all that it has read.
+        new = Counter(
+            {key: count - known if count >= (known := self._known[key]) else count for key, count in now.items()}
         )
-        for (service, topic), count in after.items()
-        if count > before[service, topic]
+        for key, count in now.items():
+            self._known[key] = count
+        return +new
+
+
+def findings_of(old: Counter[Key], when: str) -> list[Finding]:
+    """Each service that has read an old event at a time at which there must be none."""
+    return sorted(
+        Finding("age", Fault.STUCK, f"{service} {topic}", f"{count} events over {OLDEST_S:g} s {when}")
+        for (service, topic), count in old.items()
     )

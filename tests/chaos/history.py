@@ -48,6 +48,19 @@ class NemesisRun:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """How fast a vehicle was in one batch: the harness makes the drive, so it knows what has to fire."""
+
+    vehicle: str
+    boot: str
+    start_ns: int
+    step_ns: int
+    """Nanoseconds from one frame to the next."""
+    fast: str
+    """One character per frame: "1" where the vehicle is fast, else "0"."""
+
+
 @dataclass(slots=True)
 class History:
     """What the senders know. Ids are event ids, so that they can be compared with what the stages hold."""
@@ -56,6 +69,8 @@ class History:
     """Id of every batch that was sent at least once -> its vehicle."""
     contents: dict[str, str] = field(default_factory=dict)
     """Id of the same batch -> the digest of its content."""
+    drives: dict[str, Drive] = field(default_factory=dict)
+    """Id of the same batch -> what the vehicle did in it."""
     acknowledged: set[str] = field(default_factory=set)
     """Ids of batches of which a sender was told that they are stored."""
     refused: dict[str, str] = field(default_factory=dict)
@@ -64,6 +79,10 @@ class History:
     reports_acknowledged: set[str] = field(default_factory=set)
     clips: dict[str, str] = field(default_factory=dict)
     """Firing -> clip that was acknowledged as stored for it."""
+    hostile: dict[str, str] = field(default_factory=dict)
+    """Firing whose clip has a content that nothing may be made of -> name of the input."""
+    took_s: list[float] = field(default_factory=list)
+    """For each batch that was acknowledged over gRPC, the seconds from sending it, in the order of the answers."""
     planted: list[Planted] = field(default_factory=list)
     door: dict[str, str] = field(default_factory=dict)
     """Mark of a planted message that was sent through the gateway -> the answer's error code, empty for none."""
@@ -75,8 +94,12 @@ class History:
         if kind == "sent":
             self.sent[entry["id"]] = entry["vehicle"]
             self.contents[entry["id"]] = entry["content"]
+            if "drive" in entry:
+                self.drives[entry["id"]] = Drive(entry["vehicle"], **entry["drive"])
         elif kind == "acknowledged":
             self.acknowledged.add(entry["id"])
+            if "took_s" in entry:
+                self.took_s.append(entry["took_s"])
         elif kind == "refused":
             self.refused[entry["id"]] = entry["why"]
         elif kind == "report_sent":
@@ -85,6 +108,8 @@ class History:
             self.reports_acknowledged.add(entry["id"])
         elif kind == "clip":
             self.clips[entry["firing"]] = entry["clip"]
+        elif kind == "hostile":
+            self.hostile[entry["firing"]] = entry["input"]
         elif kind == "planted":
             self.planted.append(
                 Planted(entry["mark"], entry["input"], entry["topic"], frozenset(entry["refused_by"]))

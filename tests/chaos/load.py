@@ -33,6 +33,8 @@ class Load:
     vehicles: list[Vehicle]
     late: Vehicle
     """A vehicle that sends only what a nemesis makes it send, of yesterday, but obeys commands like the others."""
+    hostile_clips: list[str] = field(default_factory=list)
+    """Names of the contents, as in `HOSTILE`, that the next clips have which are asked for."""
     failures: list[str] = field(default_factory=list)
     """Senders that ended, which none of them ever should."""
 
@@ -74,6 +76,7 @@ async def running_load(
     schema = load_task_schema(system.config / "tasks.yaml")
     driving = asyncio.Event()
     enrolment = Enrolment(system.run.layout, system.fleet_id)
+    hostile_clips: list[str] = []
 
     def vehicle(name: str, direct: bool, began_utc_ns: int) -> Vehicle:
         return Vehicle(
@@ -89,6 +92,7 @@ async def running_load(
             rollout_id=system.rollout_id,
             bootstrap_servers=system.bootstrap_servers if direct else "",
             began_utc_ns=began_utc_ns,
+            hostile_clips=hostile_clips,
         )
 
     now_ns = time.time_ns()
@@ -97,7 +101,7 @@ async def running_load(
         for number in range(vehicles)
     ]
     late = vehicle("chaos-late", True, now_ns - 86_400 * S)
-    load = Load(recorder, driving, fleet, late)
+    load = Load(recorder, driving, fleet, late, hostile_clips)
 
     async def watched(what: str, work: Coroutine[Any, Any, None]) -> None:
         try:

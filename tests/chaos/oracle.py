@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tests.chaos.checks import archived, curated, dead_letters, fired, labelled, ledger, routed, summed
+from tests.chaos.checks import archived, curated, dead_letters, driven, fired, labelled, ledger, routed, summed
 from tests.chaos.findings import Fault, Finding
 from tests.chaos.history import History
 from tests.chaos.observed import Observed
@@ -19,6 +19,8 @@ def judge(history: History, seen: Observed) -> list[Finding]:
         findings += archived.check(history, seen.archived)
     if seen.computed is not None and seen.fired is not None:
         findings += fired.check(seen.computed, seen.fired)
+    if seen.fired is not None:
+        findings += driven.check(history, seen.fired)
     findings += _loop(history, seen)
     if seen.sums is not None:
         findings += summed.check(history.sums(), seen.sums)
@@ -38,7 +40,7 @@ def _loop(history: History, seen: Observed) -> list[Finding]:
         findings += routed.check(ids, seen.routed, history.clips, seen.tasks)
     findings += labelled.check(seen.tasks.keys(), seen.ended)
     if seen.added is not None and seen.refused is not None:
-        findings += curated.check(seen.ended, seen.added, seen.refused)
+        findings += curated.check(seen.ended, seen.added, seen.refused, seen.tasks, history.hostile)
     if seen.ledger is not None:
         expected = ledger.required(seen.fired, seen.clips, seen.tasks, seen.ended, seen.kept)
         findings += ledger.check(expected, seen.ledger)

@@ -18,6 +18,7 @@ from tests.chaos.vehicle import FRAMES, Rates, S, make_batch
 from fleetloop.domain import topics
 from fleetloop.domain.telemetry_codec import encode_batch
 from fleetloop.kit.messaging.events import Event, to_headers
+from fleetloop.protos.campaign.v1 import campaign_pb2
 from fleetloop.protos.clip.v1 import clip_pb2
 from fleetloop.protos.common.v1 import provenance_pb2
 from fleetloop.protos.health.v1 import health_pb2
@@ -64,7 +65,7 @@ class Poison:
     refused_by: frozenset[str]
     make: Make
     rpc: str = ""
-    """Method of the gateway that it is sent with: StreamTelemetry, ReportHealth or UploadClip."""
+    """Method that it is sent with: StreamTelemetry, ReportHealth or UploadClip, or the keeper's SetCampaignState."""
 
 
 def _headers(topic: str, value: bytes, rng: Random, now_ns: int) -> Headers:
@@ -279,6 +280,16 @@ def _sent(name: str, rpc: str, make: Make) -> Poison:
     return Poison(f"{name}, at the door", "", frozenset(), make, rpc)
 
 
+def _endless_reason(rng: Random, fleet: str, now_ns: int) -> Message:
+    request = campaign_pb2.SetCampaignStateRequest(
+        request_id=rng.randbytes(16).hex(),
+        campaign="chaos",
+        state=campaign_pb2.CAMPAIGN_STATE_SUSPENDED,
+        reason="a" * 1_300_000,
+    )
+    return Message(b"", request.SerializeToString(), [])
+
+
 POISON: tuple[Poison, ...] = (
     *(_written("bytes that are no message", topic, _malformed(topic)) for topic in READERS),
     *(_written("no headers", topic, _nameless(value, [])) for topic, value in _NAMELESS.items()),
@@ -293,5 +304,6 @@ POISON: tuple[Poison, ...] = (
     *(_sent(name, "StreamTelemetry", _changed(change)) for name, change in _BATCHES.items()),
     *(_sent(name, "ReportHealth", make) for name, make in _REPORTS.items()),
     *(_sent(name, "UploadClip", make) for name, make in _CLIPS.items()),
+    _sent("a reason of 1.3 MB", "SetCampaignState", _endless_reason),
 )
 """Every input that must be refused."""

@@ -22,6 +22,7 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from tests.chaos.history import SUMMED, Recorder
+from tests.chaos.hostile_clips import HOSTILE
 
 from fleetloop import connect_producer
 from fleetloop.api.producer import Acknowledgement
@@ -40,6 +41,8 @@ from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 S = 10**9
 FRAMES = 10
 MODEL = "a" * 64
+LIMIT_KMH = 100
+"""A vehicle above this speed is fast, as the triggers of these tests have it."""
 _PICTURE_EVERY_NS = S // 4
 _RETRY_S = 0.5
 _RPC_S = 10.0
@@ -76,7 +79,13 @@ def content_digest(batch: FrameBatch) -> str:
 def note_sent(recorder: Recorder, batch: FrameBatch) -> str:
     """Note that a batch is about to be sent; its id."""
     which = batch_id(batch.vehicle_id, batch.boot_id, batch.sequence)
-    recorder.add("sent", id=which, vehicle=batch.vehicle_id, content=content_digest(batch))
+    drive = {
+        "boot": batch.boot_id.hex(),
+        "start_ns": batch.start_monotonic_ns,
+        "step_ns": int(batch.frame_offsets_ns[1]),
+        "fast": "".join("1" if speed > LIMIT_KMH else "0" for speed in batch.columns["Vehicle.Speed"].values),
+    }
+    recorder.add("sent", id=which, vehicle=batch.vehicle_id, content=content_digest(batch), drive=drive)
     return which
 
 
@@ -94,8 +103,13 @@ def make_batch(
     return FrameBatch(fleet, vehicle, boot_id, sequence, start_ns, start_utc_ns, "gnss", offsets, columns, MODEL)
 
 
-def make_clip(schema: TaskSchema, fleet: str, vehicle: str, command: command_pb2.SendClip, utc_ns: int) -> bytes:
-    """Return a clip around a firing's onset with pictures that no other firing's clip has."""
+def make_clip(
+    schema: TaskSchema, fleet: str, vehicle: str, command: command_pb2.SendClip, utc_ns: int, hostile: str = ""
+) -> bytes:
+    """Return a clip around a firing's onset with pictures that no other firing's clip has.
+
+    With `hostile`, it has the content of that name in `HOSTILE`.
+    """
     rng = np.random.default_rng(zlib.crc32(command.firing_id.encode()))
     target = io.BytesIO()
     info = DriveInfo(
@@ -107,6 +121,8 @@ def make_clip(schema: TaskSchema, fleet: str, vehicle: str, command: command_pb2
         boot_id=command.boot_id,
         firing_id=command.firing_id,
     )
+    if hostile:
+        return HOSTILE[hostile](info, schema.cameras[0].name, max(0, command.onset_monotonic_ns))
     with DriveWriter(target, info) as writer:
         for number in range(-3, 2):
             at_ns = command.onset_monotonic_ns + number * _PICTURE_EVERY_NS
@@ -132,6 +148,8 @@ class Vehicle:
     rollout_id: str
     bootstrap_servers: str = ""
     """If set, batches are written to fleet.ingest.v1 of this broker instead of being sent to the gateway."""
+    hostile_clips: list[str] = field(default_factory=list)
+    """As in `Load`."""
     sequence: int = 0
     reports: int = 0
     began_ns: int = field(default_factory=time.monotonic_ns)
@@ -172,16 +190,18 @@ class Vehicle:
         async with connect_producer(self.gateway, self.credentials) as producer:
             while True:
                 batch = await self._next_batch()
+                sent_s = time.monotonic()
                 answer = await producer.send(batch)
-                answer.add_done_callback(partial(self._answered, batch_id(self.name, self.boot_id, batch.sequence)))
+                which = batch_id(self.name, self.boot_id, batch.sequence)
+                answer.add_done_callback(partial(self._answered, which, sent_s))
 
-    def _answered(self, which: str, answer: asyncio.Future[Acknowledgement]) -> None:
+    def _answered(self, which: str, sent_s: float, answer: asyncio.Future[Acknowledgement]) -> None:
         if answer.cancelled():
             return
         if (error := answer.exception()) is not None:
             self.recorder.add("refused", id=which, why=str(error))
         elif answer.result().stored:
-            self.recorder.add("acknowledged", id=which)
+            self.recorder.add("acknowledged", id=which, took_s=round(time.monotonic() - sent_s, 4))
         else:
             self.recorder.add("refused", id=which, why=answer.result().error)
 
@@ -266,7 +286,10 @@ class Vehicle:
         self, stub: telemetry_pb2_grpc.TelemetryServiceStub, command_id: str, wanted: command_pb2.SendClip
     ) -> None:
         start_utc_ns = self.began_utc_ns + wanted.start_monotonic_ns
-        content = await asyncio.to_thread(make_clip, self.schema, self.fleet, self.name, wanted, start_utc_ns)
+        hostile = self._hostile_content(wanted.firing_id)
+        content = await asyncio.to_thread(
+            make_clip, self.schema, self.fleet, self.name, wanted, start_utc_ns, hostile
+        )
         sha256 = hashlib.sha256(content).hexdigest()
         header = telemetry_pb2.ClipHeader(
             sha256=sha256,
@@ -292,6 +315,14 @@ class Vehicle:
                 _must_be_temporary(error)
                 await asyncio.sleep(_RETRY_S)
         self.recorder.add("clip", firing=wanted.firing_id, clip=sha256)
+
+    def _hostile_content(self, firing_id: str) -> str:
+        """Name of the hostile content that this firing's clip has, noted before it is sent; empty for none."""
+        known = self.recorder.history.hostile.get(firing_id, "")
+        if not known and self.hostile_clips:
+            known = self.hostile_clips.pop(0)
+            self.recorder.add("hostile", firing=firing_id, input=known)
+        return known
 
 
 async def _parts(

@@ -32,8 +32,12 @@ def check(planted: Sequence[Planted], found: Sequence[DeadLetter]) -> list[Findi
     return sorted(findings)
 
 
+UNTYPED = frozenset({"UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "NO_ANSWER"})
+"""What a caller sees of a server that failed, instead of an answer that names the fault."""
+
+
 def check_door(planted: Sequence[Planted], answers: Mapping[str, str]) -> list[Finding]:
-    """Every planted message that must be refused by the gateway was refused with a typed error."""
+    """Every planted message that must be refused at a door was refused with a typed error."""
     at_door = [each for each in planted if not each.topic]
     findings = [
         Finding("door", Fault.STUCK, each.mark, f"{each.kind}: no answer")
@@ -44,5 +48,10 @@ def check_door(planted: Sequence[Planted], answers: Mapping[str, str]) -> list[F
         Finding("door", Fault.UNSEEN, each.mark, f"{each.kind} was accepted")
         for each in at_door
         if answers.get(each.mark) == ""
+    ]
+    findings += [
+        Finding("door", Fault.STUCK, each.mark, f"{each.kind}: {answers[each.mark]} is no typed error")
+        for each in at_door
+        if answers.get(each.mark) in UNTYPED
     ]
     return sorted(findings)

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import grpc
 from aiokafka import AIOKafkaProducer
+from tests.chaos.hostile_clips import HOSTILE
 from tests.chaos.load import Load
+from tests.chaos.nemeses.protocol import BoundExceededError
 from tests.chaos.poison import POISON, VEHICLE, Message, Poison
 from tests.chaos.system import System
 from tests.chaos.topics import mark_of
 
 from fleetloop.api.enrolment import Enrolment
 from fleetloop.kit.rpc import open_channel
+from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.kit.security.pki import Credentials
+from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 
 _ANSWER_S = 20.0
+_CLIPS_S = 90.0
+"""Within this time vehicles are asked for as many clips as there are hostile contents."""
+OPERATOR = "chaos-operator"
+MOST_TIMES_SLOWER = 2.0
+"""Poison may make the 99th percentile of another vehicle's acknowledgements this many times slower."""
 
 
 class Poisoner:
@@ -29,16 +42,88 @@ class Poisoner:
     def __init__(self, name: str, seed: int) -> None:
         self.name = name
         self.seed = seed
-        self._poison: list[Poison] = list(POISON)
 
     async def start(self, system: System, load: Load) -> str:
         """Send all of it, with small pauses, so that honest messages come in between."""
         rng = random.Random(self.seed)
-        rng.shuffle(self._poison)
-        producer = AIOKafkaProducer(bootstrap_servers=system.bootstrap_servers, acks="all", enable_idempotence=True)
-        await producer.start()
+        load.hostile_clips += rng.sample(sorted(HOSTILE), len(HOSTILE))
+        await send_all(system, load, rng, pause_s=0.2)
         try:
-            for poison in self._poison:
+            async with asyncio.timeout(_CLIPS_S):
+                while load.hostile_clips:
+                    await asyncio.sleep(0.5)
+        except TimeoutError as error:
+            raise TimeoutError(f"no vehicle was asked for a clip: {load.hostile_clips} are left") from error
+        return f"{len(POISON)} messages and {len(HOSTILE)} clips that must be refused"
+
+    async def stop(self, system: System, load: Load) -> None:
+        """No vehicle sends a hostile clip from here on."""
+        load.hostile_clips.clear()
+
+
+@dataclass(slots=True)
+class Latencies:
+    """Seconds until an acknowledgement, in calm load and with poison in between."""
+
+    calm: list[float]
+    poisoned: list[float]
+
+    def ratio(self) -> float:
+        """How many times slower the 99th percentile is with poison."""
+        return percentile(self.poisoned, 99) / percentile(self.calm, 99)
+
+    def __str__(self) -> str:
+        calm, poisoned = percentile(self.calm, 99), percentile(self.poisoned, 99)
+        return (
+            f"p99 of acknowledgements {1000 * calm:.0f} ms in calm load ({len(self.calm)}), {1000 * poisoned:.0f} ms "
+            f"with poison ({len(self.poisoned)}), {self.ratio():.2f} times"
+        )
+
+
+class PoisonLatency:
+    """Compares how fast other vehicles' batches are acknowledged with and without poison, in turns."""
+
+    def __init__(self, name: str, seed: int, rounds: int = 3, phase_s: float = 20.0) -> None:
+        self.name = name
+        self.seed = seed
+        self._rounds = rounds
+        self._phase_s = phase_s
+
+    async def start(self, system: System, load: Load) -> str:
+        """Measure. Raises BoundExceededError if poison makes others too slow."""
+        rng = random.Random(self.seed)
+        found = Latencies([], [])
+        took_s = load.recorder.history.took_s
+        for _ in range(self._rounds):
+            before = len(took_s)
+            await asyncio.sleep(self._phase_s)
+            between = len(took_s)
+            await send_all(system, load, rng, pause_s=2 * self._phase_s / len(POISON))
+            found.calm += took_s[before:between]
+            found.poisoned += took_s[between:]
+        if found.ratio() > MOST_TIMES_SLOWER:
+            raise BoundExceededError(str(found))
+        return str(found)
+
+    async def stop(self, system: System, load: Load) -> None:
+        """Nothing is left to be undone."""
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The smallest value that is not below `percent` % of them. Raises ValueError for none."""
+    if not values:
+        raise ValueError("no batch was acknowledged")
+    return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
+
+
+async def send_all(system: System, load: Load, rng: random.Random, pause_s: float) -> None:
+    """Send every poison once in a random order, with a pause of up to `pause_s` after each."""
+    order = rng.sample(POISON, len(POISON))
+    producer = AIOKafkaProducer(bootstrap_servers=system.bootstrap_servers, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        async with _callers(system) as callers:
+            for poison in order:
                 message = poison.make(rng, system.fleet_id, time.time_ns())
                 mark = mark_of(message.key, message.value)
                 # Before it is sent: a message that is not noted would look like one that a service made.
@@ -50,53 +135,78 @@ class Poisoner:
                         poison.topic, message.value, key=message.key, headers=message.headers
                     )
                 else:
-                    load.recorder.add("door", mark=mark, code=await _at_the_door(system, poison, message))
-                await asyncio.sleep(rng.uniform(0, 0.2))
-        finally:
-            await producer.stop()
-        return f"{len(self._poison)} messages that must be refused"
-
-    async def stop(self, system: System, load: Load) -> None:
-        """Nothing is left to be undone."""
+                    load.recorder.add("door", mark=mark, code=await _at_the_door(callers, poison, message))
+                await asyncio.sleep(rng.uniform(0, pause_s))
+    finally:
+        await producer.stop()
 
 
-async def _at_the_door(system: System, poison: Poison, message: Message) -> str:
-    """Send a message as an enrolled vehicle. Returns the error's code, empty if the gateway accepted it."""
-    identity = Enrolment(system.run.layout, system.fleet_id).enrol(VEHICLE, now=datetime.now(UTC))
-    files = (identity.ca, identity.cert, identity.key)
+@dataclass(frozen=True, slots=True)
+class _Callers:
+    """Channels of those who send poison through a door, both of them admitted."""
+
+    vehicle: grpc.aio.Channel
+    operator: grpc.aio.Channel
+
+
+@asynccontextmanager
+async def _callers(system: System) -> AsyncIterator[_Callers]:
+    enrolment, now = Enrolment(system.run.layout, system.fleet_id), datetime.now(UTC)
+    vehicle = enrolment.enrol(VEHICLE, now=now)
+    person = enrolment.enrol(OPERATOR, kind=IdentityKind.USER, roles=["operator"], now=now)
+
+    def channel(service: str, files: Credentials) -> grpc.aio.Channel:
+        address = system.address(service.replace("-", "_"))
+        return open_channel(service, address, files.ca, files.cert, files.key)
+
+    async with channel("telemetry-gateway", vehicle) as gateway, channel("campaign-keeper", person) as keeper:
+        yield _Callers(gateway, keeper)
+
+
+async def _at_the_door(callers: _Callers, poison: Poison, message: Message) -> str:
+    """Send a message as an admitted caller. Returns the error's code, empty if it was accepted."""
     async with asyncio.timeout(_ANSWER_S):
         while True:
-            async with open_channel("telemetry-gateway", system.address("telemetry_gateway"), *files) as channel:
-                try:
-                    return await _SEND[poison.rpc](telemetry_pb2_grpc.TelemetryServiceStub(channel), message.value)
-                except grpc.aio.AioRpcError as error:
-                    if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-                        return str(error.code().name)
+            try:
+                return await _SEND[poison.rpc](callers, message.value)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+                    return str(error.code().name)
             await asyncio.sleep(0.5)
 
 
-async def _send_batch(stub: telemetry_pb2_grpc.TelemetryServiceStub, value: bytes) -> str:
+async def _send_batch(callers: _Callers, value: bytes) -> str:
+    stub = telemetry_pb2_grpc.TelemetryServiceStub(callers.vehicle)
     batch = telemetry_pb2.TelemetryBatch.FromString(value)
     async for answer in stub.StreamTelemetry(iter([telemetry_pb2.StreamTelemetryRequest(batch=batch)])):
         stored = answer.status == telemetry_pb2.BATCH_STATUS_STORED
         return "" if stored else telemetry_pb2.BatchErrorCode.Name(answer.error.code)
-    return "the stream ended without an answer"
+    return "NO_ANSWER"
 
 
-async def _send_report(stub: telemetry_pb2_grpc.TelemetryServiceStub, value: bytes) -> str:
+async def _send_report(callers: _Callers, value: bytes) -> str:
+    stub = telemetry_pb2_grpc.TelemetryServiceStub(callers.vehicle)
     report = health_pb2.VehicleReport.FromString(value)
     await stub.ReportHealth(telemetry_pb2.ReportHealthRequest(report=report), timeout=_ANSWER_S)
     return ""
 
 
-async def _send_clip(stub: telemetry_pb2_grpc.TelemetryServiceStub, value: bytes) -> str:
+async def _send_clip(callers: _Callers, value: bytes) -> str:
+    stub = telemetry_pb2_grpc.TelemetryServiceStub(callers.vehicle)
     header = telemetry_pb2.ClipHeader.FromString(value)
     await stub.UploadClip(iter([telemetry_pb2.UploadClipRequest(header=header)]), timeout=_ANSWER_S)
     return ""
 
 
-_SEND: dict[str, Callable[[telemetry_pb2_grpc.TelemetryServiceStub, bytes], Awaitable[str]]] = {
+async def _send_state(callers: _Callers, value: bytes) -> str:
+    stub = campaign_pb2_grpc.CampaignServiceStub(callers.operator)
+    await stub.SetCampaignState(campaign_pb2.SetCampaignStateRequest.FromString(value), timeout=_ANSWER_S)
+    return ""
+
+
+_SEND: dict[str, Callable[[_Callers, bytes], Awaitable[str]]] = {
     "StreamTelemetry": _send_batch,
     "ReportHealth": _send_report,
     "UploadClip": _send_clip,
+    "SetCampaignState": _send_state,
 }

@@ -10,6 +10,10 @@ from tests.chaos.load import Load
 from tests.chaos.system import System
 
 
+class BoundExceededError(Exception):
+    """What a nemesis has measured while it was at work is out of bounds. The text says what."""
+
+
 class Nemesis(Protocol):
     """Harms a running system from `start` to `stop`. All its decisions follow from its seed."""
 

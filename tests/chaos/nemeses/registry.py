@@ -10,10 +10,12 @@ from tests.chaos.infrastructure import BROKER, POSTGRES, postgres_is_installed
 from tests.chaos.nemeses.clock_step import ClockStep
 from tests.chaos.nemeses.delete_state import REBUILT, DeleteState
 from tests.chaos.nemeses.disk_full import DiskFull
+from tests.chaos.nemeses.health_watch import HealthWatch
 from tests.chaos.nemeses.kill import Kill
+from tests.chaos.nemeses.open_transaction import OpenTransaction
 from tests.chaos.nemeses.partition import Partition
 from tests.chaos.nemeses.pause import Pause
-from tests.chaos.nemeses.poison import Poisoner
+from tests.chaos.nemeses.poison import Poisoner, PoisonLatency
 from tests.chaos.nemeses.protocol import Nemesis
 from tests.chaos.nemeses.repeats import Repeats
 from tests.chaos.nemeses.rolling_restart import RollingRestart
@@ -58,6 +60,9 @@ NEMESES: Mapping[str, Entry] = {
     **_for_each("clock_step", ClockStep, PACKAGES, clocks_missing),
     "rolling_restart": Entry(RollingRestart),
     "poison": Entry(Poisoner),
+    "poison_latency": Entry(PoisonLatency),
+    "open_transaction": Entry(OpenTransaction),
+    "health_watch": Entry(HealthWatch),
     "repeats": Entry(Repeats),
 }
 

@@ -8,8 +8,9 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.chaos.checks.driven import onsets
 from tests.chaos.findings import Fault, Finding, compare
-from tests.chaos.history import SUMMED, History, Planted
+from tests.chaos.history import SUMMED, Drive, History, Planted
 from tests.chaos.observed import Archived, DeadLetter, Ended, Fired, Observed, Routed
 from tests.chaos.oracle import judge, late_or_lost
 
@@ -25,13 +26,14 @@ def good() -> tuple[History, Observed]:
         history.apply({"kind": "sent", "id": f"batch-{number}", "vehicle": "car", "content": "c"})
         history.apply({"kind": "acknowledged", "id": f"batch-{number}"})
     amounts = dict.fromkeys(SUMMED, 1.25)
+    history.drives["batch-0"] = Drive("car", "boot", start_ns=0, step_ns=10, fast="010")
     history.apply({"kind": "report_sent", "id": "report-0", "amounts": amounts})
     history.apply({"kind": "report_acknowledged", "id": "report-0"})
     history.apply({"kind": "clip", "firing": "f1", "clip": "c1"})
     history.planted.append(Planted("mark", "no header", "fleet.trigger.v1", frozenset({"label-router"})))
     history.planted.append(Planted("at-door", "NaN", "", frozenset()))
     history.door["at-door"] = "BAD_VALUE"
-    fired = [Fired("f1", "speeding", 1, "car", 10), Fired("f2", "speeding", 1, "car", 99)]
+    fired = [Fired("f1", "stop_sign_chaos", 1, "car", 10), Fired("f2", "chaos_unrouted", 1, "car", 20)]
     seen = Observed(
         archived=in_archive("batch-0", "batch-1", "batch-2"),
         computed=fired,
@@ -45,14 +47,15 @@ def good() -> tuple[History, Observed]:
         refused=frozenset(),
         sums={**{name: Fraction(5, 4) for name in SUMMED}, "reports": Fraction(1)},
         ledger={
-            ("speeding", 1, "fired"): 2,
-            ("speeding", 1, "clips"): 1,
-            ("speeding", 1, "tasks"): 1,
-            ("speeding", 1, "labelled"): 1,
-            ("speeding", 1, "kept"): 1,
-            ("speeding", 1, "clip_bytes"): 12345,
+            ("stop_sign_chaos", 1, "fired"): 1,
+            ("chaos_unrouted", 1, "fired"): 1,
+            ("stop_sign_chaos", 1, "clips"): 1,
+            ("stop_sign_chaos", 1, "tasks"): 1,
+            ("stop_sign_chaos", 1, "labelled"): 1,
+            ("stop_sign_chaos", 1, "kept"): 1,
+            ("stop_sign_chaos", 1, "clip_bytes"): 12345,
         },
-        kept={("speeding", 1): 1},
+        kept={("stop_sign_chaos", 1): 1},
         dead_letters=[DeadLetter("mark", "label-router", "fleet.trigger.v1/0/7", "no ce_id")] * 2,
     )
     return history, seen
@@ -73,10 +76,10 @@ def test_a_good_history_has_no_findings() -> None:
         ("archive", Fault.DOUBLED, {"archived": in_archive("batch-0", "batch-1", "batch-2", "batch-1")}),
         ("archive", Fault.UNSEEN, {"archived": in_archive("batch-0", "batch-1", "batch-2", "batch-9")}),
         ("archive", Fault.DOUBLED, {"archived": [*in_archive("batch-0", "batch-1"), Archived("batch-2", "other")]}),
-        ("detector", Fault.LOST, {"fired": [Fired("f1", "speeding", 1, "car", 10)]}),
-        ("detector", Fault.UNSEEN, {"computed": [Fired("f1", "speeding", 1, "car", 10)]}),
-        ("detector", Fault.DOUBLED, {"computed": [Fired("f1", "speeding", 1, "car", 11),
-                                                  Fired("f2", "speeding", 1, "car", 99)]}),
+        ("detector", Fault.LOST, {"fired": [Fired("f1", "stop_sign_chaos", 1, "car", 10)]}),
+        ("detector", Fault.UNSEEN, {"computed": [Fired("f1", "stop_sign_chaos", 1, "car", 10)]}),
+        ("detector", Fault.DOUBLED, {"computed": [Fired("f1", "stop_sign_chaos", 1, "car", 11),
+                                                  Fired("f2", "chaos_unrouted", 1, "car", 20)]}),
         ("router", Fault.LOST, {"routed": [Routed("f1", "routed", "t1")]}),
         ("router", Fault.STUCK, {"routed": [Routed("f1", "routed", "t1"), Routed("f2", "clip_wanted")]}),
         ("router", Fault.DOUBLED, {"routed": [Routed("f1", "routed", "t1"), Routed("f1", "dropped"),
@@ -113,6 +116,49 @@ def test_what_a_stage_does_wrong_is_found(stage: str, fault: Fault, change: dict
     assert (stage, fault) in faults(judge(history, replace(seen, **change)))  # type: ignore[arg-type]
 
 
+def test_a_firing_that_the_detectors_core_misses_too_is_lost() -> None:
+    history, seen = good()
+    half = list(seen.fired or ())[:1]
+    findings = judge(history, replace(seen, fired=half, computed=half))
+    assert Finding("detector", Fault.LOST, "chaos_unrouted of car at 20", "the drive has it") in findings
+
+
+def test_a_firing_that_the_detectors_core_invents_too_is_unseen() -> None:
+    history, seen = good()
+    more = [*(seen.fired or ()), Fired("f9", "stop_sign_chaos", 1, "car", 20)]
+    findings = judge(history, replace(seen, fired=more, computed=more))
+    assert Finding("detector", Fault.UNSEEN, "stop_sign_chaos of car at 20", "the drive does not have it") in findings
+
+
+def test_two_firings_of_one_onset_are_doubled() -> None:
+    history, seen = good()
+    more = [*(seen.fired or ()), Fired("f9", "stop_sign_chaos", 1, "car", 10)]
+    findings = judge(history, replace(seen, fired=more, computed=more))
+    assert Finding("detector", Fault.DOUBLED, "stop_sign_chaos of car at 10", "2 firings") in findings
+
+
+def test_a_frame_after_a_gap_may_fire_and_need_not() -> None:
+    second = 10**9
+    before = Drive("car", "boot", 0, second, "00")
+    after = Drive("car", "boot", 5 * second, second, "10")
+    required, allowed = onsets([after, before])
+    assert required == {("chaos_unrouted", "car", 6 * second)}
+    assert allowed - required == {("chaos_unrouted", "car", 0), ("stop_sign_chaos", "car", 5 * second)}
+
+
+def test_a_sample_of_an_honest_clip_must_not_be_refused() -> None:
+    history, seen = good()
+    findings = judge(history, replace(seen, added=[], refused=frozenset({"s1"})))
+    assert faults(findings) == {("curator", Fault.LOST)}
+
+
+def test_a_sample_of_a_hostile_clip_must_be_refused() -> None:
+    history, seen = good()
+    history.apply({"kind": "hostile", "firing": "f1", "input": "a bomb"})
+    assert faults(judge(history, replace(seen, added=[], refused=frozenset({"s1"})))) == set()
+    assert faults(judge(history, seen)) == {("curator", Fault.UNSEEN)}
+
+
 def test_one_binary_digit_too_few_in_a_sum_is_found() -> None:
     history, seen = good()
     assert seen.sums is not None
@@ -139,6 +185,13 @@ def test_poison_that_the_gateway_accepts_or_never_answers_is_found() -> None:
     history.door["at-door"] = ""
     assert faults(judge(history, seen)) == {("door", Fault.UNSEEN)}
     history.door.clear()
+    assert faults(judge(history, seen)) == {("door", Fault.STUCK)}
+
+
+@pytest.mark.parametrize("code", ["UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "NO_ANSWER"])
+def test_a_server_that_fails_has_refused_nothing(code: str) -> None:
+    history, seen = good()
+    history.door["at-door"] = code
     assert faults(judge(history, seen)) == {("door", Fault.STUCK)}
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from tests.chaos.findings import Fault
-from tests.chaos.gauges import check_ages, lag_of, old_events_of
+from tests.chaos.gauges import Ages, findings_of, lag_of, old_events_of
 
 TEXT = """
 # TYPE fleetloop_consumer_lag_messages gauge
@@ -28,10 +26,20 @@ def test_events_over_thirty_seconds_are_counted() -> None:
     assert old_events_of([TEXT]) == {("desk", "t"): 2}
 
 
-def test_only_old_events_that_are_new_since_the_first_scrape_count() -> None:
-    now = old_events_of([TEXT])
-    assert check_ages(now, now) == []
-    (found,) = check_ages(Counter({("desk", "t"): 1}), now)
-    assert (found.fault, found.id) == (Fault.STUCK, "desk t")
-    restarted = Counter({("desk", "t"): 9})  # a process that was restarted counts from zero again
-    assert check_ages(restarted, now) == []
+def test_only_old_events_that_are_new_since_the_last_scrape_count() -> None:
+    ages = Ages()
+    assert ages.note({"desk": TEXT}) == {("desk", "t"): 2}
+    assert ages.note({"desk": TEXT}) == {}
+    assert ages.note({}) == {}  # it did not answer, and is not new after that
+    assert ages.note({"desk": TEXT}) == {}
+    more = TEXT.replace("7.0", "9.0")
+    assert ages.note({"desk": more}) == {("desk", "t"): 2}
+
+
+def test_what_a_process_read_since_it_was_restarted_counts() -> None:
+    ages = Ages()
+    ages.note({"desk": TEXT.replace("7.0", "19.0")})
+    found = ages.note({"desk": TEXT})
+    assert found == {("desk", "t"): 2}
+    (finding,) = findings_of(found, "in calm load")
+    assert (finding.fault, finding.id) == (Fault.STUCK, "desk t")
