@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_FOLDER = Path(".fleetloop")
+LOCAL_USER = "local"
+"""The person who runs an embedded run: enrolled when it starts for the first time, with every role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ class RunLayout:
     def admission_list(self) -> Path:
         """The list of admitted vehicles, people and services; every server reads it again when it changes."""
         return self.identities / "admission.json"
+
+    @property
+    def accounts(self) -> Path:
+        """Stored passwords of people who log in to the console without a provider."""
+        return self.identities / "accounts.json"
+
+    @property
+    def links(self) -> Path:
+        """One file for each one-time link to the console that is not spent."""
+        return self.identities / "links"
 
     @property
     def signing(self) -> Path:

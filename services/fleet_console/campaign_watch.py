@@ -1,4 +1,4 @@
-"""Campaigns, the ledger and what is in force, asked of the keeper once for all open pages."""
+"""Campaigns, the ledger and what is in force, asked of the keeper once for all open pages of a session."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from fleet_console.campaigns import TriggersView, triggers_view
+from fleet_console.login.sessions import SessionEndedError
 from fleet_console.peers import CampaignKeeper, PeerAwayError
 from fleetloop.kit.process.clock import Clock, seconds_to_ns
 
@@ -32,6 +33,8 @@ class CampaignWatch:
     async def _ask(self) -> TriggersView:
         try:
             campaigns, earnings, processes = await self._keeper.ask()
+        except SessionEndedError:
+            return self._view
         except PeerAwayError as error:
             return replace(self._view, away=str(error))
         return triggers_view(campaigns, earnings, processes, self._clock.now_utc_ns())

@@ -12,11 +12,14 @@ import grpc
 from google.protobuf.message import Message
 
 from fleet_console.desk import DeskAwayError, DeskRefusedError, TooLateError
+from fleet_console.login.rights import Rights
+from fleet_console.login.sessions import SessionEndedError, Visit
 from fleet_console.metrics import UNAVAILABLE_PEERS
 from fleet_console.model import Facts
 from fleet_console.settings import FleetConsoleSettings
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.rpc import open_service_channel, speak_for
+from fleetloop.kit.refusal import UnavailableError
+from fleetloop.kit.rpc import ROLES, open_service_channel
 from fleetloop.protos.archive.v1 import archive_pb2, archive_pb2_grpc
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
@@ -29,8 +32,7 @@ from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 log = get_logger(__name__)
 _ASK_S = 4.0
 _LABEL_S = 8.0
-LABELLING = ("labeller",)
-"""Roles of the people on the label page."""
+NOT_ALLOWED = "your roles do not allow to read it"
 PEERS = (
     "telemetry_archiver",
     "campaign_keeper",
@@ -58,13 +60,23 @@ class Peers:
 
 
 class Services:
-    """Asks all services at once. One that does not answer in time keeps its last answer and is named as away."""
+    """Asks all services at once, in a person's name and only for what the person's roles allow.
 
-    def __init__(self, peers: Peers) -> None:
+    One that does not answer in time keeps its last answer and is named as away.
+    """
+
+    def __init__(self, peers: Peers, visit: Visit, rights: Rights) -> None:
         self._channels = peers.channels
+        self._visit = visit
+        self._rights = rights
 
     async def ask(self, last: Facts) -> Facts:
-        """The newest facts. Never fails."""
+        """The newest facts. Raises SessionEndedError once the person's session has ended."""
+        try:
+            metadata = self._visit.metadata()
+        except UnavailableError as error:
+            return replace(last, away=dict.fromkeys(PEERS, str(error)))
+        roles = dict(metadata)[ROLES].split(",")
         asked: Mapping[str, tuple[str, Callable[[grpc.aio.Channel], Any], str, Message]] = {
             "archive": ("telemetry_archiver", archive_pb2_grpc.ArchiveServiceStub, "GetArchive",
                         archive_pb2.GetArchiveRequest()),
@@ -87,28 +99,41 @@ class Services:
             "cohorts": ("fleet_monitor", monitor_pb2_grpc.MonitorServiceStub, "CompareCohorts",
                         monitor_pb2.CompareCohortsRequest()),
         }  # fmt: skip
-        answers = await asyncio.gather(*(self._ask(*question) for question in asked.values()))
+        answers = await asyncio.gather(*(self._ask(*each, metadata, roles) for each in asked.values()))
         found: dict[str, Any] = {}
         away: dict[str, str] = {}
+        refused: set[str] = set()
         for (name, (peer, *_)), answer in zip(asked.items(), answers, strict=True):
-            if isinstance(answer, str):
+            if answer is None:
+                refused.add(peer)
+            elif isinstance(answer, str):
                 away[peer] = answer
             else:
                 found[name] = answer
         for peer in PEERS:
             UNAVAILABLE_PEERS.labels(peer).set(peer in away)
-        answered = frozenset(peer for peer, *_ in asked.values()) - away.keys()
-        return replace(last, **found, away=away, heard=last.heard | answered)
+        answered = frozenset(peer for peer, *_ in asked.values()) - away.keys() - refused
+        shown = {**dict.fromkeys(refused - away.keys(), NOT_ALLOWED), **away}
+        return replace(last, **found, away=shown, heard=last.heard | answered)
 
     async def _ask(
-        self, peer: str, stub: Callable[[grpc.aio.Channel], Any], method: str, request: Message
-    ) -> Message | str:
-        """The answer, or the reason why there is none."""
+        self,
+        peer: str,
+        stub: Callable[[grpc.aio.Channel], Any],
+        method: str,
+        request: Message,
+        metadata: tuple[tuple[str, str], ...],
+        roles: Sequence[str],
+    ) -> Message | str | None:
+        """The answer, or the reason why there is none; None when the person's roles do not allow the question."""
+        service = request.DESCRIPTOR.full_name.rpartition(".")[0]
+        if not self._rights.may(f"/{service}.{stub.__name__.removesuffix('Stub')}/{method}", roles):
+            return None
         channel = self._channels.get(peer)
         if channel is None:
             return "no address is set for it"
         try:
-            answer: Message = await getattr(stub(channel), method)(request, timeout=_ASK_S)
+            answer: Message = await getattr(stub(channel), method)(request, timeout=_ASK_S, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             return _reason(error)
         return answer
@@ -119,9 +144,10 @@ class PeerAwayError(Exception):
 
 
 class CampaignKeeper:
-    """The keeper, asked for everything that the page of triggers shows."""
+    """The keeper, asked in a person's name for everything that the page of triggers shows."""
 
-    def __init__(self, peers: Peers) -> None:
+    def __init__(self, peers: Peers, visit: Visit) -> None:
+        self._visit = visit
         channel = peers.channels.get("campaign_keeper")
         self._stub = campaign_pb2_grpc.CampaignServiceStub(channel) if channel is not None else None
 
@@ -132,14 +158,18 @@ class CampaignKeeper:
         Sequence[campaign_pb2.TriggerEarnings],
         Sequence[campaign_pb2.ProcessInForce],
     ]:
-        """Campaigns, the ledger, and what each process has in force. Raises PeerAwayError."""
+        """Campaigns, the ledger, and what each process has in force. Raises PeerAwayError, or SessionEndedError."""
         if self._stub is None:
             raise PeerAwayError("no address is set for it")
         try:
+            said: dict[str, Any] = {"timeout": _ASK_S, "metadata": self._visit.metadata()}
+        except UnavailableError as error:
+            raise PeerAwayError(str(error)) from error
+        try:
             campaigns, ledger, force = await asyncio.gather(
-                self._stub.ListCampaigns(campaign_pb2.ListCampaignsRequest(), timeout=_ASK_S),
-                self._stub.GetLedger(campaign_pb2.GetLedgerRequest(), timeout=_ASK_S),
-                self._stub.GetInForce(campaign_pb2.GetInForceRequest(), timeout=_ASK_S),
+                self._stub.ListCampaigns(campaign_pb2.ListCampaignsRequest(), **said),
+                self._stub.GetLedger(campaign_pb2.GetLedgerRequest(), **said),
+                self._stub.GetInForce(campaign_pb2.GetInForceRequest(), **said),
             )
         except grpc.aio.AioRpcError as error:
             raise PeerAwayError(_reason(error)) from error
@@ -149,10 +179,10 @@ class CampaignKeeper:
 class LabelDesk:
     """The label desk, on behalf of one person."""
 
-    def __init__(self, peers: Peers, author: str) -> None:
+    def __init__(self, peers: Peers, visit: Visit) -> None:
         channel = peers.channels.get("label_desk")
         self._stub = label_pb2_grpc.LabelServiceStub(channel) if channel is not None else None
-        self._metadata = speak_for(author, LABELLING)
+        self._visit = visit
 
     async def lease(self, lease_s: float) -> label_pb2.LabelAssignment | None:
         """The next task, or None when there is none for this person now."""
@@ -187,9 +217,15 @@ class LabelDesk:
         """The response. Raises DeskAwayError, TooLateError or DeskRefusedError."""
         if self._stub is None:
             raise DeskAwayError("no address is set for it")
+        try:
+            metadata = self._visit.metadata()
+        except UnavailableError as error:
+            raise DeskAwayError(str(error)) from error
+        except SessionEndedError as error:
+            raise DeskRefusedError("your session has ended; log in again") from error
         call: Callable[..., Awaitable[Any]] = getattr(self._stub, method)
         try:
-            return await call(request, timeout=_LABEL_S, metadata=self._metadata)
+            return await call(request, timeout=_LABEL_S, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise DeskAwayError(_reason(error)) from error

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvicorn
-from fastapi import FastAPI
+
+from fleet_console.login.doors import Application
 
 _GRACE_S = 2
 
@@ -31,10 +31,12 @@ def listen(address: str) -> socket.socket:
     return socket.create_server((host or "127.0.0.1", int(port)))
 
 
-async def serve(application: FastAPI, listening: socket.socket, stopping: asyncio.Event) -> None:
+async def serve(application: Application, listening: socket.socket, stopping: asyncio.Event) -> None:
     """Serve `application` until `stopping`."""
     config = uvicorn.Config(
         application,
+        proxy_headers=False,
+        server_header=False,
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -54,18 +56,3 @@ async def serve(application: FastAPI, listening: socket.socket, stopping: asynci
 def set_nicegui_folder(folder: Path) -> None:
     """Make NiceGUI store its files below `folder`. It reads the variable when it is imported."""
     os.environ.setdefault("NICEGUI_STORAGE_PATH", str(folder / "nicegui"))
-
-
-def own_origin(page_origin: str) -> Callable[[str | None, Mapping[str, str]], bool]:
-    """Whether a websocket's origin is the page's own.
-
-    NiceGUI accepts any origin. A page of another site could then act with the sign-on of a person who has both open.
-    """
-
-    def allowed(origin: str | None, environ: Mapping[str, str]) -> bool:
-        if page_origin:
-            return origin == page_origin
-        hosts = {environ.get("HTTP_HOST", ""), environ.get("HTTP_X_FORWARDED_HOST", "").partition(",")[0].strip()}
-        return bool(origin) and urlsplit(origin or "").netloc in hosts - {""}
-
-    return allowed

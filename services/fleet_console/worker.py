@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from fleet_console.core import view
+from fleet_console.login.sessions import SessionEndedError
 from fleet_console.model import Counts, Facts, LoopView
 from fleet_console.rates import counts_of
 from fleetloop.kit.process.clock import Clock, seconds_to_ns
@@ -21,12 +22,12 @@ class Asking(Protocol):
     """Asks the services."""
 
     async def ask(self, last: Facts) -> Facts:
-        """The newest facts; never fails."""
+        """The newest facts. Raises SessionEndedError once the person's session has ended."""
         ...
 
 
 class LoopWatch:
-    """One for all pages: the services are asked once, however many pages are open."""
+    """One for all pages of a session: the services are asked once, however many of them are open."""
 
     def __init__(self, services: Asking, clock: Clock, poll_s: float) -> None:
         self._services = services
@@ -47,14 +48,17 @@ class LoopWatch:
         return view(self._facts, earlier, self._counts[-1], self._clock.now_utc_ns())
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Poll until `stopping`."""
+        """Poll until `stopping`, or until the session has ended."""
         while not stopping.is_set():
             if self._clock.monotonic_ns() - self._wanted_ns > _WATCHED_NS:
                 self._counts.clear()  # a rate across a pause would be misleading
                 self._wake.clear()
                 await _first(stopping.wait(), self._wake.wait())
                 continue
-            self._facts = await self._services.ask(self._facts)
+            try:
+                self._facts = await self._services.ask(self._facts)
+            except SessionEndedError:
+                return
             self._counts.append(counts_of(self._facts, self._clock.monotonic_ns()))
             while self._counts[-1].at_monotonic_ns - self._counts[0].at_monotonic_ns > _RATE_WINDOW_NS:
                 self._counts.popleft()

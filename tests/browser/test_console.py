@@ -1,10 +1,11 @@
-"""The console as people use it: a name once, answers by keys, undo, "I cannot tell", and services that are away."""
+"""The console as people use it: a login, answers by keys, undo, "I cannot tell", and services that are away."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -16,12 +17,16 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.browser.scenes import question
 from tests.integration.loop.topics import Topics
 
+from fleetloop.api.console_logins import ConsoleLogins
+from fleetloop.api.enrolment import Enrolment
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.topics import LABEL
 from fleetloop.embedded.run import EmbeddedRun
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.rpc import open_channel, speak_for
+from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.kit.storage.objects import Objects
+from fleetloop.layout import LOCAL_USER
 from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 from fleetloop.shipped import config_folder
 
@@ -33,6 +38,7 @@ class Page:
 
     def __init__(self, browser: webdriver.Chrome, run: EmbeddedRun) -> None:
         self._browser = browser
+        self._run = run
         self._base = f"http://{run.fleet.address('fleet_console', 'page')}"
 
     def open(self, path: str) -> None:
@@ -68,11 +74,18 @@ class Page:
         entries = self._browser.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
-    def name(self, name: str) -> None:
-        """Answers the question for a name."""
-        self.until(lambda: "Who labels?" in self.text())
-        field = self._browser.find_element(By.CSS_SELECTOR, "input[aria-label='Your name']")
-        field.send_keys(name, Keys.ENTER)
+    def log_in(self, name: str = LOCAL_USER) -> None:
+        """Uses a one-time link, as `fleetloop users link` prints it."""
+        self._browser.get(ConsoleLogins(self._run.layout, "").link(name, datetime.now(UTC)))
+        self.click(f"Log in as {name}")
+
+    def click(self, text: str) -> None:
+        """Clicks the button with this text."""
+        self._browser.find_element(By.XPATH, f"//button[normalize-space()='{text}']").click()
+
+    def path(self) -> str:
+        """Path of the address, without the host."""
+        return self._browser.current_url.removeprefix(self._base)
 
 
 def tasks_of(run: EmbeddedRun) -> list[Event]:
@@ -109,8 +122,11 @@ async def test_a_person_labels_with_keys_takes_back_and_cannot_tell(
 
 
 def _label(page: Page, run: EmbeddedRun, ids: list[str]) -> None:
-    page.open("/label")
-    page.name("ann.lee")
+    Enrolment(run.layout, run.fleet.fleet_id).enrol(
+        "ann.lee", kind=IdentityKind.USER, roles=["labeller"], now=datetime.now(UTC)
+    )
+    page.log_in("ann.lee")
+    page.until(lambda: page.path() == "/label")
     page.until(lambda: page.task() == ids[0], 30)
     assert "Is there a stop sign ahead" in page.text()
     assert "braked, took over" in page.text()
@@ -136,7 +152,7 @@ def _label(page: Page, run: EmbeddedRun, ids: list[str]) -> None:
     page.until(lambda: page.task() == ids[3], 40)
     page.until(lambda: "3\nanswered by you" in page.text())
 
-    page.open("/label")  # the browser keeps the name, and leaving gave the task back
+    page.open("/label")  # the session goes on, and leaving gave the task back
     page.until(lambda: page.task() == ids[3])
     assert "ann.lee" in page.text()
     assert page.errors() == []
@@ -146,7 +162,7 @@ def test_the_loops_page_shows_what_is_there_and_names_who_is_away(
     run: EmbeddedRun, browser: webdriver.Chrome
 ) -> None:
     page = Page(browser, run)
-    page.open("/")
+    page.log_in()
     page.until(lambda: "Away:" in page.text() and "Label tasks" in page.text(), 20)
     text = page.text()
     notice = next(line for line in text.splitlines() if line.startswith("Away:"))

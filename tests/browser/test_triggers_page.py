@@ -24,6 +24,7 @@ def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
 
 def test_it_says_so_when_the_keeper_is_away(run: EmbeddedRun, browser: webdriver.Chrome) -> None:
     page = Page(browser, run)
+    page.log_in()
     page.open("/triggers")
     page.until(lambda: "Away: campaign keeper (it does not answer)" in page.text(), 60)
 
@@ -34,10 +35,11 @@ def test_it_shows_campaigns_who_approved_them_and_every_trigger(
     library = read_triggers([library_folder()])
     apply_files(keeping.layout.root, library, "hunting", reason="a look at lights")
     page = Page(browser, keeping)
+    page.log_in()
     page.open("/triggers")
     page.until(lambda: "hunting: running" in page.text(), 60)
     text = page.text()
-    assert "approved by user/engineer" in text
+    assert "approved by user/local" in text
     assert "a look at lights" in text
     assert "No detector has reported for a minute" in text
     assert [name for name in (t.name.replace("_", " ") for t in library) if f"{name} v1" not in text] == []

@@ -30,7 +30,11 @@ ALL_ON = [
     *("--set-string", r"config.routing\.yaml=projects: {}"),
     *("--set-string", r"config.recipes/mine\.yaml=steps: 1"),
     *("--set", "objectsVolume.existingClaim=objects"),
-    *("--set", "console.userHeader=X-Forwarded-User"),
+    *("--set", "console.oidc.issuer=https://login.example.org"),
+    *("--set", "console.oidc.clientId=fleet-console"),
+    *("--set", "console.oidc.clientSecret=fleet-console-oidc"),
+    *("--set-json", 'console.oidc.groups={"labelling-team": ["labeller"]}'),
+    *("--set", "console.origin=https://fleet.example.org"),
     *("--set", "console.ingress.enabled=true"),
     *("--set", "console.ingress.host=fleet.example.org"),
     *("--set", "console.ingress.tlsSecret=fleet-page"),
@@ -243,7 +247,7 @@ def test_nobody_reaches_the_pages_unless_named() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["console.ingress.enabled=true", "console.ingress.host=fleet.example.org"], "console.userHeader"),
+        (["console.ingress.enabled=true", "console.ingress.host=fleet.example.org"], "console.oidc.issuer"),
         (["components.fleet-monitor.replicas=2"], "components.fleet-monitor.replicas"),
         (["kafka.bootstrapserver=kafka:9092"], "bootstrapserver"),
         (["components.label-desk.replica=2"], "replica"),

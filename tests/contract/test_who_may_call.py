@@ -21,17 +21,17 @@ POLICY = load_access(ROOT / "config")
 ROLES = ("labeller", "lead", "ml-engineer", "release-manager", "operator", "subscriber")
 # One column per role in the order above (L, l, M, R, O, S), then services, then V for vehicles.
 TABLE = """
-fleet.archive.v1.ArchiveService/GetArchive           --M-O- fleet-console
+fleet.archive.v1.ArchiveService/GetArchive           --M-O-
 fleet.campaign.v1.CampaignService/ApplyCampaign      --M---
 fleet.campaign.v1.CampaignService/SetCampaignState   --MRO-
-fleet.campaign.v1.CampaignService/ListCampaigns      -lMRO- fleet-console
+fleet.campaign.v1.CampaignService/ListCampaigns      -lMRO-
 fleet.campaign.v1.CampaignService/ResumeTrigger      --M-O-
 fleet.campaign.v1.CampaignService/ListRevisions      -lMRO-
 fleet.campaign.v1.CampaignService/ReportInForce      ------ trigger-detector
-fleet.campaign.v1.CampaignService/GetInForce         -lMRO- fleet-console
-fleet.campaign.v1.CampaignService/GetLedger          -lMRO- fleet-console
+fleet.campaign.v1.CampaignService/GetInForce         -lMRO-
+fleet.campaign.v1.CampaignService/GetLedger          -lMRO-
 fleet.dataset.v1.DatasetService/ImportDataset        --M---
-fleet.dataset.v1.DatasetService/ListVersions         -lMRO- fleet-console
+fleet.dataset.v1.DatasetService/ListVersions         -lMRO-
 fleet.dataset.v1.DatasetService/DiffVersions         -lMRO-
 fleet.detect.v1.DetectorService/GetDetector          --M-O-
 fleet.label.v1.LabelService/LeaseTask                Ll----
@@ -39,25 +39,25 @@ fleet.label.v1.LabelService/GetTaskFrames            LlM-O-
 fleet.label.v1.LabelService/SubmitLabel              Ll----
 fleet.label.v1.LabelService/UndoLabel                Ll----
 fleet.label.v1.LabelService/ReleaseTask              Ll----
-fleet.label.v1.LabelService/GetProgress              LlMRO- fleet-console
-fleet.monitor.v1.MonitorService/CompareCohorts       --MRO- fleet-console rollout-controller
-fleet.monitor.v1.MonitorService/ListVehicles         --MRO- fleet-console
+fleet.label.v1.LabelService/GetProgress              LlMRO-
+fleet.monitor.v1.MonitorService/CompareCohorts       --MRO- rollout-controller
+fleet.monitor.v1.MonitorService/ListVehicles         --MRO-
 fleet.rollout.v1.ModelService/WatchModels            --MROS
-fleet.rollout.v1.ModelService/ListModels             --MROS fleet-console
+fleet.rollout.v1.ModelService/ListModels             --MROS
 fleet.rollout.v1.ModelService/FetchMetadata          --MROS V
 fleet.rollout.v1.ModelService/FetchTarget            --MROS V
-fleet.rollout.v1.RolloutService/ListRollouts         --MRO- fleet-console
+fleet.rollout.v1.RolloutService/ListRollouts         --MRO-
 fleet.rollout.v1.RolloutService/RollBack             ---RO-
 fleet.rollout.v1.RolloutService/ApproveRelease       ---R--
 fleet.route.v1.RouteService/ListFirings              -lM-O-
-fleet.route.v1.RouteService/CountFirings             -lMRO- fleet-console campaign-keeper
+fleet.route.v1.RouteService/CountFirings             -lMRO- campaign-keeper
 fleet.telemetry.v1.TelemetryService/StreamTelemetry  ------ V
 fleet.telemetry.v1.TelemetryService/ReportHealth     ------ V
 fleet.telemetry.v1.TelemetryService/UploadClip       ------ V
 fleet.telemetry.v1.TelemetryService/GetUpload        ------ V
 fleet.telemetry.v1.TelemetryService/StreamCommands   ------ V
 fleet.training.v1.TrainingService/StartRun           --M---
-fleet.training.v1.TrainingService/ListRuns           --MRO- fleet-console
+fleet.training.v1.TrainingService/ListRuns           --MRO-
 fleet.training.v1.TrainingService/WatchRun           --MRO-
 fleet.training.v1.TrainingService/SignModels         ------ rollout-controller
 """

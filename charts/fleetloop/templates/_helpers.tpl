@@ -99,8 +99,22 @@ secret: {secretName: {{ .Values.kafka.caSecret }}, items: [{key: ca.crt, path: c
 {{- end }}
 {{- if .component.pagePort }}
 - {name: FLEETLOOP_PAGE_LISTEN, value: {{ printf "0.0.0.0:%d" (int .component.pagePort) | quote }}}
-- {name: FLEETLOOP_USER_HEADER, value: {{ $root.Values.console.userHeader | quote }}}
 - {name: FLEETLOOP_PAGE_ORIGIN, value: {{ $root.Values.console.origin | quote }}}
+- {name: FLEETLOOP_PAGE_HOSTS, value: {{ $root.Values.console.hosts | quote }}}
+{{- with $root.Values.console.oidc }}
+{{- if .issuer }}
+- {name: FLEETLOOP_OIDC_ISSUER, value: {{ .issuer | quote }}}
+- {name: FLEETLOOP_OIDC_CLIENT_ID, value: {{ required "console.oidc.clientId: name of the console at the provider" .clientId | quote }}}
+- {name: FLEETLOOP_OIDC_SCOPES, value: {{ .scopes | quote }}}
+- {name: FLEETLOOP_OIDC_NAME_CLAIM, value: {{ .nameClaim | quote }}}
+- {name: FLEETLOOP_OIDC_ROLES_CLAIM, value: {{ .rolesClaim | quote }}}
+- {name: FLEETLOOP_OIDC_GROUPS, value: {{ .groups | toJson | quote }}}
+{{- if .clientSecret }}
+- name: FLEETLOOP_OIDC_CLIENT_SECRET
+  valueFrom: {secretKeyRef: {name: {{ .clientSecret }}, key: secret}}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if .component.threads }}
 {{- range tuple "OMP_NUM_THREADS" "OPENBLAS_NUM_THREADS" "MKL_NUM_THREADS" "POLARS_MAX_THREADS" }}

@@ -19,12 +19,13 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from fleetloop.api.console_logins import ConsoleLogins
 from fleetloop.api.installation import recorded_run
 from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder
 from fleetloop.commands.show import services_json, services_table
 from fleetloop.embedded.run_specs import build_run_specs
 from fleetloop.errors import UserError
-from fleetloop.layout import RunLayout
+from fleetloop.layout import LOCAL_USER, RunLayout
 from fleetloop.supervisor.logs import last_lines
 from fleetloop.supervisor.processes import cpu_seconds, send
 from fleetloop.supervisor.state import Phase, RunState, ServiceStatus
@@ -86,6 +87,8 @@ def up(
     )
     supervisor.start()
     try:
+        if "fleet_console_page" in run_specs.info:
+            console.print(_how_to_log_in(layout, on_terminal=console.is_terminal), soft_wrap=True, highlight=False)
         if console.is_terminal:
             _watch(console, supervisor, layout, stop)
         else:
@@ -154,6 +157,8 @@ def _up_detached(layout: RunLayout, within_s: float) -> None:
         if state is not None and state.supervisor.pid == child.pid and state.services:
             if all(each.ready for each in state.services):
                 print(f"{len(state.services)} processes are ready in {layout.root}; `fleetloop down` stops them.")
+                if "fleet_console_page" in state.info:
+                    print(_how_to_log_in(layout, on_terminal=sys.stdout.isatty()))
                 child.returncode = 0  # it keeps running; this only stops Popen from warning about it
                 return
             for each in state.services:
@@ -166,6 +171,19 @@ def _up_detached(layout: RunLayout, within_s: float) -> None:
     raise UserError(
         f"Not all services are ready after {within_s:g} s.", "See `fleetloop status`; `fleetloop down` stops them."
     )
+
+
+def _how_to_log_in(layout: RunLayout, *, on_terminal: bool) -> str:
+    """Where the console is. The link itself is only for a terminal: an output that is stored must not hold it."""
+    where = "" if layout.root == RunLayout.at(FOLDER).root else f" --dir {os.path.relpath(layout.root)}"
+    again = f"`fleetloop users link{where}`"
+    if not on_terminal:
+        return f"{again} prints a link that logs you in to the console once."
+    try:
+        link = ConsoleLogins(layout, "").link(LOCAL_USER, datetime.now(UTC))
+    except UserError as error:
+        return f"No link to the console was made: {error}"
+    return f"The console, once within ten minutes: {link}\n{again} prints another link."
 
 
 def _watch(console: Console, supervisor: Supervisor, layout: RunLayout, stop: threading.Event) -> None:

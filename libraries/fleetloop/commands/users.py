@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fleetloop.api.console_logins import ConsoleLogins
 from fleetloop.api.enrolment import Enrolment
 from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder, Request
 from fleetloop.kit.security.identity import IdentityKind
-from fleetloop.layout import RunLayout
+from fleetloop.layout import LOCAL_USER, RunLayout
 
 app = typer.Typer(help="Enrol and revoke people, and change their roles.", no_args_is_help=True)
 User = Annotated[str, typer.Argument(help="The person's name, up to 63 letters, digits, dots, hyphens, underscores.")]
@@ -75,6 +77,30 @@ def revoke(
     enrolment = Enrolment(RunLayout.at(folder), fleet)
     entry = enrolment.revoke(user, kind=IdentityKind.USER, now=datetime.now(UTC), reason=reason)
     print(f"{entry.spiffe_id} is revoked since {entry.revoked}")
+
+
+@app.command()
+def password(user: User, folder: Folder = FOLDER, fleet: Fleet = FLEET) -> None:
+    """Set a person's password for the console of a run on this machine. Asks for it, or reads it from a pipe."""
+    logins = ConsoleLogins(RunLayout.at(folder), fleet)
+    logins.check(user)
+    given = (
+        typer.prompt(f"Password of {user}", hide_input=True, confirmation_prompt=True)
+        if sys.stdin.isatty()
+        else sys.stdin.readline().rstrip("\n")
+    )
+    logins.set_password(user, given)
+    print(f"{user} can log in to the console; open sessions of the former password end within seconds.")
+
+
+@app.command()
+def link(
+    user: Annotated[str, typer.Argument(help="The person's name.")] = LOCAL_USER,
+    folder: Folder = FOLDER,
+    fleet: Fleet = FLEET,
+) -> None:
+    """Print a link that logs a person in to the console of a run on this machine, once within ten minutes."""
+    print(ConsoleLogins(RunLayout.at(folder), fleet).link(user, datetime.now(UTC)))
 
 
 @app.command("list")

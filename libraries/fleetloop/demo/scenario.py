@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetloop.api.campaigns import apply_files, read_triggers
+from fleetloop.api.console_logins import ConsoleLogins
 from fleetloop.api.datasets import import_labelled
 from fleetloop.api.enrolment import Enrolment
 from fleetloop.demo.loop_client import LoopClient
@@ -24,6 +27,7 @@ from fleetloop.demo.vehicles import ChildProcess, DriveResult, TownFleet, start_
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.errors import UserError
 from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.layout import LOCAL_USER
 from fleetloop.protos.training.v1 import training_pb2
 
 _POLL_S = 1.0
@@ -90,6 +94,7 @@ class _Scenario:
         """Run all steps in order."""
         screen, plan = self._screen, self._plan
         screen.say(f"all services are up in {self._folder}; the console is at {self._console()}")
+        self._say_how_to_log_in()
         apply_files(self._folder, read_triggers([self._config / "triggers"]), reason="the demo's triggers")
         names = [RECORDED_VEHICLE, *vehicle_names(plan)]
         enrol_vehicles(self._run.layout, self._run.fleet.fleet_id, names, self._folder / "vehicles")
@@ -118,6 +123,16 @@ class _Scenario:
 
     def _console(self) -> str:
         return f"http://{self._run.fleet.address('fleet_console', 'page')}"
+
+    def _say_how_to_log_in(self) -> None:
+        """The link itself is only for a terminal: an output that is stored must not hold it."""
+        again = f"`fleetloop users link --dir {os.path.relpath(self._folder)}`"
+        if not sys.stdout.isatty():
+            self._screen.say(f"{again} prints a link that logs you in to the console once")
+            return
+        link = ConsoleLogins(self._run.layout, self._run.fleet.fleet_id).link(LOCAL_USER, datetime.now(UTC))
+        self._screen.say(f"log in once within ten minutes: {link}")
+        self._screen.say(f"{again} prints another link")
 
     def _start_labellers(self) -> None:
         if self._plan.label_myself:

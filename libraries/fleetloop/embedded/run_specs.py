@@ -15,7 +15,7 @@ from fleetloop.domain.access import load_access
 from fleetloop.embedded.broker.choose import Broker, find_broker
 from fleetloop.embedded.broker.users import KafkaUsers
 from fleetloop.embedded.ceremony import Trust, hold_ceremony
-from fleetloop.embedded.service_table import LOCAL_USER, SERVICES, Entry
+from fleetloop.embedded.service_table import SERVICES, Entry
 from fleetloop.embedded.tcp_ports import remembered_ports
 from fleetloop.errors import UserError
 from fleetloop.kit.messaging.permissions import PEOPLE
@@ -24,7 +24,7 @@ from fleetloop.kit.security.access import AccessPolicy
 from fleetloop.kit.security.admission import AdmissionList, admit
 from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import CertificateAuthority, Credentials
-from fleetloop.layout import RunLayout
+from fleetloop.layout import LOCAL_USER, RunLayout
 from fleetloop.shipped import config_folder, topic_catalogue
 from fleetloop.supervisor.probes import http_ok
 from fleetloop.supervisor.spec import ServiceSpec
@@ -103,6 +103,8 @@ def build_run_specs(
     for each in entries:
         own = {**_own_env(layout, each, credentials[each.package], ports), **_signing_env(each.package, trust)}
         own |= _kafka_env(each, broker)
+        if each.package == "fleet_console":
+            own.update(FLEETLOOP_ACCOUNTS=str(layout.accounts), FLEETLOOP_LINKS=str(layout.links))
         added = (more_env or {}).get(each.package, {})
         specs.append(_spec(each, {**common, **own, **each.env, **added}, ports, entries))
     return RunSpecs(tuple(specs), info, broker)

@@ -46,5 +46,3 @@ SERVICES: tuple[Entry, ...] = (
     Entry("rollout_controller"),
     Entry("fleet_console", more_ports={"page": "FLEETLOOP_PAGE_LISTEN"}),
 )
-LOCAL_USER = "local"
-"""The person who runs an embedded run: enrolled when it starts for the first time, with every role."""

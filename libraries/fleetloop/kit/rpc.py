@@ -46,6 +46,7 @@ __all__ = [
     "ROLES",
     "Gatekeeper",
     "RpcServer",
+    "admissions_of",
     "caller",
     "caller_roles",
     "expect_server",
@@ -264,7 +265,8 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
     )
 
 
-def _admissions(settings: ServiceSettings) -> AdmissionList | NoAdmissions:
+def admissions_of(settings: ServiceSettings) -> AdmissionList | NoAdmissions:
+    """The admission list of a server. Raises SettingsError when the settings have TLS and no list."""
     if settings.admission_list is not None:
         return AdmissionList(settings.admission_list)
     if settings.tls_ca is None:
@@ -284,7 +286,7 @@ class RpcServer:
         insecure = None if credentials else Identity(settings.fleet_id, "service", "insecure")
         if insecure:
             log.warning("grpc_without_tls", remedy="set FLEETLOOP_TLS_CA, _CERT and _KEY")
-        gate = Gate(settings.fleet_id, policy, _admissions(settings))
+        gate = Gate(settings.fleet_id, policy, admissions_of(settings))
         self.server = grpc.aio.server(
             interceptors=[Gatekeeper(service, gate, insecure, settings.admission_check_s)],
             options=_OPTIONS,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 from nicegui import ui
 
+from fleet_console.login.doors import VISIT
+from fleet_console.login.markup import logout_form
+from fleet_console.login.rights import Rights
+from fleet_console.login.sessions import Visit
 from fleet_console.metrics import OPEN_PAGES
 
 ASSETS = "/assets"
@@ -18,7 +23,6 @@ FAVICON = (
     '<path d="M23 11a8.5 8.5 0 1 0 1.4 6.4" fill="none" stroke="#fff" stroke-width="3.4" stroke-linecap="round"/>'
     '<path d="M24.5 5.5v6.3h-6.3z" fill="#fff"/></svg>'
 )
-_PAGES = {"/": "The loop", "/triggers": "Triggers", "/label": "Label"}
 
 
 def add_assets(application: FastAPI) -> None:
@@ -26,14 +30,32 @@ def add_assets(application: FastAPI) -> None:
     application.mount(ASSETS, StaticFiles(directory=Path(__file__).parent / "assets"), name="assets")
 
 
+@dataclass(frozen=True, slots=True)
+class FrameParts:
+    """What every page needs."""
+
+    fleet_id: str
+    rights: Rights
+
+
+def visit_of(request: Request) -> Visit:
+    """Who opened the page. The doors in front of the pages put it there."""
+    visit: Visit = request.scope[VISIT]
+    return visit
+
+
 @contextmanager
-def frame(path: str, fleet_id: str) -> Iterator[ui.row]:
-    """The page around its content; yields the right end of the bar. Elements made inside go below the bar."""
+def frame(path: str, parts: FrameParts, visit: Visit) -> Iterator[ui.row]:
+    """The page around its content; yields the right end of the bar. Elements made inside go below the bar.
+
+    Only pages that the person's roles allow are in the bar. When the session ends, the browser goes to the login.
+    """
+    roles = visit.sessions.roles(visit.session)
     ui.add_head_html(f'<link rel="stylesheet" href="{ASSETS}/console.css">')
     with ui.element("header").classes("bar"):
         ui.label("fleetloop").classes("brand")
         with ui.element("nav").props('aria-label="Pages"'):
-            for target, name in _PAGES.items():
+            for target, name in parts.rights.open_pages(roles).items():
                 link = ui.element("a").props(f'href="{target}"')
                 if target == path:
                     link.props('aria-current="page"')
@@ -41,11 +63,22 @@ def frame(path: str, fleet_id: str) -> Iterator[ui.row]:
                     ui.label(name)
         side = ui.row().classes("side")
         with side:
-            ui.label(f"fleet {fleet_id}")
+            ui.label(f"fleet {parts.fleet_id}")
+            ui.label(visit.name).props('aria-label="You are"').style("color: var(--ink); font-weight: 600")
+            ui.html(logout_form(), sanitize=False)
     with ui.element("main").classes("sheet"):
         yield side
     OPEN_PAGES.labels(path).inc()
-    ui.context.client.on_delete(lambda: OPEN_PAGES.labels(path).dec())
+    client = ui.context.client
+    client.on_delete(lambda: OPEN_PAGES.labels(path).dec())
+    visit.session.on_end.append(client.delete)
+    client.on_delete(lambda: forget(visit, client.delete))
+
+
+def forget(visit: Visit, callback: Callable[[], object]) -> None:
+    """Call it no longer at the end of the session."""
+    if callback in visit.session.on_end:
+        visit.session.on_end.remove(callback)
 
 
 def heading(text: str, level: int = 2) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from fastapi import Request
 from nicegui import ui
 
+from fleet_console.login.rights import LOOP
+from fleet_console.login.sessions import Visit
 from fleet_console.model import DrivenModel, LoopView, Row, Stage
-from fleet_console.pages.frame import frame, heading
+from fleet_console.pages.frame import FrameParts, frame, heading, visit_of
 from fleet_console.pages.staircase import StaircasePanel
 from fleet_console.wording import number, words
 from fleet_console.worker import LoopWatch
@@ -52,12 +55,14 @@ _RIGHT = {
 }
 
 
-def add_loop_page(watch: LoopWatch, fleet_id: str, refresh_s: float) -> None:
+def add_loop_page(watch_of: Callable[[Visit], LoopWatch], parts: FrameParts, refresh_s: float) -> None:
     """Register the page `/`."""
 
-    @ui.page("/", title="The loop · fleetloop")
-    def loop_page() -> None:
-        with frame("/", fleet_id):
+    @ui.page(LOOP, title="The loop · fleetloop")
+    def loop_page(request: Request) -> None:
+        visit = visit_of(request)
+        watch = watch_of(visit)
+        with frame(LOOP, parts, visit):
             panels = _Panels()
         panels.update(watch.view())
         ui.timer(refresh_s / 2, lambda: panels.update(watch.view()))

@@ -77,6 +77,20 @@ def _image(by: Pictures, at_utc_ns: int, camera: str) -> str:
     frame = by.get((at_utc_ns, camera))
     if frame is None:
         return "<div></div>"
+    media_type = picture_type(frame.image)
+    if media_type is None:
+        return '<div class="quiet">not a picture</div>'
     content = b64encode(frame.image).decode()
     alt = escape(f"{camera.replace('_', ' ')} camera")
-    return f'<img src="data:{escape(frame.media_type)};base64,{content}" alt="{alt}">'
+    return f'<img src="data:{media_type};base64,{content}" alt="{alt}">'
+
+
+def picture_type(content: bytes) -> str | None:
+    """The type by the first bytes, whatever the message says; None for anything but PNG, JPEG and WebP."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if content.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from fastapi import Request
 from nicegui import ui
 
 from fleet_console.campaign_watch import CampaignWatch
 from fleet_console.campaigns import CampaignCard, TriggersView
-from fleet_console.pages.frame import frame, heading
+from fleet_console.login.rights import TRIGGERS
+from fleet_console.login.sessions import Visit
+from fleet_console.pages.frame import FrameParts, frame, heading, visit_of
 from fleet_console.pages.loop import fill, table_of
 
 _EARNED = {
@@ -23,12 +28,14 @@ _EMPTY = "No campaign yet: fleetloop triggers apply brings the shipped ones."
 _PAST = {"trigger": "Trigger", "campaign": "Campaign", **_EARNED}
 
 
-def add_triggers_page(campaigns: CampaignWatch, fleet_id: str, refresh_s: float) -> None:
+def add_triggers_page(watch_of: Callable[[Visit], CampaignWatch], parts: FrameParts, refresh_s: float) -> None:
     """Register the page `/triggers`."""
 
-    @ui.page("/triggers", title="Triggers · fleetloop")
-    def triggers_page() -> None:
-        with frame("/triggers", fleet_id):
+    @ui.page(TRIGGERS, title="Triggers · fleetloop")
+    def triggers_page(request: Request) -> None:
+        visit = visit_of(request)
+        campaigns = watch_of(visit)
+        with frame(TRIGGERS, parts, visit):
             panels = _Panels()
 
         async def show() -> None:

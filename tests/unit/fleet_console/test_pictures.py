@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from fleet_console.pages.pictures import pictures_html
+from fleet_console.pages.pictures import picture_type, pictures_html
 from fleetloop.protos.label.v1 import label_pb2
 
 S = 10**9
+PNG = b"\x89PNG\r\n\x1a\n..."
 
 
 class Elements(HTMLParser):
@@ -35,7 +36,7 @@ def frames(cameras: list[str], moment: int = 2, count: int = 5) -> list[label_pb
             camera=camera,
             at_utc_ns=1000 * S + at * S // 2,
             is_moment=at == moment,
-            image=b"png",
+            image=PNG,
             media_type="image/png",
         )
         for at in range(count)
@@ -70,3 +71,15 @@ def test_any_cameras_will_do_and_none_too() -> None:
 def test_names_from_a_clip_are_never_markup() -> None:
     page = Elements(pictures_html('"><script>x</script>', frames(["front<script>alert(1)</script>"])))
     assert "script" not in {tag for tag, _ in page.found}
+
+
+def test_a_picture_has_the_type_of_its_bytes_and_nothing_else_is_shown() -> None:
+    assert picture_type(PNG) == "image/png"
+    assert picture_type(b"\xff\xd8\xff\xe0") == "image/jpeg"
+    assert picture_type(b"RIFF....WEBPVP8 ") == "image/webp"
+    for other in (b"", b"<svg onload=alert(1)>", b"<html>", b"GIF89a", b"RIFF....WAVE", b"%PDF-"):
+        assert picture_type(other) is None
+    frame = label_pb2.TaskFrame(camera="front", is_moment=True, image=b"<svg onload=x>", media_type="image/svg+xml")
+    html = pictures_html("t", [frame])
+    assert "<img" not in html
+    assert "svg" not in html
