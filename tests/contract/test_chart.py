@@ -24,7 +24,6 @@ ALL_ON = [
     *("--set", "metrics.serviceMonitor.enabled=true"),
     *("--set", "metrics.rules.enabled=true"),
     *("--set", "tls.certManagerIssuer=fleet-ca"),
-    *("--set", "kafka.authentication=true"),
     *("--set", "kafka.caSecret=kafka-ca"),
     *("--set", "database.existingSecret=databases"),
     *("--set-string", r"config.routing\.yaml=projects: {}"),
@@ -42,6 +41,10 @@ ALL_ON = [
     *("--set", "components.telemetry-gateway.hosts={vehicles.example.org}"),
     *("--set", "networkPolicy.pagesFrom[0].namespaceSelector.matchLabels.name=sign-on"),
 ]
+WITH_OBJECTS = {
+    *("telemetry-gateway", "telemetry-archiver", "label-desk"),
+    *("dataset-curator", "training-orchestrator", "rollout-controller"),
+}
 
 
 def helm_template(*options: str) -> subprocess.CompletedProcess[str]:
@@ -156,13 +159,20 @@ def test_objects_on_a_volume_are_the_same_for_all_and_outlive_the_release() -> N
     assert claims == {"fleet-objects"}
     (claim,) = [o for o in rendered() if o["kind"] == "PersistentVolumeClaim"]
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    mounts = {
+        name: mount["readOnly"]
+        for name, pod in workloads().items()
+        for mount in pod["containers"][0]["volumeMounts"]
+        if mount["name"] == "objects"
+    }
+    assert mounts == {name: name == "label-desk" for name in WITH_OBJECTS}
     in_a_bucket = workloads("--set", "objectsUrl=s3://fleet/objects")
     assert not any(volume["name"] == "objects" for pod in in_a_bucket.values() for volume in pod["volumes"])
 
 
 @needs_helm
 def test_who_speaks_to_kafka_has_a_user_and_the_brokers_authority() -> None:
-    options = ("--set", "kafka.authentication=true", "--set", "kafka.caSecret=kafka-ca")
+    options = ("--set", "kafka.caSecret=kafka-ca")
     for name, pod in workloads(*options).items():
         said = environment(pod)
         if name == "fleet-console":
@@ -175,6 +185,33 @@ def test_who_speaks_to_kafka_has_a_user_and_the_brokers_authority() -> None:
     assert said["FLEETLOOP_KAFKA_USERNAME"]["secretKeyRef"] == {"name": "fleet-topics-kafka", "key": "username"}
     strimzi = workloads(*options, "--set", "kafka.usersByStrimzi=true")
     assert environment(strimzi["label-desk"])["FLEETLOOP_KAFKA_USERNAME"] == "fleet-label-desk-kafka"
+
+
+@needs_helm
+def test_kafka_is_open_only_by_a_value_that_says_so() -> None:
+    users = [name for name, pod in workloads().items() if "FLEETLOOP_KAFKA_USERNAME" in environment(pod)]
+    assert set(users) == {entry.label for entry in SERVICES} - {"fleet-console"}
+    opened = workloads("--set", "kafka.authentication=anyone-may-read-and-write-every-topic")
+    assert not any("FLEETLOOP_KAFKA_USERNAME" in environment(pod) for pod in opened.values())
+
+
+@needs_helm
+def test_a_component_gets_only_its_own_credentials_and_only_where_it_needs_them() -> None:
+    options = (
+        "--set",
+        "objectsSecrets=true",
+        "--set",
+        "objectsUrl=s3://fleet",
+        "--set",
+        "database.existingSecret=urls",
+    )
+    for name, pod in workloads(*options).items():
+        (container,) = pod["containers"]
+        expected = [{"secretRef": {"name": f"fleet-{name}-objects"}}] if name in WITH_OBJECTS else None
+        assert container.get("envFrom") == expected
+        database = environment(pod).get("FLEETLOOP_DATABASE_URL")
+        assert (database is None) == (not (ROOT / "services" / name.replace("-", "_") / "migrations").exists())
+        assert database is None or database["secretKeyRef"]["key"] == name
 
 
 @needs_helm
@@ -249,6 +286,9 @@ def test_nobody_reaches_the_pages_unless_named() -> None:
     [
         (["console.ingress.enabled=true", "console.ingress.host=fleet.example.org"], "console.oidc.issuer"),
         (["components.fleet-monitor.replicas=2"], "components.fleet-monitor.replicas"),
+        (["kafka.authentication=false"], "authentication"),
+        (["kafka.authentication=none"], "authentication"),
+        (["objectsSecret=shared"], "objectsSecret"),
         (["kafka.bootstrapserver=kafka:9092"], "bootstrapserver"),
         (["components.label-desk.replica=2"], "replica"),
         (["volumesWhenUninstalled=Keep"], "volumesWhenUninstalled"),

@@ -38,6 +38,11 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{/* "true" unless Kafka is open to anyone. */}}
+{{- define "fleetloop.kafkaAuthentication" -}}
+{{- if eq .Values.kafka.authentication "scram-sha-512" }}true{{ end -}}
+{{- end }}
+
 {{/* Environment with the Kafka user of one component, or of the topics job. Call with a dict of root and name. */}}
 {{- define "fleetloop.kafkaUser" -}}
 {{- $secret := include "fleetloop.name" . | printf "%s-kafka" -}}
@@ -74,7 +79,9 @@ secret: {secretName: {{ .Values.kafka.caSecret }}, items: [{key: ca.crt, path: c
 - {name: FLEETLOOP_STATE_DIR, value: /state}
 - {name: XDG_CACHE_HOME, value: /state/cache}
 - {name: FLEETLOOP_CONFIG_DIR, value: /config}
+{{- if ne .component.objects "none" }}
 - {name: FLEETLOOP_OBJECTS_URL, value: {{ $root.Values.objectsUrl | quote }}}
+{{- end }}
 - {name: FLEETLOOP_LOG_FORMAT, value: {{ $root.Values.logs.format }}}
 - {name: FLEETLOOP_LOG_LEVEL, value: {{ $root.Values.logs.level }}}
 - {name: FLEETLOOP_ADMISSION_LIST, value: /admission/admission.json}
@@ -84,10 +91,10 @@ secret: {secretName: {{ .Values.kafka.caSecret }}, items: [{key: ca.crt, path: c
 - name: FLEETLOOP_{{ $other | replace "-" "_" | upper }}_ADDRESS
   value: {{ printf "%s-%s:9000" $root.Release.Name $other | quote }}
 {{- end }}
-{{- if and $root.Values.kafka.authentication .component.kafka }}
+{{- if and (include "fleetloop.kafkaAuthentication" $root) .component.kafka }}
 {{ include "fleetloop.kafkaUser" . }}
 {{- end }}
-{{- if $root.Values.database.existingSecret }}
+{{- if and $root.Values.database.existingSecret .component.database }}
 - name: FLEETLOOP_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ $root.Values.database.existingSecret }}, key: {{ .name }}, optional: true}}
 {{- end }}
