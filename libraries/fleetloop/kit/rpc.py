@@ -39,6 +39,7 @@ from fleetloop.kit.security.admission import AdmissionList
 from fleetloop.kit.security.certificates import identity_of, load_certificate, serial_of_pem, server_name
 from fleetloop.kit.security.gate import ON_BEHALF_OF, ROLES, Gate, NoAdmissions, speak_for
 from fleetloop.kit.security.identity import Identity, IdentityKind, parse_spiffe_id
+from fleetloop.kit.security.open_calls import OpenCalls
 from fleetloop.kit.security.watch import CallWatch
 
 __all__ = [
@@ -130,6 +131,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
         self._gate = gate
         self._insecure_identity = insecure_identity
         self._check_s = check_s
+        self._open = OpenCalls()
 
     async def intercept_service(
         self,
@@ -203,7 +205,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore
             _roles.set(found.roles)
             _serial.set(serial)
             watch = CallWatch(lambda: self._gate.check(identity, serial, method, metadata), self._check_s)
-            with span(method, parent=traceparent, attributes={"caller": str(identity)}):
+            with self._open.open(identity), span(method, parent=traceparent, attributes={"caller": str(identity)}):
                 yield
         except RefusedError as refusal:
             code = status_of(refusal)
