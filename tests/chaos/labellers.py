@@ -23,13 +23,20 @@ _RPC_S = 10.0
 _LEASE_S = 20.0
 
 
-def scripted_answer(task_id: str, task: str, choices: list[str], labeller: int) -> dict[str, str]:
-    """Return what a labeller says; empty for "I cannot tell"."""
+def scripted_outcome(task_id: str) -> str:
+    """Return how a task must end."""
     number = zlib.crc32(task_id.encode())
     if number % 11 == 0:
+        return "cannot_tell"
+    return "disputed" if number % 7 == 0 else "agreed"
+
+
+def scripted_answer(task_id: str, task: str, choices: list[str], labeller: int) -> dict[str, str]:
+    """Return what a labeller says; empty for "I cannot tell"."""
+    outcome = scripted_outcome(task_id)
+    if outcome == "cannot_tell":
         return {}
-    if number % 7 == 0:
-        return {task: choices[labeller % len(choices)]}
+    number = labeller if outcome == "disputed" else zlib.crc32(task_id.encode())
     return {task: choices[number % len(choices)]}
 
 

@@ -95,6 +95,7 @@ def test_a_good_history_has_no_findings() -> None:
         ("desk", Fault.STUCK, {"ended": []}),
         ("desk", Fault.DOUBLED, {"ended": [Ended("end-1", "t1", "s1", "agreed"),
                                            Ended("end-2", "t1", "s1", "disputed")]}),
+        ("desk", Fault.UNSEEN, {"ended": [Ended("end-1", "t1", "s1", "disputed")]}),
         ("desk", Fault.UNSEEN, {"ended": [Ended("end-1", "t1", "s1", "agreed"),
                                           Ended("end-2", "t9", "s9", "agreed")]}),
         ("curator", Fault.LOST, {"added": []}),
