@@ -20,6 +20,7 @@ from fleetloop.kit.messaging.dead_letters import DeadLetterQueue, process_or_set
 from fleetloop.kit.messaging.faust_order import KeepingFlowControl, OrderGuard
 from fleetloop.kit.messaging.producer import Record, broker_tls
 from fleetloop.kit.messaging.progress import ConsumerProgress
+from fleetloop.kit.messaging.undecodable import install as pass_over_undecodable
 from fleetloop.kit.process.clock import Clock, seconds_to_ms
 from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY
 from fleetloop.kit.process.lifecycle import Runtime
@@ -33,6 +34,7 @@ log = get_logger(__name__)
 
 def build_app(service: str, settings: ServiceSettings) -> faust.App:
     """An app named after the service, which is also its consumer group. Do not call it at module level."""
+    pass_over_undecodable()
     try:
         from faust._cython.streams import StreamIterator  # noqa: F401
     except ImportError as error:  # the pure-Python iterator loses acknowledgements of noack streams

@@ -52,6 +52,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from fleetloop.kit.messaging.producer import Record, connection_options, record_of_message
 from fleetloop.kit.messaging.progress import ConsumerProgress
+from fleetloop.kit.messaging.undecodable import install as pass_over_undecodable
 from fleetloop.kit.process.clock import Clock, ns_to_ms, seconds_to_ms, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.settings import ServiceSettings
@@ -94,6 +95,7 @@ class PartitionReader:
         group: str | None,
         durable: Durable | None = None,
     ) -> None:
+        pass_over_undecodable()
         self._topics = list(topics)
         self._settings = settings
         self._clock = clock

@@ -34,6 +34,10 @@ class Topic:
     """Hours that messages are kept; -1 means indefinitely."""
     cleanup: str
     max_bytes: int
+    compression: str = "producer"
+    """`compression.type` of the topic: "producer" keeps what was sent, "uncompressed" makes the broker unpack it and
+    compare the unpacked size with `max_bytes`.
+    """
     stamped_by_broker: bool = False
     """Whether the broker sets the timestamp when it appends a message; otherwise the producer sets it."""
 
@@ -44,6 +48,7 @@ class Topic:
             "cleanup.policy": self.cleanup,
             "retention.ms": str(retention_ms),
             "max.message.bytes": str(self.max_bytes),
+            "compression.type": self.compression,
             "message.timestamp.type": "LogAppendTime" if self.stamped_by_broker else "CreateTime",
         }
 
@@ -77,6 +82,7 @@ def _topic_of(name: str, entry: Mapping[str, object]) -> Topic:
             retention_h=int(str(entry.get("retention_h", -1))),
             cleanup=str(entry.get("cleanup", "delete")),
             max_bytes=int(str(entry["max_bytes"])),
+            compression=str(entry.get("compression", "producer")),
             stamped_by_broker=entry.get("timestamps") == "broker",
         )
     except KeyError as error:

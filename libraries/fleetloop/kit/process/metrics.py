@@ -69,6 +69,10 @@ DEAD_LETTERS = Counter(
     "or failed (processing it failed twice).",
     ["service", "topic", "reason"],
 )
+UNDECODABLE = Counter(
+    "fleetloop_undecodable_messages_total",
+    "Messages that Kafka's client could not decode and that were passed over; their offsets are in the log.",
+)
 PRODUCED = Counter(
     "fleetloop_produced_messages_total", "Messages that Kafka has acknowledged to this service.", ["service", "topic"]
 )
