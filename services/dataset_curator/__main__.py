@@ -37,7 +37,7 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     trunk = await asyncio.to_thread(load_trunk)
     tables = DatasetTables(settings.tables_url or f"{settings.objects_url}/{settings.fleet_id}/datasets")
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
-    objects = Objects(settings.objects_url)
+    objects = Objects(settings.objects_url, settings.fleet_id)
     clips = StoredClips(objects, clip_limits(schema, settings.clip_unpacked_bytes))
     runtime.on_stop(partial(asyncio.to_thread, clips.close))
     committer = Committer(storage.database, tables, objects, clips, schema, trunk, curation, settings.fleet_id, clock)
@@ -46,8 +46,9 @@ async def start(runtime: Runtime, settings: DatasetCuratorSettings) -> None:
     runtime.spawn("worker", Worker(storage.database, committer).run(runtime.stopping, settings.tick_s))
     policy = load_access(settings.config_dir)
     server = RpcServer(runtime.service, settings, policy)
+    imports = Objects(settings.objects_url)  # a person who may import names the address
     second_person = policy.second_person.test_sets
-    service = DatasetService(storage.database, tables, committer, objects, schema, trunk, clock, second_person)
+    service = DatasetService(storage.database, tables, committer, imports, schema, trunk, clock, second_person)
     add_to(server, service)
     await server.start([SERVICE_NAME])
     runtime.on_stop(server.stop)

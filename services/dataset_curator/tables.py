@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from dataset_curator.model import Neighbour, Sample
 from fleetloop.kit.outage import OutageError
+from fleetloop.kit.storage.addresses import table_address
 
 COMMIT_PROPERTY = "fleetloop.commit"
 _NEWEST_TRANSACTIONS = 1000
@@ -76,7 +77,7 @@ class DatasetTables:
 
     def address(self, dataset: str) -> str:
         """Address of a dataset's table."""
-        return f"{self._root}/{dataset}.lance"
+        return table_address(self._root, dataset)
 
     def open(self, dataset: str, tag: str | None = None) -> lance.LanceDataset | None:
         """The table in its newest state, or at `tag`; None when the store says that there is none.

@@ -30,7 +30,7 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
     clock = SystemClock()
     schema = load_task_schema(settings.config_dir / "tasks.yaml")
     limits = clip_limits(schema, settings.clip_unpacked_bytes)
-    clips = StoredClips(Objects(settings.objects_url), limits, settings.clip_cache_bytes)
+    clips = StoredClips(Objects(settings.objects_url, settings.fleet_id), limits, settings.clip_cache_bytes)
     runtime.on_stop(partial(asyncio.to_thread, clips.close))
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     prune_ended = partial(transactions.prune_ended, keep_s=settings.keep_ended_s)

@@ -18,7 +18,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fleetloop.domain.artifacts import CARD, ENCODER, HEAD, VEHICLE_FILES, WEIGHTS, artifact_digest, sha256_hex
+from fleetloop.domain.artifacts import (
+    CARD,
+    ENCODER,
+    HEAD,
+    VEHICLE_FILES,
+    WEIGHTS,
+    WEIGHTS_DIGEST,
+    artifact_digest,
+    sha256_hex,
+)
 from fleetloop.domain.tasks import TaskSchema
 from perception.model import Net, activate
 
@@ -68,7 +77,8 @@ def export(net: Net, schema: TaskSchema, card: Mapping[str, Any], folder: Path) 
     _write(_ActivatedHead(net, schema), tokens, folder / HEAD, "tokens", list(schema.columns()))
     _compare(net, schema, cameras, folder)
     save_file({name: value.contiguous() for name, value in net.state_dict().items()}, folder / WEIGHTS)
-    (folder / CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+    weights = {WEIGHTS_DIGEST: sha256_hex((folder / WEIGHTS).read_bytes())}
+    (folder / CARD).write_text(json.dumps({**card, **weights}, indent=1, sort_keys=True) + "\n")
     digest = artifact_digest({name: sha256_hex((folder / name).read_bytes()) for name in VEHICLE_FILES})
     return digest, {name: name for name in (*VEHICLE_FILES, WEIGHTS)}
 

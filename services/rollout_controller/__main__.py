@@ -38,7 +38,7 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
     database, fleet_id = storage.database, settings.fleet_id
     publisher = Publisher(
         database,
-        Objects(settings.objects_url),
+        Objects(settings.objects_url, settings.fleet_id),
         signer,
         OrchestratorCosigner(orchestrator),
         settings.trust_dir,

@@ -31,7 +31,8 @@ async def start(runtime: Runtime, settings: TrainingOrchestratorSettings) -> Non
     jobs = TorchrunJobs(job_folder_root(settings.state_dir.resolve()), settings.job_module, settings.nice)
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     start_storage_tasks(runtime, settings, clock, storage, EFFECTS)
-    worker = Worker(storage.database, Objects(settings.objects_url), jobs, policies, settings, clock)
+    objects = Objects(settings.objects_url, settings.fleet_id)
+    worker = Worker(storage.database, objects, jobs, policies, settings, clock)
     runtime.spawn("worker", worker.run(runtime.stopping))
     server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     service = TrainingService(

@@ -133,3 +133,5 @@ class JobInputs:
     test_set: VersionRef
     parent_address: str
     """Artifacts of the model to start from; empty: the job starts from scratch."""
+    parent_weights_sha256: str = ""
+    """Digest of its weights, if a run of ours made it."""

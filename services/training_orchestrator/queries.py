@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
+from fleetloop.domain.artifacts import WEIGHTS
 from fleetloop.domain.run_folder import VersionRef
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.kit.storage.paging import FIRST_PAGE, Page
@@ -121,11 +122,13 @@ def job_inputs(tx: Transaction, run: Run) -> JobInputs:
     version = newest_version(tx, run.dataset, run.dataset_version)
     test_set = newest_version(tx, run.test_set, run.test_set_version)
     parent = tx.session.get(ModelStageRow, run.parent_digest) if run.parent_digest else None
+    own = (passed_files(tx, run.parent_digest) if run.parent_digest else None) or {}
     assert version is not None and test_set is not None, "a run is only queued for versions that are known"
     return JobInputs(
         dataset=_version_ref(version),
         test_set=_version_ref(test_set),
         parent_address=parent.artifact_address if parent else "",
+        parent_weights_sha256=own.get(WEIGHTS, (0, ""))[1],
     )
 
 

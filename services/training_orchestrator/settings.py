@@ -19,6 +19,9 @@ class TrainingOrchestratorSettings(ServiceSettings):
     heartbeat_stale_s: float = Field(
         120.0, gt=0, description="Seconds without a heartbeat after which a running job is killed."
     )
+    tables_url: str = Field(
+        "", description="Root of the Lance tables, as in the curator; empty: `datasets` below the object store."
+    )
     job_module: str = Field("perception.job", description="Python module of the training job.")
     nice: int = Field(5, ge=0, le=19, description="Niceness of the job, 0 to 19: services take precedence.")
 

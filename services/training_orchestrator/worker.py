@@ -11,19 +11,27 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.domain.artifacts import (
+    VEHICLE_FILES,
+    WEIGHTS,
+    ArtifactsChangedError,
+    artifact_digest,
+    check_artifacts,
+    sha256_hex,
+)
 from fleetloop.domain.run_folder import LOG, RESULT, RunFailure, RunFolderError, RunRequest, RunResult, read_files
 from fleetloop.kit.process.atomic_file import replace_bytes
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
+from fleetloop.kit.storage.addresses import is_own_table
 from fleetloop.kit.storage.database import Database, Transaction
-from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
+from fleetloop.kit.storage.objects import ForeignAddressError, ObjectMissingError, Objects, object_address
 from training_orchestrator import queries, transactions
 from training_orchestrator.core import Start, due, start_again
 from training_orchestrator.jobs import TorchrunJobs
 from training_orchestrator.metrics import OPEN_RUNS, RUNS
-from training_orchestrator.model import OpenRun, Policy, Run, State
+from training_orchestrator.model import JobInputs, OpenRun, Policy, Run, State
 from training_orchestrator.settings import TrainingOrchestratorSettings
 
 log = get_logger(__name__)
@@ -98,8 +106,17 @@ class Worker:
     async def _launch(self, run: Run, attempts: int) -> None:
         run_id = run.run_id
         inputs = await self._database.read(lambda tx: queries.job_inputs(tx, run))
+        root = self._settings.tables_url or f"{self._settings.objects_url}/{self._settings.fleet_id}/datasets"
+        for dataset, version in ((run.dataset, inputs.dataset), (run.test_set, inputs.test_set)):
+            if not is_own_table(root, dataset, version.table):
+                reason = f"table_address: {version.table[:200]!r} is not the table of {dataset} in {root}"
+                await self._fail(run_id, reason)
+                return
         try:
-            parent = await asyncio.to_thread(self._fetch_parent, run_id, inputs.parent_address)
+            parent = await asyncio.to_thread(self._fetch_parent, run, inputs)
+        except (ForeignAddressError, ArtifactsChangedError) as error:
+            await self._fail(run_id, f"the files of the parent {run.parent_digest} cannot be used: {error}")
+            return
         except ObjectMissingError as error:
             # Without its parent the job would train and compare something else. It waits until the file is restored.
             log.error("parent_missing", run_id=run_id, error=str(error))
@@ -118,17 +135,20 @@ class Worker:
         await asyncio.to_thread(self._jobs.launch, run_id, request)
         log.info("job_started", run_id=run_id, attempt=attempts + 1)
 
-    def _fetch_parent(self, run_id: str, address: str) -> Path | None:
+    def _fetch_parent(self, run: Run, inputs: JobInputs) -> Path | None:
         """Copy the parent's artifacts into the run's folder: the job reads files, not an object store.
 
-        Raises ObjectMissingError when one of them is missing.
+        Raises ObjectMissingError when one of them is missing, and ArtifactsChangedError when they are not the
+        parent's: a run must not start from, or compare with, what somebody put in their place.
         """
-        if not address:
+        if not inputs.parent_address:
             return None
-        folder = self._jobs.folder(run_id) / "parent"
+        contents = {name: self._objects.get(f"{inputs.parent_address}/{name}") for name in (WEIGHTS, *VEHICLE_FILES)}
+        check_artifacts(run.parent_digest, contents, inputs.parent_weights_sha256)
+        folder = self._jobs.folder(run.run_id) / "parent"
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("model.safetensors", *VEHICLE_FILES):
-            replace_bytes(folder / name, self._objects.get(f"{address}/{name}"))
+        for name, content in contents.items():
+            replace_bytes(folder / name, content)
         return folder
 
     async def _store_result(self, run: Run, result: RunResult | RunFailure) -> None:

@@ -52,14 +52,23 @@ class House:
         Base.metadata.create_all(self.database.engine)
         self.jobs = Folders(folder / "runs")
         self.clock = ManualClock()
-        self.objects = Objects((folder / "objects").as_uri())
+        self.objects = Objects((folder / "objects").as_uri(), "demo")
         settings = TrainingOrchestratorSettings(
-            kafka_bootstrap_servers="none:1", signing_key=folder / "key", config_dir=folder / "config", seed=3
+            kafka_bootstrap_servers="none:1",
+            signing_key=folder / "key",
+            config_dir=folder / "config",
+            seed=3,
+            tables_url="tables",
         )
         self.worker = Worker(self.database, self.objects, self.jobs, {"town": POLICY}, settings, self.clock)
         for name, samples, frozen in (("town-test", 300, True), ("town", 1000, False)):
             committed = dataset_pb2.DatasetCommitted(
-                dataset=name, version="v1", samples=samples, frozen=frozen, lance_tag="v1", table_address=f"{name}.l"
+                dataset=name,
+                version="v1",
+                samples=samples,
+                frozen=frozen,
+                lance_tag="v1",
+                table_address=f"tables/{name}.lance",
             )
             self.database.run_now(lambda tx, c=committed: transactions.record_version(tx, version_of(c)))  # type: ignore[misc]
 
@@ -104,7 +113,7 @@ async def test_a_due_run_is_queued_and_started_once(house: House, tmp_path: Path
     assert run_id == run.run_id
     assert request.recipe == (tmp_path / "config" / "recipes" / "first.yaml").resolve()
     assert (request.seed, request.parent) == (3, None)
-    assert request.dataset == VersionRef(table="town.l", tag="v1", version="v1")
+    assert request.dataset == VersionRef(table="tables/town.lance", tag="v1", version="v1")
 
 
 async def test_a_job_that_holds_its_lock_goes_on_until_its_heartbeat_stops(house: House) -> None:

@@ -25,6 +25,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from fleetloop.kit.outage import OutageError
 from fleetloop.kit.process.clock import NANOSECONDS_PER_SECOND
+from fleetloop.kit.storage.addresses import is_own_object
 from fleetloop.kit.storage.folder_objects import DRAFTS, FolderObjects
 
 _FAILURES = (GenericError, JoinError, PermissionDeniedError, UnauthenticatedError)
@@ -36,14 +37,25 @@ class ObjectMissingError(Exception):
     """The address has no object."""
 
 
+class ForeignAddressError(ObjectMissingError):
+    """The address is not below the installation's own storage, so that it has no object for us."""
+
+
 class ObjectsUnavailableError(OutageError):
     """The object store does not answer, or refuses the credentials. Nothing is known about the object."""
 
 
 class Objects:
-    """Objects at addresses. Most are written once and never changed. Any call may raise ObjectsUnavailableError."""
+    """Objects at addresses. Most are written once and never changed. Any call may raise ObjectsUnavailableError.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: Root of the store.
+        fleet_id: The fleet whose objects may be read. Every address from an event is read with it. Empty: any address
+            below the root, for tools whose user names the address.
+    """
+
+    def __init__(self, url: str, fleet_id: str = "") -> None:
+        self._fleet_id = fleet_id
         self._store: ObjectStore
         self._folder: FolderObjects | None = None
         if url.startswith("file://"):
@@ -82,14 +94,16 @@ class Objects:
                 obstore.rename(self._store, address, to)
 
     def get(self, address: str) -> bytes:
-        """The whole object. Raises ObjectMissingError with the address."""
+        """The whole object. Raises ObjectMissingError with the address, and ForeignAddressError if it is not ours."""
+        self._check(address)
         with self._failures(address):
             if self._folder is not None:
                 return self._folder.path(address).read_bytes()
             return bytes(obstore.get(self._store, address).bytes())
 
     def fetch(self, address: str, target: Path) -> None:
-        """Write the object to a file in chunks. Raises ObjectMissingError with the address."""
+        """Write the object to a file in chunks. Raises ObjectMissingError and ForeignAddressError as `get` does."""
+        self._check(address)
         with self._failures(address):
             if self._folder is not None:
                 with self._folder.path(address).open("rb") as source, target.open("wb") as file:
@@ -123,6 +137,10 @@ class Objects:
     def path_of(self, address: str) -> Path | None:
         """The file itself when the store is a folder, else None."""
         return Path(self.url.removeprefix("file://")) / address if self.url.startswith("file://") else None
+
+    def _check(self, address: str) -> None:
+        if self._fleet_id and not is_own_object(self._fleet_id, address):
+            raise ForeignAddressError(f"{address[:200]!r} is not below {self._fleet_id}/ of {self.url}")
 
     @contextmanager
     def _failures(self, address: str) -> Iterator[None]:
