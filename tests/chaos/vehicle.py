@@ -103,6 +103,12 @@ def make_batch(
     return FrameBatch(fleet, vehicle, boot_id, sequence, start_ns, start_utc_ns, "gnss", offsets, columns, MODEL)
 
 
+def make_amounts(number: int) -> dict[str, Any]:
+    """Return what a vehicle's n-th report counts: multiples of 1/8, whose sums are exact in any order."""
+    amounts: dict[str, Any] = {name: (number * 7 + index) % 40 for index, name in enumerate(SUMMED)}
+    return {**amounts, "autopilot_km": (number % 32 + 1) / 8}
+
+
 def make_clip(
     schema: TaskSchema, fleet: str, vehicle: str, command: command_pb2.SendClip, utc_ns: int, hostile: str = ""
 ) -> bytes:
@@ -238,9 +244,7 @@ class Vehicle:
             await self.driving.wait()
             number, self.reports = self.reports, self.reports + 1
             which = causal_id("report", self.name, self.boot_id, number)
-            # Multiples of 1/8: sums of them are exact in any order.
-            amounts: dict[str, Any] = {name: (number * 7 + index) % 40 for index, name in enumerate(SUMMED)}
-            amounts["autopilot_km"] = (number % 32 + 1) / 8  # at most 4 km, as far as the gateway believes in 4 s
+            amounts = make_amounts(number)
             now_ns = self.began_utc_ns + time.monotonic_ns() - self.began_ns
             report = health_pb2.VehicleReport(
                 fleet_id=self.fleet,

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from tests.chaos.checks import driven
+from tests.chaos.findings import Fault
+from tests.chaos.history import Recorder
+from tests.chaos.observed import Fired
 from tests.chaos.system import CAMPAIGN, TRIGGERS
-from tests.chaos.vehicle import Rates, S, content_digest, make_batch, make_clip
+from tests.chaos.vehicle import Rates, S, content_digest, make_amounts, make_batch, make_clip, note_sent
 
 from fleetloop.domain.archive_files import Footer, read_file, write_file
 from fleetloop.domain.clips import read_drive
@@ -16,6 +20,7 @@ from fleetloop.domain.validation import validate
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.command.v1 import command_pb2
 from fleetloop.shipped import config_folder
+from telemetry_gateway.core import check_report
 from trigger_detector.backtest import Request, plan_of
 from trigger_detector.core import DetectorState, evaluate_batches_in_place
 from trigger_detector.model import Appended
@@ -47,6 +52,42 @@ def test_each_trigger_fires_once_in_every_period() -> None:
     names = [each.trigger.name for each in fired]
     for name in ("stop_sign_chaos", "chaos_unrouted"):
         assert periods - 1 <= names.count(name) <= periods
+
+
+def test_the_harness_knows_the_firings_that_the_core_finds(tmp_path: Path) -> None:
+    plan, _ = plan_of(Request("", "f", "", {CAMPAIGN: list(TRIGGERS)}), CATALOGUE)
+    recorder = Recorder(tmp_path / "history.jsonl")
+    batches = []
+    for vehicle in ("chaos-000", "chaos-001", "chaos-002"):
+        # The vehicle rests for 20 s in between, as at the end of an episode.
+        seconds = [*range(50), *range(70, 130)]
+        batches += [
+            make_batch("f", vehicle, b"12345678", n, at_s * S, time.time_ns() + at_s * S, RATES)
+            for n, at_s in enumerate(seconds)
+        ]
+    for batch in batches:
+        recorder.add("acknowledged", id=note_sent(recorder, batch))
+    fired = evaluate_batches_in_place(
+        DetectorState(), [Appended(each, n) for n, each in enumerate(batches)], plan
+    ).firings
+    announced = [
+        Fired(each.firing_id, each.trigger.name, 1, each.vehicle_id, each.onset_monotonic_ns) for each in fired
+    ]
+    assert len(announced) > 15
+    assert driven.check(recorder.history, announced) == []
+    for missing in announced:
+        rest = [each for each in announced if each is not missing]
+        assert [each.fault for each in driven.check(recorder.history, rest)] in ([Fault.LOST], [])
+    assert sum(not driven.check(recorder.history, [o for o in announced if o is not each]) for each in announced) < 4
+    recorder.close()
+
+
+def test_the_gateway_believes_every_report() -> None:
+    for number in range(200):
+        check_report(
+            boot_id=b"12345678", start_utc_ns=0, end_utc_ns=round(RATES.report_s * S), digests={},
+            amounts=make_amounts(number), faults={},
+        )  # fmt: skip
 
 
 def test_clips_differ_and_have_the_pictures_that_a_sample_needs() -> None:
