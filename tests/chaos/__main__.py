@@ -3,6 +3,7 @@
     make chaos                                                    every nemesis
     make chaos ARGS=quick                                         a choice of them, within 10 minutes
     make chaos ARGS="--nemesis kill_service --runs 20 --seed 7"   one kind; the seed replays the schedule
+    make chaos ARGS=mutants                                       the oracle against faults planted in services
     make chaos ARGS=list                                          names of all nemeses
     make chaos ARGS="table FOLDER..."                             the table of earlier runs
 
@@ -27,6 +28,8 @@ from tests.chaos import sandbox
 from tests.chaos.episodes import Limits, Stage, history_path
 from tests.chaos.history import Recorder
 from tests.chaos.load import running_load
+from tests.chaos.mutants import MUTANTS, run_mutant
+from tests.chaos.mutants import found as count_found
 from tests.chaos.nemeses.registry import NEMESES, select
 from tests.chaos.report import EpisodeResult, result_from, table
 from tests.chaos.schedule import Episode, make_schedule
@@ -53,7 +56,7 @@ def say(text: str) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="make chaos", description="Chaos tests of the whole running system.")
-    parser.add_argument("form", nargs="?", default="full", choices=["full", "quick", "list", "table"])
+    parser.add_argument("form", nargs="?", default="full", choices=["full", "quick", "mutants", "list", "table"])
     parser.add_argument("folders", nargs="*", type=Path, help="results of earlier runs, for `table`")
     parser.add_argument("--nemesis", action="append", default=[], help="a name or its first part; all by default")
     parser.add_argument("--runs", type=int, default=1, help="episodes of each nemesis")
@@ -61,6 +64,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None, help="decides everything; random by default, and printed")
     parser.add_argument("--vehicles", type=int, default=12)
     parser.add_argument("--batch-s", type=float, default=1.0, help="seconds between two batches of a vehicle")
+    parser.add_argument("--patience-s", type=float, default=180.0, help="what has not arrived by then is lost")
     parser.add_argument("--no-postgres", action="store_true", help="all databases in SQLite")
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser.parse_args(arguments)
@@ -92,7 +96,7 @@ async def play(
             rng = random.Random(arguments.seed + generation)
             rates = Rates(batch_s=arguments.batch_s)
             async with running_load(system, recorder, arguments.vehicles, rates, rng) as load:
-                stage = Stage(system, load, recorder, Limits(), say)
+                stage = Stage(system, load, recorder, limits_of(arguments.patience_s), say)
                 for _ in range(EPISODES_PER_SYSTEM):
                     if not left or time.monotonic() - began_s > budget_s:
                         break
@@ -118,6 +122,9 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.form == "table":
         print(table(read_results(chosen.folders)))
         return 0
+    if chosen.form == "mutants":
+        seed = [] if chosen.seed is None else ["--seed", str(chosen.seed)]
+        return run_mutants(chosen.out / datetime.now(UTC).strftime("mutants-%Y%m%d-%H%M%S"), seed)
     if not sandbox.missing():
         sandbox.enter("tests.chaos", arguments)
     if chosen.seed is None:
@@ -146,6 +153,24 @@ def main(arguments: Sequence[str]) -> int:
     print(text)
     say(f"{len(results)} of {len(episodes)} episodes; replay with --seed {chosen.seed}")
     return 1 if not results or any(result.findings for result in results) else 0
+
+
+def limits_of(patience_s: float) -> Limits:
+    """The limits of an episode that gives up after `patience_s` seconds."""
+    return Limits(holds_within_s=min(Limits().holds_within_s, patience_s), gives_up_after_s=patience_s)
+
+
+def run_mutants(folder: Path, options: Sequence[str]) -> int:
+    """Run every mutant. Returns 0 if the oracle has found each, 1 otherwise."""
+    missed = 0
+    for number, mutant in enumerate(MUTANTS):
+        own = folder / f"mutant-{number}"
+        own.mkdir(parents=True)
+        found = count_found(mutant, run_mutant(mutant, own, options))
+        missed += not found
+        say(f"{mutant.name}: {found} findings, {mutant.stage} {mutant.fault.value}" if found else
+            f"{mutant.name}: MISSED at {mutant.stage}, see {own}")  # fmt: skip
+    return 1 if missed else 0
 
 
 def quick_schedule(names: Sequence[str], seed: int) -> list[Episode]:
