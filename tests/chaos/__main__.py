@@ -28,7 +28,7 @@ from tests.chaos import sandbox
 from tests.chaos.episodes import Limits, Stage, history_path
 from tests.chaos.history import Recorder
 from tests.chaos.load import running_load
-from tests.chaos.mutants import MUTANTS, run_mutant
+from tests.chaos.mutants import MUTANTS, Mutant, run_mutant
 from tests.chaos.mutants import found as count_found
 from tests.chaos.nemeses.registry import NEMESES, select
 from tests.chaos.report import EpisodeResult, result_from, table
@@ -64,6 +64,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None, help="decides everything; random by default, and printed")
     parser.add_argument("--vehicles", type=int, default=12)
     parser.add_argument("--batch-s", type=float, default=1.0, help="seconds between two batches of a vehicle")
+    parser.add_argument("--mutant", default="", help="with `mutants`: a part of the names; all by default")
     parser.add_argument("--patience-s", type=float, default=180.0, help="what has not arrived by then is lost")
     parser.add_argument("--no-postgres", action="store_true", help="all databases in SQLite")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -124,7 +125,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if chosen.form == "mutants":
         seed = [] if chosen.seed is None else ["--seed", str(chosen.seed)]
-        return run_mutants(chosen.out / datetime.now(UTC).strftime("mutants-%Y%m%d-%H%M%S"), seed)
+        folder = chosen.out.resolve() / datetime.now(UTC).strftime("mutants-%Y%m%d-%H%M%S")
+        return run_mutants([each for each in MUTANTS if chosen.mutant in each.name], folder, seed)
     if not sandbox.missing():
         sandbox.enter("tests.chaos", arguments)
     if chosen.seed is None:
@@ -160,17 +162,17 @@ def limits_of(patience_s: float) -> Limits:
     return Limits(holds_within_s=min(Limits().holds_within_s, patience_s), gives_up_after_s=patience_s)
 
 
-def run_mutants(folder: Path, options: Sequence[str]) -> int:
-    """Run every mutant. Returns 0 if the oracle has found each, 1 otherwise."""
+def run_mutants(mutants: Sequence[Mutant], folder: Path, options: Sequence[str]) -> int:
+    """Run mutants. Returns 0 if the oracle has found each, 1 otherwise, 2 for none."""
     missed = 0
-    for number, mutant in enumerate(MUTANTS):
+    for number, mutant in enumerate(mutants):
         own = folder / f"mutant-{number}"
         own.mkdir(parents=True)
         found = count_found(mutant, run_mutant(mutant, own, options))
         missed += not found
         say(f"{mutant.name}: {found} findings, {mutant.stage} {mutant.fault.value}" if found else
             f"{mutant.name}: MISSED at {mutant.stage}, see {own}")  # fmt: skip
-    return 1 if missed else 0
+    return 1 if missed else 0 if mutants else 2
 
 
 def quick_schedule(names: Sequence[str], seed: int) -> list[Episode]:
