@@ -44,6 +44,8 @@ MODEL = "a" * 64
 LIMIT_KMH = 100
 """A vehicle above this speed is fast, as the triggers of these tests have it."""
 _PICTURE_EVERY_NS = S // 4
+_SLOW_NS = 2 * S
+"""A vehicle is slow for this long after its boot, since the clip of a firing has pictures from before the onset."""
 _RETRY_S = 0.5
 _RPC_S = 10.0
 _CHUNK_BYTES = 256 * 1024
@@ -97,7 +99,7 @@ def make_batch(
     offsets = np.arange(FRAMES, dtype=np.int64) * step_ns
     phase_s = zlib.crc32(vehicle.encode()) % 1000 / 1000 * rates.fast_every_s
     at_s = (start_ns + offsets) / S + phase_s
-    fast = at_s % rates.fast_every_s > rates.fast_every_s - 2.0
+    fast = (at_s % rates.fast_every_s > rates.fast_every_s - 2.0) & (start_ns + offsets >= _SLOW_NS)
     speed = np.where(fast, 130.0, 60.0).astype(np.float32)
     columns = {"Vehicle.Speed": Column(speed), "Autopilot.Engaged": Column(np.ones(FRAMES, np.bool_))}
     return FrameBatch(fleet, vehicle, boot_id, sequence, start_ns, start_utc_ns, "gnss", offsets, columns, MODEL)
@@ -128,13 +130,13 @@ def make_clip(
         firing_id=command.firing_id,
     )
     if hostile:
-        return HOSTILE[hostile](info, schema.cameras[0].name, max(0, command.onset_monotonic_ns))
+        return HOSTILE[hostile](info, schema.cameras[0].name, command.onset_monotonic_ns)
     with DriveWriter(target, info) as writer:
         for number in range(-3, 2):
             at_ns = command.onset_monotonic_ns + number * _PICTURE_EVERY_NS
             for camera in schema.cameras:
                 pixels = rng.integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
-                writer.image(camera.name, max(0, at_ns), pixels)
+                writer.image(camera.name, at_ns, pixels)
     return target.getvalue()
 
 

@@ -82,6 +82,27 @@ def test_the_harness_knows_the_firings_that_the_core_finds(tmp_path: Path) -> No
     recorder.close()
 
 
+def test_no_vehicle_is_fast_so_early_that_its_clip_would_begin_before_its_boot() -> None:
+    schema = load_task_schema(config_folder() / "tasks.yaml")
+    first = []
+    for number in range(100):
+        batches = [
+            make_batch("f", f"chaos-{number:03d}", b"12345678", n, n * S, time.time_ns(), RATES) for n in range(30)
+        ]
+        first.append(
+            next(
+                batch.start_monotonic_ns + int(offset)
+                for batch in batches
+                for offset, speed in zip(batch.frame_offsets_ns, batch.columns["Vehicle.Speed"].values, strict=True)
+                if speed > 100
+            )
+        )
+    wanted = command_pb2.SendClip(firing_id="f", boot_id=b"12345678", onset_monotonic_ns=min(first))
+    assert min(first) < 3 * S, "some vehicle is fast as early as it may be"
+    drive = read_drive(make_clip(schema, "f", "car", wanted, time.time_ns()))
+    assert drive.frames_at([c.name for c in schema.cameras], min(first), schema.frames.count, 0.25).shape
+
+
 def test_the_gateway_believes_every_report() -> None:
     for number in range(200):
         check_report(
