@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 
 from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.signals import SignalCatalogue
@@ -16,6 +16,7 @@ from fleetloop.domain.topics import TELEMETRY
 from fleetloop.domain.validation import BatchError, validate
 from fleetloop.kit.bounds import OutOfBoundsError, check_bounds
 from fleetloop.kit.messaging.events import Event
+from fleetloop.kit.messaging.outage import is_outage
 from fleetloop.kit.outage import OutageError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.logs import get_logger
@@ -164,7 +165,7 @@ class Intake:
         BYTES.labels(source).inc(len(prepared.event.payload))
 
     def _refusal(self, error: KafkaError) -> Exception:
-        if isinstance(error, MessageSizeTooLargeError):
+        if not is_outage(error):
             return BatchError("size", "batch", "is larger than Kafka accepts: send fewer frames per batch")
         log.error("kafka_unavailable", error=repr(error))
         self._outage.report(error)

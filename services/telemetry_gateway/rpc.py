@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from aiokafka.errors import KafkaError
 
 from fleetloop.domain.validation import BatchError
+from fleetloop.kit.messaging.outage import is_outage
 from fleetloop.kit.messaging.producer import Publisher
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.refusal import (
@@ -253,6 +254,8 @@ class TelemetryService(telemetry_pb2_grpc.TelemetryServiceServicer):
         return Sender(who.fleet_id, who.name), admitted
 
     def _kafka_unavailable(self, error: KafkaError) -> RefusedError:
+        if not is_outage(error):
+            return InvalidArgumentError(f"Kafka refuses what it would have to store: {error!r}", remedy="send less")
         self._outage.report(error)
         return UnavailableError(f"Kafka did not acknowledge: {error!r}; try again")
 

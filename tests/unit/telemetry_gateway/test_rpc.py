@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from tests.unit.telemetry_gateway.test_intake import BATCH, OrderedPublisher, intake_on
 
 from fleetloop.domain.access import load_access
@@ -65,13 +66,14 @@ class Gateway:
         self.line, self.publisher, self.uploads = OrderedPublisher(), RecordingPublisher(), Uploads()
         uploads: Any = self.uploads
         commands: Any = None
+        self.outage = Outage()
         servicer = TelemetryService(
             intake_on(self.line),
             uploads,
             commands,
             self.publisher,
             AdmissionList(folder / "admission.json"),
-            Outage(),
+            self.outage,
             SystemClock(),
             settings,
             60.0,
@@ -132,6 +134,25 @@ async def test_a_report_of_ones_own_is_published(gateway: Gateway) -> None:
     report = health_pb2.VehicleReport(fleet_id="fleet", vehicle_id="car", boot_id=b"12345678")
     await stub.ReportHealth(telemetry_pb2.ReportHealthRequest(report=report), timeout=20)
     assert [(event.topic, event.key) for event in gateway.publisher.events] == [(HEALTH, "car")]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "ends"),
+    [
+        (MessageSizeTooLargeError(), grpc.StatusCode.INVALID_ARGUMENT, False),
+        (KafkaConnectionError("gone"), grpc.StatusCode.UNAVAILABLE, True),
+    ],
+)
+async def test_a_report_that_kafka_refuses_is_no_outage(
+    gateway: Gateway, error: Exception, code: grpc.StatusCode, ends: bool
+) -> None:
+    stub = await gateway.start()
+    gateway.publisher.broken = error
+    report = health_pb2.VehicleReport(fleet_id="fleet", vehicle_id="car", boot_id=b"12345678")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ReportHealth(telemetry_pb2.ReportHealthRequest(report=report), timeout=20)
+    assert caught.value.code() is code
+    assert (gateway.outage._error is not None) == ends
 
 
 @pytest.mark.parametrize(("fleet", "vehicle"), OTHERS)
