@@ -1,4 +1,4 @@
-"""What holds for every test: in CI a skipped test is a failed one."""
+"""What holds for every test: in CI a skipped test is a failed one, and no property test has a deadline."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 from tests.databases import database_url, postgres, postgres_if_installed
 
 __all__ = ["database_url", "postgres", "postgres_if_installed"]
+
+# An example that takes longer than 200 ms says something about the machine's load, and nothing about the code.
+settings.register_profile("fleetloop", deadline=None)
+settings.load_profile("fleetloop")
 
 _RECORDING = "comma2k19"
 """A real recording, used where it is found; no package has it. The reason of a skip for want of it names it."""
