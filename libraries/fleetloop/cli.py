@@ -14,6 +14,7 @@ from rich.console import Console
 
 from fleetloop.commands import authority, datasets, demo, dlq, models, run, services, triggers, users, vehicles
 from fleetloop.errors import UserError
+from fleetloop.kit.process.private_files import keep_files_private
 
 app = typer.Typer(
     name="fleetloop",
@@ -36,6 +37,7 @@ app.add_typer(dlq.app, name="dlq")
 
 def main() -> None:
     """Run the `fleetloop` command."""
+    keep_files_private()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()

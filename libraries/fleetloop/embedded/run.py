@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from random import Random
 from fleetloop.api.installation import RunningFleet, recorded_run
 from fleetloop.embedded.run_specs import RunSpecs, build_run_specs
 from fleetloop.errors import UserError
+from fleetloop.kit.process.private_files import private_files
 from fleetloop.layout import RunLayout
 from fleetloop.supervisor.restart import RestartPolicy
 from fleetloop.supervisor.spec import LivePolicy
@@ -51,6 +52,8 @@ def embedded_run(
 ) -> Iterator[EmbeddedRun]:
     """Start Kafka, create its topics, and start services; stop all of them at the end of the block.
 
+    While the block lasts, this process creates files for their owner only (its umask is 077).
+
     Args:
         folder: The run's folder.
         now: The current time, for certificates.
@@ -68,8 +71,7 @@ def embedded_run(
         NotReadyError: A service did not become ready.
     """
     layout = RunLayout.at(folder)
-    lock = lock_folder(layout)
-    try:
+    with private_files(), closing(lock_folder(layout)) as lock:
         clear_leftovers(layout)
         run_specs = build_run_specs(
             layout,
@@ -86,5 +88,3 @@ def embedded_run(
         ) as supervisor:
             supervisor.wait_ready(ready_within_s)
             yield EmbeddedRun(layout, run_specs, supervisor)
-    finally:
-        lock.close()

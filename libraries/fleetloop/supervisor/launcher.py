@@ -16,7 +16,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Set the death signal and execute the command."""
+    """Set the death signal and the umask, and execute the command."""
+    os.umask(0o077)
     parent = int(sys.argv[1])
     command = sys.argv[2:]
     if sys.platform.startswith("linux"):

@@ -303,7 +303,8 @@ class Supervisor:
 
 def lock_folder(layout: RunLayout) -> IO[str]:
     """Lock a run's folder for as long as the returned file is open. Raises UserError if it is locked already."""
-    layout.root.mkdir(parents=True, exist_ok=True)
+    layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    layout.root.chmod(0o700)  # a folder of an earlier version may be open to others
     file = layout.lock_file.open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,6 +18,7 @@ from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY, EXIT_USAGE
 from fleetloop.kit.process.health_server import HealthServer
 from fleetloop.kit.process.logs import configure_logs, get_logger
+from fleetloop.kit.process.private_files import keep_files_private
 from fleetloop.kit.process.renewal import RenewalWatch
 from fleetloop.kit.process.settings import ServiceSettings, SettingsError, load_settings
 from fleetloop.kit.process.tracing import configure_tracing
@@ -122,6 +123,7 @@ class Runtime:
 
 def run_service(service: str, settings_type: type[S], start: Callable[[Runtime, S], Awaitable[None]]) -> None:
     """The `main` of every service. Exits with code 2 and one line per wrong setting if there is any."""
+    keep_files_private()
     try:
         settings = load_settings(settings_type)
     except SettingsError as error:

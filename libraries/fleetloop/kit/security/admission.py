@@ -248,4 +248,4 @@ def _changing(path: Path) -> Iterator[dict[str, Admission]]:
                 for entry in sorted(entries.values(), key=lambda entry: entry.spiffe_id)
             ]
             document = {"format": _FORMAT, "admitted": lines}
-            replace_text(path, json.dumps(document, indent=1) + "\n", mode=0o644, sync=True)
+            replace_text(path, json.dumps(document, indent=1) + "\n", mode=0o600, sync=True)
