@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-one lint protos-lint format hooks docs docs-links mutants bench fuzz chaos dist stubs \
-	up down clean
+	sbom audit up down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -71,7 +71,7 @@ format: $(VENV)/.python ## format the code with ruff
 	@$(BIN)/ruff format .
 
 $(TOOLS)/.complete: requirements/tools.txt | $(VENV)/.python
-	@echo "installing Sphinx, cosmic-ray and pre-commit"
+	@echo "installing Sphinx, cosmic-ray, pre-commit and the tools of the supply chain"
 	@$(PYTHON) -m venv --clear $(TOOLS)
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
 	@ls -d "$(CURDIR)"/$(VENV)/lib/python*/site-packages > $$(ls -d $(TOOLS)/lib/python*/site-packages)/after_project.pth
@@ -110,6 +110,14 @@ up: setup ## run all services on this machine until Ctrl-C
 
 down: setup ## stop what `make up` started in the background
 	@$(BIN)/fleetloop down
+
+sbom: $(TOOLS)/.complete ## list what the services' image installs, in CycloneDX (dist/sbom.cdx.json); needs no network
+	@mkdir -p dist
+	@$(TOOLS)/bin/cyclonedx-py requirements --output-reproducible -o dist/sbom.cdx.json requirements/services.txt
+
+audit: $(TOOLS)/.complete ## look for known vulnerabilities of the pinned requirements (needs the internet)
+	@for file in services embedded torch build tools; do \
+		$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/$$file.txt || exit 1; done
 
 clean: ## remove what runs left behind (not the virtual environment)
 	rm -rf .fleetloop .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -24,7 +24,8 @@ def login_page(*, accounts: bool, provider: bool, links: bool, target: str, prob
     parts = [f'<p class="notice" role="alert">{escape(problem)}</p>'] if problem else []
     wanted = f'<input type="hidden" name="next" value="{escape(target)}">'
     if provider:
-        parts.append(f'<form method="get" action="{BEGIN}">{wanted}<button class="primary">Log in</button></form>')
+        # A link: a form that leads to another origin would break the policy that forms lead only to our own.
+        parts.append(f'<p><a class="primary" href="{BEGIN}">Log in</a></p>')
     if accounts:
         parts.append(
             f'<form method="post" action="{LOGIN}">{wanted}<label>Name'

@@ -112,14 +112,13 @@ class LoginRoutes:
 
     async def begin(self, request: Request) -> Response:
         """Send the browser to the identity provider."""
-        target = self._target(request.query_params.get("next", ""))
         if self._parts.provider is None:
-            return self._page(target, "There is no identity provider.", 404)
+            return self._page("", "There is no identity provider.", 404)
         try:
             response, begun = await self._parts.provider.begin(request)
         except ProviderError as error:
             log.warning("provider_failed", error=str(error))
-            return self._page(target, f"{error}.", 502)
+            return self._page("", f"{error}.", 502)
         self._set(response, _BEGUN, begun, path=LOGIN, longest_s=LOGIN_S)
         return response
 

@@ -52,6 +52,7 @@ def frame(path: str, parts: FrameParts, visit: Visit) -> Iterator[ui.row]:
     """
     roles = visit.sessions.roles(visit.session)
     ui.add_head_html(f'<link rel="stylesheet" href="{ASSETS}/console.css">')
+    ui.add_head_html(f'<script defer src="{ASSETS}/session.js"></script>')
     with ui.element("header").classes("bar"):
         ui.label("fleetloop").classes("brand")
         with ui.element("nav").props('aria-label="Pages"'):
