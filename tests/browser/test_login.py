@@ -57,7 +57,7 @@ def test_a_person_of_the_provider_logs_in_sees_their_pages_and_logs_out(
     page.open("/triggers")
     page.until(lambda: page.path().startswith("/login?next="))
     browser.find_element(By.LINK_TEXT, "Log in").click()
-    page.until(lambda: "Sign in to fleet" in page.text(), 30)
+    page.until(lambda: "Sign in to your account" in page.text(), 30)
     fill(browser, username="ann", password="a wrong one")
     page.until(lambda: "Invalid username or password" in page.text(), 30)
     fill(browser, password=PASSWORD)
@@ -73,7 +73,7 @@ def test_a_person_of_the_provider_logs_in_sees_their_pages_and_logs_out(
     page.open("/label")
     page.until(lambda: page.path().startswith("/login?next="))
     browser.find_element(By.LINK_TEXT, "Log in").click()
-    page.until(lambda: "Sign in to fleet" in page.text(), 30)  # the provider's session has ended too
+    page.until(lambda: "Sign in to your account" in page.text(), 30)  # the provider's session has ended too
 
 
 def test_a_password_logs_in_and_a_wrong_one_does_not(entered: EmbeddedRun, browser: webdriver.Chrome) -> None:
