@@ -28,7 +28,8 @@ ARCHIVE = (
 )
 CLIENT, SECRET, PASSWORD = "fleet-console", "a-secret-of-the-console", "a password of keycloak"
 GROUPS = {"labelling-team": ["labeller"], "fleet-operators": ["operator"]}
-_READY_S = 150.0
+_READY_S = 300.0
+_JAVA = "-Xmx400m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def keycloak(folder: Path) -> Iterator[Keycloak]:
     with (folder / "keycloak.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, f"--http-port={port}"], stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "JAVA_OPTS": "-Xmx320m", "KC_HTTP_MANAGEMENT_PORT": "0"},
+            env={**os.environ, "JAVA_OPTS": _JAVA, "KC_HTTP_MANAGEMENT_PORT": "0"},
         )  # fmt: skip
     try:
         issuer = f"http://127.0.0.1:{port}/realms/fleet"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fleet_console import serving
+from fleet_console.handling import Handling
 from fleet_console.login.doors import Doors, Hosts
 from fleet_console.login.people import People
 from fleet_console.login.provider import Provider
@@ -15,11 +16,13 @@ from fleet_console.peers import LabelDesk, Peers
 from fleet_console.settings import FleetConsoleSettings, check_login
 from fleet_console.watches import Watches
 from fleetloop.domain.access import load_access
+from fleetloop.kit.messaging.topics import load_topics
 from fleetloop.kit.process.clock import SystemClock
 from fleetloop.kit.process.lifecycle import Runtime, run_service
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.rpc import RpcServer, admissions_of
 from fleetloop.kit.security.passwords import Accounts
+from fleetloop.shipped import topic_catalogue
 
 SERVICE = "fleet-console"
 log = get_logger(__name__)
@@ -30,6 +33,7 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     serving.set_nicegui_folder(settings.state_dir)
     from nicegui import ui  # after the line above: on import it decides where it stores files
 
+    from fleet_console.pages.dead_letters import add_dead_letters_page
     from fleet_console.pages.frame import FAVICON, FrameParts, add_assets
     from fleet_console.pages.label import LabelPageParts, add_label_page
     from fleet_console.pages.loop import add_loop_page
@@ -59,6 +63,8 @@ async def start(runtime: Runtime, settings: FleetConsoleSettings) -> None:
     add_loop_page(watches.loop, frame, settings.poll_s)
     add_triggers_page(watches.campaigns, frame, settings.poll_s)
     add_label_page(LabelPageParts(lambda visit: LabelDesk(peers, visit), clock, settings.lease_s, frame))
+    topics = load_topics(topic_catalogue())
+    add_dead_letters_page(lambda visit: Handling(settings, topics, visit, clock), frame)
     ui.run_with(
         application, title="fleetloop", dark=None, favicon=FAVICON, show_welcome_message=False, tailwind=False
     )

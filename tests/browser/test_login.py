@@ -24,6 +24,7 @@ from fleetloop.layout import RunLayout
 LOCAL_PASSWORD = "mia's own long password"
 PAGES = ("/", "/triggers", "/label")
 IDLE_S = 25
+pytestmark = pytest.mark.timeout(420)  # Keycloak takes minutes to start on a busy machine
 
 
 @pytest.fixture(scope="module")

@@ -175,9 +175,6 @@ def test_who_speaks_to_kafka_has_a_user_and_the_brokers_authority() -> None:
     options = ("--set", "kafka.caSecret=kafka-ca")
     for name, pod in workloads(*options).items():
         said = environment(pod)
-        if name == "fleet-console":
-            assert "FLEETLOOP_KAFKA_USERNAME" not in said
-            continue
         assert said["FLEETLOOP_KAFKA_PASSWORD"]["secretKeyRef"]["name"] == f"fleet-{name}-kafka"
         assert said["FLEETLOOP_KAFKA_CA"] == "/kafka/ca.crt"
     (job,) = [o for o in rendered(*options) if o["kind"] == "Job" and o["metadata"]["name"] == "fleet-topics"]
@@ -190,7 +187,7 @@ def test_who_speaks_to_kafka_has_a_user_and_the_brokers_authority() -> None:
 @needs_helm
 def test_kafka_is_open_only_by_a_value_that_says_so() -> None:
     users = [name for name, pod in workloads().items() if "FLEETLOOP_KAFKA_USERNAME" in environment(pod)]
-    assert set(users) == {entry.label for entry in SERVICES} - {"fleet-console"}
+    assert set(users) == {entry.label for entry in SERVICES}
     opened = workloads("--set", "kafka.authentication=anyone-may-read-and-write-every-topic")
     assert not any("FLEETLOOP_KAFKA_USERNAME" in environment(pod) for pod in opened.values())
 

@@ -10,8 +10,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner
 
-from fleetloop.api.dead_letters import DeadLetters
 from fleetloop.cli import app
+from fleetloop.domain.dead_letter_queues import DeadLetters
 from fleetloop.domain.dead_letters import DeadLetter, DeadLetterState
 from fleetloop.domain.topics import CLIP
 from fleetloop.kit.messaging.consumer import ConsumerLoop
@@ -79,7 +79,7 @@ async def test_one_bad_message_is_set_aside_and_retried_only_by_the_service_that
     failing, other = Service(f"failing-{run}", settings), Service(f"other-{run}", settings)
     other.fixed = True
     tasks = [asyncio.create_task(each.run()) for each in (failing, other)]
-    letters = DeadLetters(settings, "user/ann", SystemClock())
+    letters = DeadLetters(settings, load_topics(topic_catalogue()), "user/ann", SystemClock())
     good, bad, unreadable = f"good-{run}".encode(), f"bad-{run}".encode(), b"\xff" + run.encode()
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers)
     await producer.start()
@@ -123,7 +123,7 @@ async def test_one_bad_message_is_set_aside_and_retried_only_by_the_service_that
 
 
 async def test_a_message_that_is_not_there_is_not_found(settings: ServiceSettings) -> None:
-    letters = DeadLetters(settings, "user/ann", SystemClock())
+    letters = DeadLetters(settings, load_topics(topic_catalogue()), "user/ann", SystemClock())
     found = await letters.newest(1)
     missing = found[0].id.__class__(CLIP, 0, 10**9) if found else None
     if missing is not None:

@@ -34,6 +34,7 @@ BASE = "http://127.0.0.1:8080"
 COOKIE = session_cookie(BASE)
 ROLES = load_access(Path("config")).roles
 DAY = datetime(2026, 11, 28, tzinfo=UTC)
+pytestmark = pytest.mark.timeout(420)  # Keycloak takes minutes to start on a busy machine
 
 
 @pytest.fixture(scope="module")

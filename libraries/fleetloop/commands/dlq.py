@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fleetloop.api.dead_letters import DeadLetters
 from fleetloop.api.installation import RunningFleet
 from fleetloop.commands.options import FOLDER, AsJson, Folder
+from fleetloop.domain.dead_letter_queues import DeadLetters
 from fleetloop.domain.dead_letters import DeadLetter, DeadLetterId, DeadLetterState
 from fleetloop.errors import UserError
 from fleetloop.kit.messaging.outage import is_outage
@@ -110,7 +110,8 @@ def _id(text: str) -> DeadLetterId:
 
 def _run(folder: Path, work: Callable[[DeadLetters], Awaitable[T]]) -> T:
     fleet = RunningFleet.open(folder)
-    letters = DeadLetters(fleet.kafka_settings(), str(fleet.credentials().identity), SystemClock())
+    topics = load_topics(topic_catalogue())
+    letters = DeadLetters(fleet.kafka_settings(), topics, str(fleet.credentials().identity), SystemClock())
 
     async def run() -> T:
         return await work(letters)

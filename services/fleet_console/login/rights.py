@@ -9,20 +9,23 @@ from fleetloop.kit.security.access import AccessPolicy
 from fleetloop.kit.security.identity import Identity, IdentityKind
 
 _PERSON = Identity("any", IdentityKind.USER, "any")
-LOOP, TRIGGERS, LABEL = "/", "/triggers", "/label"
+LOOP, TRIGGERS, LABEL, DEAD_LETTERS = "/", "/triggers", "/label", "/dead-letters"
+HANDLES_DEAD_LETTERS = "operator"
+"""The role that may see and decide about messages that were set aside. Kafka knows the console, not the person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     title: str
-    method: str
-    """The method without which the page would show nothing."""
+    method: str = ""
+    """The method without which the page would show nothing; empty for a page that asks Kafka."""
 
 
 PAGES: Mapping[str, Page] = {
     LOOP: Page("The loop", "/fleet.dataset.v1.DatasetService/ListVersions"),
     TRIGGERS: Page("Triggers", "/fleet.campaign.v1.CampaignService/ListCampaigns"),
     LABEL: Page("Label", "/fleet.label.v1.LabelService/LeaseTask"),
+    DEAD_LETTERS: Page("Dead-letter queues"),
 }
 
 
@@ -39,7 +42,10 @@ class Rights:
 
     def may_open(self, path: str, roles: Collection[str]) -> bool:
         """Whether one of the roles may open a page."""
-        return path in self.pages and self.may(self.pages[path].method, roles)
+        if path not in self.pages:
+            return False
+        method = self.pages[path].method
+        return self.may(method, roles) if method else HANDLES_DEAD_LETTERS in roles
 
     def open_pages(self, roles: Collection[str]) -> dict[str, str]:
         """The titles of all pages that these roles may open, by path."""
@@ -47,5 +53,8 @@ class Rights:
 
     def roles_for(self, path: str) -> tuple[str, ...]:
         """The roles that may open a page."""
-        rule = self._policy.rule(self.pages[path].method)
+        method = self.pages[path].method
+        if not method:
+            return (HANDLES_DEAD_LETTERS,)
+        rule = self._policy.rule(method)
         return rule.roles if rule is not None else ()

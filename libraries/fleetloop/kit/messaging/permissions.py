@@ -21,6 +21,8 @@ SUBSCRIBERS = "subscribers"
 """The user of programs outside that read model changes from Kafka. Their groups have names that begin with it."""
 OPERATORS = "operators"
 """The user of people who handle messages that were set aside (`fleetloop dlq`)."""
+CONSOLE = "fleet-console"
+"""The console: on its page operators handle messages that were set aside, and it has their rights for that."""
 TOPICS_JOB = "topics"
 """The user of the chart's job that creates topics."""
 PEOPLE = (PRODUCERS, SUBSCRIBERS, OPERATORS)
@@ -46,8 +48,8 @@ class Rule:
 def rules(topics: Mapping[str, Topic], services: Iterable[str]) -> Iterator[Rule]:
     """Yield the rules of all users.
 
-    A service has its topics, their dead-letter queues, and the group of its own name. Operators read dead-letter
-    queues, and write to the topics that have one, because a retry sends the message again.
+    A service has its topics, their dead-letter queues, and the group of its own name. Operators and the console read
+    dead-letter queues, and write to the topics that have one, because a retry sends the message again.
     """
     names = {*services, *PEOPLE}
     allowed: dict[tuple[str, str], set[str]] = {}
@@ -59,8 +61,9 @@ def rules(topics: Mapping[str, Topic], services: Iterable[str]) -> Iterator[Rule
             for reader in topic.readers:
                 allowed.setdefault((reader, topic.name), set()).add("Read")
             continue
-        allowed[OPERATORS, topic.name] = {"Read"}
-        allowed.setdefault((OPERATORS, topic.name.removesuffix(DLQ_SUFFIX)), set()).add("Write")
+        for handler in (OPERATORS, CONSOLE):
+            allowed[handler, topic.name] = {"Read"}
+            allowed.setdefault((handler, topic.name.removesuffix(DLQ_SUFFIX)), set()).add("Write")
     # Only services send to dead-letter queues: the readers that set a message aside include users outside.
     for user, name in list(allowed):
         if name.endswith(DLQ_SUFFIX) and user in (PRODUCERS, SUBSCRIBERS):
@@ -68,7 +71,7 @@ def rules(topics: Mapping[str, Topic], services: Iterable[str]) -> Iterator[Rule
     for (user, name), operations in sorted(allowed.items()):
         if user in names:
             yield Rule(user, "topic", name, ("Describe", *sorted(operations)))
-    for user in sorted({user for user, _ in allowed} & names - {PRODUCERS, OPERATORS}):
+    for user in sorted({user for user, _ in allowed} & names - {PRODUCERS, OPERATORS, CONSOLE}):
         yield Rule(user, "group", user, ("Describe", "Read"), prefixed=user == SUBSCRIBERS)
     yield Rule(TOPICS_JOB, "topic", "*", ("Create", "Describe", "DescribeConfigs"))
 

@@ -1,8 +1,11 @@
-"""Messages that services could not process: list them, look at one, retry it, or discard it."""
+"""Messages that services could not process: list them, look at one, retry it, or discard it.
+
+The command line and the console do it this way; both need the rights of operators in Kafka.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fleetloop.domain.dead_letters import (
     DeadLetter,
@@ -17,11 +20,10 @@ from fleetloop.domain.topics import DEAD_LETTER
 from fleetloop.kit.messaging.dead_letters import retry_headers
 from fleetloop.kit.messaging.newest import read_newest, read_one
 from fleetloop.kit.messaging.producer import KafkaPublisher
-from fleetloop.kit.messaging.topics import DLQ_SUFFIX, load_topics
+from fleetloop.kit.messaging.topics import DLQ_SUFFIX, Topic
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError
-from fleetloop.shipped import topic_catalogue
 
 _MOST_DECISIONS = 10_000
 """Decisions that are read; older ones are about messages that the queues keep no longer."""
@@ -32,25 +34,28 @@ class DeadLetters:
 
     Args:
         settings: How to reach Kafka, as an operator.
+        topics: The topic catalogue.
         by: Who decides, as kind/name; it is recorded with each decision.
         clock: Tells when.
     """
 
-    def __init__(self, settings: ServiceSettings, by: str, clock: Clock) -> None:
+    def __init__(self, settings: ServiceSettings, topics: Mapping[str, Topic], by: str, clock: Clock) -> None:
         self._settings = settings
+        self._queues = [name for name in topics if name.endswith(DLQ_SUFFIX)]
         self._by = by
         self._clock = clock
 
     async def newest(self, limit: int = 100) -> Sequence[DeadLetter]:
         """The newest messages of every dead-letter queue, newest first; at most `limit` of each."""
-        topics = [name for name in load_topics(topic_catalogue()) if name.endswith(DLQ_SUFFIX)]
-        records = await read_newest(self._settings, topics, limit)
+        records = await read_newest(self._settings, self._queues, limit)
         decisions = await self._decisions()
         records.sort(key=lambda record: record.appended_ms, reverse=True)
         return [dead_letter_of(record, decisions) for record in records]
 
     async def get(self, where: DeadLetterId) -> DeadLetter:
         """One message. Raises NotFoundError when its queue does not have it, or keeps it no longer."""
+        if where.queue not in self._queues:
+            raise NotFoundError(f"{where.topic} has no dead-letter queue", "id")
         record = await read_one(self._settings, where.queue, where.partition, where.offset)
         if record is None:
             raise NotFoundError(f"{where.queue} has no message at {where.partition}/{where.offset}", "id")
