@@ -4,7 +4,8 @@ python scripts/cluster_identities.py --dir identities --fleet demo --release fle
 
 In --dir, on a secure machine, it opens or creates the fleet's certificate authority and holds the signing ceremony.
 The manifests are a certificate for each component with the host names that the chart gives it, the two online signing
-keys, the trust that vehicles are installed with, and the list of admitted vehicles, people and services. Run it again
+keys, the keys that sign events, the trust that vehicles are installed with, and the list of admitted vehicles, people
+and services. Run it again
 after `fleetloop vehicles enrol ... --dir` or `fleetloop users ...`. With --cert-manager it prints no certificates but
 the authority as the secret of a CA issuer. A repetition changes only certificates in the last third of their life.
 """
@@ -23,10 +24,13 @@ import yaml
 
 from fleetloop.api.enrolment import Enrolment
 from fleetloop.embedded.ceremony import hold_ceremony
+from fleetloop.embedded.event_keys import TRUST_FILE, create_event_keys
 from fleetloop.embedded.service_table import SERVICES
+from fleetloop.kit.messaging.topics import load_topics
 from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.layout import RunLayout
+from fleetloop.shipped import topic_catalogue
 
 _SPEAK_TO_VEHICLES = ("telemetry-gateway", "rollout-controller")
 
@@ -78,6 +82,10 @@ def manifests(
     yield named("Secret", f"{release}-signing", online)
     files = {f"{path.parent.name}.{path.name}": path for path in trust.folder.glob("*/*.json")}
     yield named("ConfigMap", f"{release}-trust", {name: path.read_text() for name, path in sorted(files.items())})
+    events = create_event_keys(layout.event_keys, load_topics(topic_catalogue()))
+    for owner, path in events.keys.items():
+        yield named("Secret", f"{release}-{owner}-event-key", {"event.pem": path.read_text()})
+    yield named("ConfigMap", f"{release}-event-trust", {TRUST_FILE: events.trust.read_text()})
     enrolment = Enrolment(layout, fleet)
     known = {each.spiffe_id for each in enrolment.entries(IdentityKind.SERVICE)}
     for entry in SERVICES:  # one that was revoked stays revoked

@@ -78,6 +78,11 @@ class RunLayout:
         return self.root / "kafka"
 
     @property
+    def event_keys(self) -> Path:
+        """Keys that sign events, and the file with which readers verify them."""
+        return self.signing / "events"
+
+    @property
     def kafka_users(self) -> Path:
         """A file per Kafka user with its password, readable only by the person who runs the fleet."""
         return self.identities / "kafka"

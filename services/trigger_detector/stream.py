@@ -21,6 +21,7 @@ from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.outage import is_outage
 from fleetloop.kit.messaging.partition_reader import GroupReader, Polled, TopicReader
 from fleetloop.kit.messaging.producer import Record
+from fleetloop.kit.messaging.signatures import load_trust
 from fleetloop.kit.process.clock import Clock, seconds_to_ms, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.triggerlang.kernels.warm import warm
@@ -73,6 +74,7 @@ class DetectorStream:
             durable=self._announced.get,
             fetch_bytes=_FETCH_BYTES,
         )
+        self._trust = load_trust(settings)
         self._campaigns = TopicReader(SERVICE, [CAMPAIGN], settings, clock, name="campaigns")
 
     def problem(self) -> str | None:
@@ -148,9 +150,10 @@ class DetectorStream:
             self._replan()
 
     def _apply_campaign(self, record: Record, unreadable: list[tuple[Record, Exception]]) -> bool:
-        if not record.value:
-            return self.book.remove((record.key or b"").decode(errors="replace"))
         try:
+            self._trust.verify(record)
+            if not record.value:
+                return self.book.remove((record.key or b"").decode(errors="replace"))
             revision, problems = campaign_of(record)
         except Exception as error:
             if is_outage(error):

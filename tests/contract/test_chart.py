@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from fleetloop.embedded.service_table import SERVICES
+from fleetloop.kit.messaging.topics import load_topics
 from fleetloop.kit.security.certificates import server_name
 from fleetloop.kit.security.identity import Identity, IdentityKind
 
@@ -109,6 +110,18 @@ def test_only_those_who_sign_hold_a_key() -> None:
         "fleet-training-orchestrator": ["orchestrator.pem"],
         "fleet-rollout-controller": ["rollout.pem"],
     }
+
+
+@needs_helm
+def test_owners_of_signed_topics_hold_their_own_key_and_every_reader_the_trust() -> None:
+    owners = {topic.owner for topic in load_topics(ROOT / "protos" / "topics.yaml").values() if topic.signed}
+    for name, pod in workloads().items():
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert ("event-key" in volumes) == (name in owners) == ("FLEETLOOP_EVENT_KEY" in environment(pod))
+        if name in owners:
+            assert volumes["event-key"]["secret"]["secretName"] == f"fleet-{name}-event-key"
+        assert ("FLEETLOOP_EVENT_TRUST" in environment(pod)) == ("FLEETLOOP_KAFKA_USERNAME" in environment(pod))
+        assert ("event-trust" in volumes) == ("FLEETLOOP_EVENT_TRUST" in environment(pod))
 
 
 @needs_helm

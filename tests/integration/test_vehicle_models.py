@@ -94,7 +94,9 @@ async def pass_model(run: EmbeddedRun, folder: Path, says: dict[str, float], nam
             " values (?, ?, 'town', 1, 'evaluated', 1, ?, ?, ?)",
             (message.run_id, number, digest, json.dumps(files), message.SerializeToString()),
         )
-    publisher = KafkaPublisher("test", run.fleet.kafka_settings("training-orchestrator"))
+    key = run.layout.event_keys / "training-orchestrator.pem"
+    settings = run.fleet.kafka_settings("training-orchestrator").model_copy(update={"event_key": key})
+    publisher = KafkaPublisher("test", settings)
     await publisher.start()
     await publisher.publish([event_of(TRAINING, message.run_id, message.event_id, message, time.time_ns())])
     await publisher.stop()

@@ -98,6 +98,12 @@ secret: {secretName: {{ .Values.kafka.caSecret }}, items: [{key: ca.crt, path: c
 - name: FLEETLOOP_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ $root.Values.database.existingSecret }}, key: {{ .name }}, optional: true}}
 {{- end }}
+{{- if .component.kafka }}
+- {name: FLEETLOOP_EVENT_TRUST, value: /event-trust/event-trust.yaml}
+{{- end }}
+{{- if .component.eventKey }}
+- {name: FLEETLOOP_EVENT_KEY, value: /event-key/event.pem}
+{{- end }}
 {{- if .component.signingKey }}
 - {name: FLEETLOOP_SIGNING_KEY, value: {{ printf "/signing/%s" .component.signingKey }}}
 {{- end }}

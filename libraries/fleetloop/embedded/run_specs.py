@@ -15,10 +15,12 @@ from fleetloop.domain.access import load_access
 from fleetloop.embedded.broker.choose import Broker, find_broker
 from fleetloop.embedded.broker.users import KafkaUsers
 from fleetloop.embedded.ceremony import Trust, hold_ceremony
+from fleetloop.embedded.event_keys import create_event_keys
 from fleetloop.embedded.service_table import SERVICES, Entry
 from fleetloop.embedded.tcp_ports import remembered_ports
 from fleetloop.errors import UserError
 from fleetloop.kit.messaging.permissions import PEOPLE
+from fleetloop.kit.messaging.topics import load_topics
 from fleetloop.kit.process.settings import SettingsError
 from fleetloop.kit.security.access import AccessPolicy
 from fleetloop.kit.security.admission import AdmissionList, admit
@@ -76,6 +78,7 @@ def build_run_specs(
     config = (config_dir or config_folder()).resolve()
     credentials = _enrol(layout, fleet_id, _policy(config), entries, now)
     trust = hold_ceremony(layout.signing, now)
+    event_keys = create_event_keys(layout.event_keys, load_topics(topic_catalogue()))
     users = KafkaUsers(layout.kafka_users)
     users.create([*(each.label for each in SERVICES), *PEOPLE])
     broker = find_broker(layout.kafka, os.environ if environ is None else environ, rng, bench=bench, users=users)
@@ -93,6 +96,7 @@ def build_run_specs(
         "FLEETLOOP_OBJECTS_URL": layout.objects.as_uri(),
         "FLEETLOOP_CONFIG_DIR": str(config),
         "FLEETLOOP_ADMISSION_LIST": str(layout.admission_list),
+        "FLEETLOOP_EVENT_TRUST": str(event_keys.trust),
         "FLEETLOOP_LOG_FORMAT": "json",
         "FLEETLOOP_INSTANCE_ID": "0",  # one process of each kind
     }
@@ -103,6 +107,8 @@ def build_run_specs(
     for each in entries:
         own = {**_own_env(layout, each, credentials[each.package], ports), **_signing_env(each.package, trust)}
         own |= _kafka_env(each, broker)
+        if each.label in event_keys.keys:
+            own["FLEETLOOP_EVENT_KEY"] = str(event_keys.keys[each.label])
         if each.package == "fleet_console":
             own.update(FLEETLOOP_ACCOUNTS=str(layout.accounts), FLEETLOOP_LINKS=str(layout.links))
         added = (more_env or {}).get(each.package, {})

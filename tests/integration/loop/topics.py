@@ -9,6 +9,10 @@ from tests.kafka import all_rights
 
 from fleetloop.api.installation import RunningFleet
 from fleetloop.kit.messaging.events import Event, to_headers
+from fleetloop.kit.messaging.signatures import EventSigner
+from fleetloop.kit.messaging.topics import load_topics
+from fleetloop.kit.security.signing import private_key
+from fleetloop.shipped import topic_catalogue
 
 
 class Topics:
@@ -16,6 +20,7 @@ class Topics:
 
     def __init__(self, fleet: RunningFleet) -> None:
         self._options = all_rights(fleet)
+        self._keys = fleet.layout.event_keys
         self._producer = AIOKafkaProducer(**self._options, enable_idempotence=True)
 
     async def start(self) -> None:
@@ -28,10 +33,17 @@ class Topics:
         """Every event `times` times over, in order."""
         for event in events:
             for _ in range(times):
-                headers = to_headers(event, "test")
+                headers = [*to_headers(event, "test"), *self._signature(event)]
                 await self._producer.send_and_wait(
                     event.topic, event.payload, key=event.key.encode(), headers=headers
                 )
+
+    def _signature(self, event: Event) -> list[tuple[str, bytes]]:
+        """What the owner of a signed topic would add."""
+        topic = load_topics(topic_catalogue())[event.topic]
+        if not topic.signed:
+            return []
+        return [EventSigner(private_key(self._keys / f"{topic.owner}.pem")).header(event)]
 
     async def read(
         self, topic: str, key: str, at_least: int, within_s: float = 30.0, settle_s: float = 1.0

@@ -8,15 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from scripts.cluster_identities import manifests
 
 from fleetloop.api.authority import Authority
 from fleetloop.api.enrolment import Enrolment
 from fleetloop.embedded.service_table import SERVICES
+from fleetloop.kit.messaging.signatures import public_text
+from fleetloop.kit.messaging.topics import load_topics
 from fleetloop.kit.security.certificates import load_certificate, server_name
 from fleetloop.kit.security.identity import Identity, IdentityKind
 from fleetloop.layout import RunLayout
+from fleetloop.shipped import topic_catalogue
 
 NOW = datetime.now(UTC)
 
@@ -53,6 +59,18 @@ def test_every_component_is_admitted_also_with_cert_manager_and_a_revoked_one_st
     found = admitted(printed(layout))
     assert found["spiffe://demo/service/label-desk"]["revoked"]
     assert "spiffe://demo/vehicle/VIN1" in found
+
+
+def test_owners_of_signed_topics_have_keys_that_the_printed_trust_knows(tmp_path: Path) -> None:
+    objects = printed(RunLayout.at(tmp_path))
+    trust = yaml.safe_load(objects["fleet-event-trust"]["data"]["event-trust.yaml"])
+    for topic in load_topics(topic_catalogue()).values():
+        if topic.signed:
+            pem = b64decode(objects[f"fleet-{topic.owner}-event-key"]["data"]["event.pem"])
+            key = load_pem_private_key(pem, None)
+            assert isinstance(key, Ed25519PrivateKey)
+            assert trust[topic.name] == [public_text(key)]
+    assert printed(RunLayout.at(tmp_path))["fleet-event-trust"] == objects["fleet-event-trust"]
 
 
 def test_both_authorities_are_trusted_during_a_renewal(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, Self
 
@@ -19,6 +19,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from fleetloop.kit.messaging.events import Event, EventTooLargeError, Headers, header, to_headers
+from fleetloop.kit.messaging.records import Record as Record
+from fleetloop.kit.messaging.records import UnreadableMessageError as UnreadableMessageError
+from fleetloop.kit.messaging.records import record_of_message as record_of_message
+from fleetloop.kit.messaging.signatures import load_signer
 from fleetloop.kit.messaging.topics import DLQ_SUFFIX
 from fleetloop.kit.process.metrics import DEAD_LETTERS, PRODUCED, DeadLetterReason, create_alerted_counters
 from fleetloop.kit.process.settings import ServiceSettings
@@ -28,37 +32,6 @@ MAX_REQUEST_BYTES = 1_200_000
 """Largest request of a producer; above the `max_bytes` of every topic."""
 SMALL_BATCH_BYTES = 16_384
 """Bytes of one request to a partition; below the `max_bytes` of every topic."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One message as it was read from Kafka."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes
-    headers: Headers
-    appended_ms: int
-    """The message's timestamp, set by the broker or the producer, in milliseconds since 1970."""
-
-
-def record_of_message(message: Any) -> Record:
-    """A message as aiokafka gives it, as a Record."""
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.key,
-        message.value or b"",
-        message.headers,
-        message.timestamp,
-    )
-
-
-class UnreadableMessageError(Exception):
-    """The message can never be understood, by any retry: it belongs into the dead-letter queue."""
 
 
 DLQ_HEADERS = (
@@ -136,6 +109,7 @@ class KafkaPublisher:
             topics: Topics whose counter of messages starts at 0, because an alert watches it.
         """
         self._service = service
+        self._signer = load_signer(settings)
         create_alerted_counters(service, writes=topics)
         self._producer = AIOKafkaProducer(
             **connection_options(settings),
@@ -169,8 +143,11 @@ class KafkaPublisher:
         """
         if event.traceparent is None:
             event = replace(event, traceparent=current_traceparent())
+        headers = to_headers(event, self._service)
+        if self._signer is not None:
+            headers.append(self._signer.header(event))
         future: asyncio.Future[Any] = await self._producer.send(
-            event.topic, key=event.key.encode(), value=event.payload, headers=to_headers(event, self._service)
+            event.topic, key=event.key.encode(), value=event.payload, headers=headers
         )
         future.add_done_callback(partial(self._count, event.topic))
         return future

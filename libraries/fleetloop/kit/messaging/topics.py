@@ -38,6 +38,8 @@ class Topic:
     """`compression.type` of the topic: "producer" keeps what was sent, "uncompressed" makes the broker unpack it and
     compare the unpacked size with `max_bytes`.
     """
+    signed: bool = False
+    """Whether the owner signs its events and readers verify them (`fleetloop.kit.messaging.signatures`)."""
     stamped_by_broker: bool = False
     """Whether the broker sets the timestamp when it appends a message; otherwise the producer sets it."""
 
@@ -83,6 +85,7 @@ def _topic_of(name: str, entry: Mapping[str, object]) -> Topic:
             cleanup=str(entry.get("cleanup", "delete")),
             max_bytes=int(str(entry["max_bytes"])),
             compression=str(entry.get("compression", "producer")),
+            signed=entry.get("signed") is True,
             stamped_by_broker=entry.get("timestamps") == "broker",
         )
     except KeyError as error:

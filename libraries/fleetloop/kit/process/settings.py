@@ -34,6 +34,13 @@ class ServiceSettings(BaseSettings):
     kafka_tls: bool = Field(
         True, description="Whether to connect to the brokers by TLS if there is a CA; off only for one on loopback."
     )
+    event_key: Path | None = Field(
+        None, description="PEM file of the Ed25519 key that signs this service's events; unset: they are not signed."
+    )
+    event_trust: Path | None = Field(
+        None,
+        description="YAML file with the public keys of each topic whose events must be signed. Required with TLS.",
+    )
     instance_id: str = Field(
         "",
         description="Name of this replica. A process that restarts under the same name gets its partitions back at "

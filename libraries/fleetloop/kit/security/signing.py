@@ -30,6 +30,11 @@ def make_key(path: Path) -> CryptoSigner:
 
 def load_key(path: Path) -> CryptoSigner:
     """Loads the signer from a PEM file. Raises SigningKeyError."""
+    return CryptoSigner(private_key(path))
+
+
+def private_key(path: Path) -> Ed25519PrivateKey:
+    """Loads the key itself from a PEM file. Raises SigningKeyError."""
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError as error:
@@ -38,4 +43,4 @@ def load_key(path: Path) -> CryptoSigner:
         raise SigningKeyError(f"{path}: this is not a private key in PEM format: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SigningKeyError(f"{path}: this is not an Ed25519 key")
-    return CryptoSigner(key)
+    return key

@@ -12,6 +12,7 @@ from functools import partial
 from fleetloop.kit.messaging.dead_letters import DeadLetterQueue, is_for_another, process_or_set_aside
 from fleetloop.kit.messaging.events import event_id_of, traceparent_of
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.kit.messaging.signatures import NO_TRUST, EventTrust
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.metrics import MESSAGES
 from fleetloop.kit.process.tracing import span
@@ -34,12 +35,14 @@ class Inbox:
         dead_letters: DeadLetterQueue,
         clock: Clock,
         effects: Mapping[str, Effect],
+        trust: EventTrust = NO_TRUST,
     ) -> None:
         self._service = service
         self._database = database
         self._dead_letters = dead_letters
         self._clock = clock
         self._effects = effects
+        self._trust = trust
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Return when every record has taken effect, was a repeat, or is in the dead-letter queue."""
@@ -51,6 +54,7 @@ class Inbox:
         """Carry out the effect of one record in one transaction, unless it is a repeat. Return the outcome."""
         if is_for_another(record, self._service):
             return "skipped"
+        self._trust.verify(record)
         with span(f"{self._service} {record.topic}", parent=traceparent_of(record.headers)):
             return await self._database.run(partial(self._once, record=record))
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from fleetloop.kit.messaging.consumer import ConsumerLoop
 from fleetloop.kit.messaging.producer import KafkaPublisher
+from fleetloop.kit.messaging.signatures import load_trust
 from fleetloop.kit.process.clock import Clock, seconds_to_ns
 from fleetloop.kit.process.lifecycle import Runtime
 from fleetloop.kit.process.settings import ServiceSettings
@@ -62,7 +63,7 @@ def start_storage_tasks(
             requests are always pruned.
     """
     if effects:
-        inbox = Inbox(runtime.service, storage.database, storage.publisher, clock, effects)
+        inbox = Inbox(runtime.service, storage.database, storage.publisher, clock, effects, load_trust(settings))
         loop = ConsumerLoop(runtime.service, _topics(effects), inbox.handle, settings, clock)
         runtime.http.add_liveness("consumer", loop.problem)
         runtime.http.add_readiness("consumer", lambda: None if loop.ready.is_set() else "no partitions yet")

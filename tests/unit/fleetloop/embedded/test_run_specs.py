@@ -57,6 +57,9 @@ def test_a_service_is_told_everything_by_its_environment(
     env = desk.env
     assert env["FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS"] == kafka_address == run_specs.info["kafka_bootstrap_servers"]
     assert "FLEETLOOP_KAFKA_USERNAME" not in env and "kafka_users" not in run_specs.info  # its users are not ours
+    assert env["FLEETLOOP_EVENT_KEY"] == str(layout.event_keys / "label-desk.pem")
+    assert "FLEETLOOP_EVENT_KEY" not in specs["label_router"].env
+    assert Path(specs["label_router"].env["FLEETLOOP_EVENT_TRUST"]).is_file()
     assert env["FLEETLOOP_GRPC_LISTEN"] == run_specs.info["label_desk_grpc"] == f"127.0.0.1:{desk.ports['grpc']}"
     assert env["FLEETLOOP_LEASE_S"] == "9"
     assert "FLEETLOOP_LEASE_S" not in specs["label_router"].env
