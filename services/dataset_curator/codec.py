@@ -88,6 +88,7 @@ def version_message(version: DatasetVersion) -> dataset_pb2.DatasetCommitted:
         task_schema_version=version.task_schema_version,
         added_sample_ids=version.added_sample_ids,
         detected_at_utc_ns=version.detected_at_utc_ns,
+        content_digest=version.content_digest,
     )
 
 
@@ -113,6 +114,7 @@ def version_of(message: dataset_pb2.DatasetCommitted) -> DatasetVersion:
         task_schema_version=message.task_schema_version,
         added_sample_ids=tuple(message.added_sample_ids),
         detected_at_utc_ns=tuple(message.detected_at_utc_ns),
+        content_digest=message.content_digest,
     )
 
 

@@ -33,9 +33,10 @@ from dataset_curator.model import (
 from dataset_curator.ports import Trunk
 from dataset_curator.preparing import sample_of
 from dataset_curator.settings import Curation
-from dataset_curator.tables import DatasetTables, TableUnreadableError
+from dataset_curator.tables import DatasetTables, TableUnreadableError, digested_row
 from fleetloop.domain.clips import ClipError
 from fleetloop.domain.clips.stored import StoredClips
+from fleetloop.domain.dataset_digest import DIGESTED, dataset_digest
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import Clock, ns_to_seconds
@@ -256,12 +257,26 @@ class Committer:
             task_schema_version=f"{self._schema.name}-{self._schema.version}",
             added_sample_ids=tuple(sample.sample_id for sample in admitted[:MOST_IDS_IN_EVENT]),
             detected_at_utc_ns=tuple(detected[:MOST_IDS_IN_EVENT]),
+            content_digest=await asyncio.to_thread(self._digest, dataset, before, admitted),
         )
         commit = PendingCommit(
             dataset, commit_id, number, version, used_up, [sample.sample_id for sample in admitted], request_id
         )
         await self._database.run(lambda tx: transactions.begin_commit(tx, commit))
         return await self._finish(commit, admitted)
+
+    def _digest(self, dataset: str, before: DatasetVersion | None, admitted: Sequence[Sample]) -> str:
+        """The content of the version to come: the parent's rows and the new ones.
+
+        Raises TableUnreadableError when the parent's rows are not those that were committed: a change of the table
+        must not become part of a version.
+        """
+        rows = list(self._tables.rows(dataset, before.lance_tag, DIGESTED)) if before is not None else []
+        if before is not None and before.content_digest and dataset_digest(rows) != before.content_digest:
+            raise TableUnreadableError(
+                f"{dataset} {before.version} has other rows than when it was committed: restore it from a backup"
+            )
+        return dataset_digest([*rows, *(digested_row(sample) for sample in admitted)])
 
     async def _finish(self, commit: PendingCommit, samples: Sequence[Sample]) -> DatasetVersion:
         """Write, tag and announce a pending commit, whichever of these steps was done before."""

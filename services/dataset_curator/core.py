@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dataset_curator.model import Neighbour, Plan, RefusalReason, Sample
 
@@ -49,13 +48,6 @@ def set_digest(samples: Sequence[Sample]) -> str:
         for answers in [json.dumps(each.answers, sort_keys=True)]
     )
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def content_digest(frames: NDArray[np.uint8]) -> str:
-    """SHA-256 over the shape and the pixels."""
-    digest = hashlib.sha256(repr(frames.shape).encode())
-    digest.update(np.ascontiguousarray(frames).tobytes())
-    return digest.hexdigest()
 
 
 def plan_commit(

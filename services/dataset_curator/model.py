@@ -142,6 +142,8 @@ class DatasetVersion:
     """The first of them: an event has a size limit. The diff has all."""
     detected_at_utc_ns: Sequence[int]
     """When each added sample was detected, at most 10,000; imported samples have none."""
+    content_digest: str = ""
+    """`fleetloop.domain.dataset_digest` of all rows; empty for versions of before it existed."""
 
 
 @dataclass(frozen=True, slots=True)

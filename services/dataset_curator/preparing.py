@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from dataset_curator.core import content_digest
 from dataset_curator.model import LabelledMoment, Sample
 from dataset_curator.ports import Trunk
 from fleetloop.domain.clips import ClipError, Drive
 from fleetloop.domain.clips.stored import StoredClips
+from fleetloop.domain.dataset_digest import content_digest
 from fleetloop.domain.labelled_set import LabelledRow
 from fleetloop.domain.tasks import TaskSchema
 from fleetloop.kit.process.clock import ns_to_seconds

@@ -66,6 +66,18 @@ def to_batch(samples: Sequence[Sample], embedding_width: int) -> pa.Table:
     return pa.table(columns, schema=schema(embedding_width))
 
 
+def digested_row(sample: Sample) -> dict[str, str]:
+    """What the digest of a version covers of a sample, as the table has it."""
+    return {
+        "sample_id": sample.sample_id,
+        "content_sha256": sample.content_sha256,
+        "answers": json.dumps(sample.answers, sort_keys=True),
+        "choice": sample.choice,
+        "slice": sample.slice,
+        "trigger": sample.trigger,
+    }
+
+
 class DatasetTables:
     """The Lance tables below one root, a folder or an object store's URL."""
 

@@ -12,6 +12,8 @@ import lance
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetloop.domain.dataset_digest import content_digest, dataset_digest
+from fleetloop.domain.run_folder import VersionRef
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 
 _COLUMNS = ("sample_id", "frames", "frames_shape", "answers", "choice", "slice", "trigger")
@@ -38,16 +40,16 @@ class Samples:
         return len(self.frames)
 
 
-def read_version(table: str, tag: str, schema: TaskSchema) -> Samples:
-    """Read all rows of one version of a Lance table.
+def read_version(version: VersionRef, schema: TaskSchema) -> Samples:
+    """Read all rows of one version of a Lance table, and check that they are those that were committed.
 
     Args:
-        table: Address of the table.
-        tag: Tag of the version in Lance.
+        version: Address of the table, and tag of the version in Lance.
         schema: The task schema, which determines the shape of frames and targets.
 
-    Raises DatasetError if the version cannot be read, is empty, or does not match the schema.
+    Raises DatasetError if the version cannot be read, is empty, was changed, or does not match the schema.
     """
+    table, tag = version.table, version.tag
     try:
         rows = lance.dataset(table.removeprefix("file://"), version=tag).to_table(columns=list(_COLUMNS)).to_pylist()
     except (ValueError, OSError) as error:
@@ -68,6 +70,12 @@ def read_version(table: str, tag: str, schema: TaskSchema) -> Samples:
             encoded.append(schema.encode(json.loads(row["answers"])))
         except (TaskSchemaError, ValueError, TypeError) as error:
             raise DatasetError(f"{table}: {row['sample_id']}: {error}") from error
+    if version.content_digest:
+        found = dataset_digest(
+            {**row, "content_sha256": content_digest(frames[number])} for number, row in enumerate(rows)
+        )
+        if found != version.content_digest:
+            raise DatasetError(f"{table}: the rows of {tag!r} are not those of the commit; restore the table")
     return Samples(
         frames,
         {column: np.stack([answers[column] for answers in encoded]) for column in schema.columns()},

@@ -73,8 +73,8 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     progress.report("read", message=f"{request.dataset.table} {request.dataset.tag}")
-    samples = data.read_version(request.dataset.table, request.dataset.tag, schema)
-    test = data.read_version(request.test_set.table, request.test_set.tag, schema)
+    samples = data.read_version(request.dataset, schema)
+    test = data.read_version(request.test_set, schema)
     parent = request.parent / WEIGHTS if request.parent else None
     if recipe.start == "parent" and parent is not None and not parent.exists():
         raise RunFolderError(f"request.json: parent: {parent} does not exist")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
-from training_orchestrator.jobs import TorchrunJobs, job_folder_root
+from training_orchestrator.jobs import TorchrunJobs, job_environment, job_folder_root
 from training_orchestrator.rpc import SERVICE_NAME, TrainingService, add_to
 from training_orchestrator.settings import TrainingOrchestratorSettings, load_policies, recipes_in
 from training_orchestrator.store import Base
@@ -28,7 +29,9 @@ async def start(runtime: Runtime, settings: TrainingOrchestratorSettings) -> Non
     clock = SystemClock()
     policies = load_policies(settings.config_dir / "training.yaml")
     signer = load_key(settings.signing_key)
-    jobs = TorchrunJobs(job_folder_root(settings.state_dir.resolve()), settings.job_module, settings.nice)
+    jobs = TorchrunJobs(
+        job_folder_root(settings.state_dir.resolve()), settings.job_module, settings.nice, job_environment(os.environ)
+    )
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     start_storage_tasks(runtime, settings, clock, storage, EFFECTS)
     objects = Objects(settings.objects_url, settings.fleet_id)

@@ -12,7 +12,7 @@ import fcntl
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,10 @@ from fleetloop.domain.run_folder import (
 )
 from fleetloop.kit.process.atomic_file import replace_text
 from fleetloop.kit.process.clock import ns_to_seconds
+from fleetloop.kit.process.settings import PREFIX
+
+_SECRETS = ("KAFKA_USERNAME", "KAFKA_PASSWORD", "DATABASE_URL", "TLS_KEY", "SIGNING_KEY", "EVENT_KEY")
+"""Settings of the service that name secrets a job has no use for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,9 @@ class JobStatus:
 class TorchrunJobs:
     """Jobs under torchrun as child processes; the folder of a run is named by the run."""
 
-    def __init__(self, root: Path, module: str, nice: int) -> None:
+    def __init__(self, root: Path, module: str, nice: int, environ: Mapping[str, str] | None = None) -> None:
+        """`environ`: the environment of jobs; that of this process if there is none."""
+        self._environ = environ
         self._root = root
         self._module = module
         self._nice = nice
@@ -94,7 +100,12 @@ class TorchrunJobs:
         ]
         with (folder / LOG).open("ab") as log:
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=self._environ,
             )
         self._children.append(child)
         return True
@@ -114,6 +125,15 @@ class TorchrunJobs:
         """True while a process of the run lives, even before it holds the lock, and whichever process started it."""
         self._reap()
         return any(True for _ in _processes_of(self.folder(run_id)))
+
+
+def job_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a job: the service's own, without the names and values of its secrets.
+
+    The credentials of the object store stay, because a job reads the tables.
+    """
+    secret = {PREFIX + name for name in _SECRETS}
+    return {name: value for name, value in environ.items() if name not in secret}
 
 
 def job_folder_root(state_dir: Path) -> Path:

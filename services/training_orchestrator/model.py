@@ -73,6 +73,8 @@ class DatasetVersion:
     """True for a test set."""
     earliest_detected_at_utc_ns: int = 0
     latest_detected_at_utc_ns: int = 0
+    content_digest: str = ""
+    """What the rows must be; empty for versions of before it existed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ def newest_version(tx: Transaction, dataset: str, version: str = "") -> DatasetV
         frozen=row.frozen,
         earliest_detected_at_utc_ns=row.earliest_detected_at_utc_ns,
         latest_detected_at_utc_ns=row.latest_detected_at_utc_ns,
+        content_digest=row.content_digest,
     )
 
 
@@ -133,7 +134,12 @@ def job_inputs(tx: Transaction, run: Run) -> JobInputs:
 
 
 def _version_ref(version: DatasetVersion) -> VersionRef:
-    return VersionRef(table=version.table_address, tag=version.lance_tag, version=version.version)
+    return VersionRef(
+        table=version.table_address,
+        tag=version.lance_tag,
+        version=version.version,
+        content_digest=version.content_digest,
+    )
 
 
 def runs(tx: Transaction, page: Page = FIRST_PAGE) -> tuple[list[Run], str]:

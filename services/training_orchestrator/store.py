@@ -38,6 +38,7 @@ class VersionRow(Base):
     frozen: Mapped[bool] = mapped_column(sa.Boolean)
     earliest_detected_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
     latest_detected_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    content_digest: Mapped[str] = mapped_column(sa.String(64), default="", server_default="")
     traceparent: Mapped[str | None] = mapped_column(sa.String(64))
 
 

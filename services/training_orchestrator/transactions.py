@@ -35,6 +35,7 @@ def record_version(tx: Transaction, version: DatasetVersion) -> None:
             frozen=version.frozen,
             earliest_detected_at_utc_ns=version.earliest_detected_at_utc_ns,
             latest_detected_at_utc_ns=version.latest_detected_at_utc_ns,
+            content_digest=version.content_digest,
             traceparent=current_traceparent(),
         )
     )

@@ -63,6 +63,8 @@ class VersionRef(_Contract):
     """Tag of the version in Lance."""
     version: str
     """Name of the version in fleetloop, for example `v12`."""
+    content_digest: str = ""
+    """`fleetloop.domain.dataset_digest` that the rows must have; empty for versions of before it existed."""
 
 
 class RunRequest(_Contract):

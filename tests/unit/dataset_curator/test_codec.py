@@ -27,6 +27,7 @@ VERSION = DatasetVersion(
     reason="labels", committed_at_utc_ns=9, earliest_detected_at_utc_ns=4, latest_detected_at_utc_ns=5, frozen=True,
     refused={"in_test_set": 2}, task_schema_version="town-1", added_sample_ids=("a", "b", "c"),
     detected_at_utc_ns=(4, 4, 5),
+    content_digest="c" * 64,
 )  # fmt: skip
 ORIGIN = provenance_pb2.Provenance(sample_id="s", vehicle_id="car", trigger="flicker", trigger_version=2)
 

@@ -20,12 +20,13 @@ from tests.unit.dataset_curator.test_preparing import labelled
 from dataset_curator import queries, transactions
 from dataset_curator.codec import labelled_of
 from dataset_curator.committing import Committer, KnownSampleError
-from dataset_curator.core import CommitPolicy, LikenessBounds, content_digest
+from dataset_curator.core import CommitPolicy, LikenessBounds
 from dataset_curator.model import DatasetVersion, Sample
 from dataset_curator.settings import Curation
 from dataset_curator.store import Base
 from dataset_curator.tables import DatasetTables, TableUnreadableError
 from dataset_curator.worker import Worker
+from fleetloop.domain.dataset_digest import DIGESTED, content_digest, dataset_digest
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.trunk import load_trunk
 from fleetloop.kit.storage.database import Database, Transaction
@@ -149,6 +150,25 @@ async def test_the_diff_has_all_samples_also_where_the_event_has_not(
     assert list(committed.added_sample_ids) == ["s1"]
     rows = pq.read_table(io.BytesIO(objects.get(committed.diff_address))).to_pylist()
     assert sorted(row["sample_id"] for row in rows) == ["s1", "s2", "s3"]
+
+
+async def test_each_version_names_the_digest_of_all_its_rows(committer: Committer, tables: BreakingTables) -> None:
+    for number, (request, samples) in enumerate((("once", [1, 2]), ("twice", [3])), 1):
+        committed = await import_(committer, request, samples)
+        assert committed.content_digest == dataset_digest(tables.rows("town", f"v{number}", DIGESTED))
+
+
+@pytest.mark.parametrize("change", [{"answers": {"stop_sign": {}}}, {"content_sha256": "0" * 64}, {"slice": "other"}])
+async def test_rows_that_were_changed_in_the_table_become_part_of_no_version(
+    committer: Committer, tables: BreakingTables, database: Database, change: dict[str, object]
+) -> None:
+    await import_(committer, "once", [1, 2])
+    shutil.rmtree(tables.address("town"))
+    swapped = [sample(1), replace(sample(2), **change)]  # type: ignore[arg-type]
+    tables.tag("town", "v1", tables.append("town", "swapped", swapped, len(swapped[0].embedding)))
+    with pytest.raises(TableUnreadableError, match="v1 has other rows than when it was committed"):
+        await import_(committer, "twice", [3])
+    assert len(await database.run(queries.versions)) == 1
 
 
 async def test_an_import_that_gives_a_known_id_to_other_pictures_is_refused_whole(

@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_curator.core import CommitPolicy, LikenessBounds, content_digest, plan_commit
+from dataset_curator.core import CommitPolicy, LikenessBounds, plan_commit
 from dataset_curator.model import Neighbour, Plan, RefusalReason, Sample
+from fleetloop.domain.dataset_digest import content_digest
 
 BOUNDS = LikenessBounds(near_duplicate=0.99, test_set=0.98)
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from fleetloop.domain.run_folder import LOCK, RESULT, RunFailure, RunRequest, VersionRef
-from training_orchestrator.jobs import TorchrunJobs, read_progress
+from training_orchestrator.jobs import TorchrunJobs, job_environment, read_progress
 
 WORKER = """
 import fcntl, sys, time
@@ -102,3 +102,13 @@ def test_progress_is_read_by_whole_lines(tmp_path: Path) -> None:
     with (tmp_path / "progress.jsonl").open("ab") as file:
         file.write(b'ep": 2}\n')
     assert read_progress(tmp_path, position)[0] == [{"step": 2}]
+
+
+def test_a_job_gets_no_secret_of_the_service() -> None:
+    environ = {
+        "PATH": "/bin",
+        "AWS_SECRET_ACCESS_KEY": "s3",
+        "FLEETLOOP_FLEET_ID": "demo",
+        **{f"FLEETLOOP_{name}": "secret" for name in ("KAFKA_PASSWORD", "DATABASE_URL", "EVENT_KEY", "SIGNING_KEY")},
+    }
+    assert job_environment(environ) == {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s3", "FLEETLOOP_FLEET_ID": "demo"}
