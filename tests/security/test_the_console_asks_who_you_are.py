@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,14 @@ class Console:
         scope = {"type": "websocket", "scheme": "ws", "path": "/_nicegui_ws/socket.io/", "headers": headers}
         socket.put({"type": "websocket.connect"})
         socket.task = asyncio.create_task(self.doors(scope, socket.receive, socket.send))
-        await asyncio.sleep(0.01)
+        await until(lambda: bool(socket.sent))
         return socket
+
+
+async def until(held: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not held():
+            await asyncio.sleep(0.005)
 
 
 class Websocket:
@@ -176,16 +182,29 @@ async def test_a_websocket_needs_a_session_and_ends_with_it(console: Console, br
     assert console.heard == []
 
 
+async def test_a_revoked_person_gets_no_websocket_even_before_the_next_check(
+    console: Console, browser: httpx.AsyncClient
+) -> None:
+    await console.log_in(browser)
+    good = console.list.read_text()
+    console.list.write_text("{")
+    assert (await console.websocket(browser.cookies[COOKIE], BASE)).sent == ["websocket.close"], "undecided"
+    console.list.write_text(good)
+    revoke(console.list, ANN, now=NOW)
+    assert (await console.websocket(browser.cookies[COOKIE], BASE)).sent == ["websocket.close"]
+
+
 async def test_use_keeps_a_session_and_polling_does_not(console: Console, browser: httpx.AsyncClient) -> None:
     await console.log_in(browser)
     socket = await console.websocket(browser.cookies[COOKIE], BASE)
     for said, alive in (('42["event",{}]', True), ('42["ack",{}]', False)):
         console.clock.ns += 40 * 10**9
         socket.put({"type": "websocket.receive", "text": said})
-        await asyncio.sleep(0.01)
+        heard = len(console.heard)
+        await until(lambda heard=heard: len(console.heard) > heard)  # type: ignore[misc]
         console.clock.ns += 40 * 10**9
         console.sessions.sweep()
-        await asyncio.sleep(0.01)
+        await asyncio.wait({socket.task}, timeout=0.1 if alive else 10)
         assert socket.task.done() is not alive
     assert (await browser.get("/label")).status_code == 303
 
