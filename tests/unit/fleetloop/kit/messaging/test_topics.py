@@ -26,6 +26,7 @@ def test_a_topic_with_dead_letters_makes_two(tmp_path: Path) -> None:
         "retention.ms": str(24 * 3_600_000),
         "max.message.bytes": "1000",
         "message.timestamp.type": "CreateTime",
+        "compression.type": "producer",
     }
     assert (dead.owner, dead.readers, dead.partitions) == ("router,keeper", ("people",), 1)
     assert dead.retention_h == 14 * 24
