@@ -85,13 +85,21 @@ def _topic_of(name: str, entry: Mapping[str, object]) -> Topic:
             cleanup=str(entry.get("cleanup", "delete")),
             max_bytes=int(str(entry["max_bytes"])),
             compression=str(entry.get("compression", "producer")),
-            signed=entry.get("signed") is True,
+            signed=_flag(name, entry, "signed"),
             stamped_by_broker=entry.get("timestamps") == "broker",
         )
     except KeyError as error:
         raise TopicCatalogueError(f"{name}: the field {error.args[0]} is missing in the topic catalogue") from error
     except ValueError as error:
         raise TopicCatalogueError(f"{name}: {error}; write a whole number") from error
+
+
+def _flag(name: str, entry: Mapping[str, object], field: str) -> bool:
+    """A field that is true or false; a topic whose protection is misspelt must not be without it."""
+    value = entry.get(field, False)
+    if not isinstance(value, bool):
+        raise TopicCatalogueError(f"{name}: {field}: {value!r}; write true or false")
+    return value
 
 
 def _dead_letter_queue_of(topic: Topic) -> Topic:

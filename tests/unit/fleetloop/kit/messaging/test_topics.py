@@ -57,3 +57,11 @@ def test_a_missing_field_is_named_with_its_topic(tmp_path: Path, field: str) -> 
 def test_a_number_that_is_none_is_named_with_its_topic(tmp_path: Path) -> None:
     with pytest.raises(TopicCatalogueError, match=r"^a: .*'many'.*; write a whole number"):
         load_topics(catalogue(tmp_path, f"topics: {{a: {ENTRY.replace('partitions: 4', 'partitions: many')}}}}}"))
+
+
+def test_a_topic_is_signed_only_where_the_catalogue_says_so(tmp_path: Path) -> None:
+    text = f"topics: {{a: {ENTRY}, signed: true}}, b: {ENTRY}, signed: false}}, c: {ENTRY}}}}}"
+    topics = load_topics(catalogue(tmp_path, text))
+    assert {name: topic.signed for name, topic in topics.items()} == {"a": True, "b": False, "c": False}
+    with pytest.raises(TopicCatalogueError, match="a: signed: 'ture'; write true or false"):
+        load_topics(catalogue(tmp_path, f"topics: {{a: {ENTRY}, signed: ture}}}}"))
