@@ -20,7 +20,7 @@ from fleetloop.domain.topics import CAMPAIGN, CLIP, DATASET, LABEL, LABEL_TASK, 
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
-from fleetloop.kit.rpc import open_channel
+from fleetloop.kit.rpc import open_channel, speak_for
 from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.kit.security.pki import CertificateAuthority
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
@@ -228,7 +228,7 @@ async def test_what_a_detector_really_evaluates_is_known_and_follows_what_people
         await until([{}])
 
 
-async def test_a_service_may_look_and_not_touch(run: EmbeddedRun) -> None:
+async def test_the_console_has_the_rights_of_the_person_it_names_and_none_of_its_own(run: EmbeddedRun) -> None:
     identity = run.layout.identities / "services" / "fleet_console"
     authority = CertificateAuthority.open(run.layout.identities / "authority", fleet="demo", now=datetime.now(UTC))
     authority.issue(IdentityKind.SERVICE, "fleet-console", identity, now=datetime.now(UTC))
@@ -237,8 +237,12 @@ async def test_a_service_may_look_and_not_touch(run: EmbeddedRun) -> None:
         "campaign-keeper", address, identity / "ca.pem", identity / "cert.pem", identity / "key.pem"
     ) as channel:
         stub = campaign_pb2_grpc.CampaignServiceStub(channel)
-        await patiently(lambda: stub.ListCampaigns(campaign_pb2.ListCampaignsRequest(), timeout=5))
+        lead, look = speak_for("ann", ["lead"]), campaign_pb2.ListCampaignsRequest()
+        await patiently(lambda: stub.ListCampaigns(look, timeout=5, metadata=lead))
         request = campaign_pb2.SetCampaignStateRequest(request_id="x", campaign="standing")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.SetCampaignState(request, timeout=5)
+            await stub.ListCampaigns(look, timeout=5)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.SetCampaignState(request, timeout=5, metadata=lead)
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
