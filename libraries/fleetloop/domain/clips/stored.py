@@ -20,11 +20,19 @@ from fleetloop.domain.clips.limits import ClipLimits
 from fleetloop.domain.clips.model import ClipError
 from fleetloop.domain.clips.reader import Drive
 from fleetloop.domain.clips.transfer import drive_from, limits_message, receive, send
+from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.storage.objects import Objects
 
 _BASE_BYTES = 256 * 1024**2
 """Address space of the reading process before it reads anything: Python, NumPy and Pillow."""
 _TIMEOUT_S = 60.0
+
+
+log = get_logger(__name__)
+
+
+class _ReadingFailedError(Exception):
+    """The process that reads clips ended or did not answer, because of the clip or of something else."""
 
 
 class StoredClips:
@@ -73,6 +81,17 @@ class StoredClips:
             self._end()
 
     def _read(self, content: bytes) -> Drive:
+        """Read in the process, and once more in a new one when that failed: it may have been killed from outside."""
+        try:
+            return self._read_once(content)
+        except _ReadingFailedError as error:
+            log.warning("reading_process_failed", error=str(error))
+        try:
+            return self._read_once(content)
+        except _ReadingFailedError as error:
+            raise ClipError("file", f"{error}, twice") from error
+
+    def _read_once(self, content: bytes) -> Drive:
         process = self._running()
         assert process.stdin is not None and process.stdout is not None
         try:
@@ -80,10 +99,13 @@ class StoredClips:
             header, bodies = receive(_Deadline(process, self._timeout_s).read, self._memory_bytes)
         except TimeoutError as error:
             self._end()
-            raise ClipError("file", f"takes more than {self._timeout_s:g} s to read") from error
+            raise _ReadingFailedError(f"takes more than {self._timeout_s:g} s to read") from error
+        except ClipError:  # the answer has more than it may have
+            self._end()
+            raise
         except (EOFError, BrokenPipeError, ValueError) as error:
             code = self._end()
-            raise ClipError("file", f"ends the process that reads it (exit code {code})") from error
+            raise _ReadingFailedError(f"ends the process that reads it (exit code {code})") from error
         if "error" in header:
             raise ClipError(str(header.get("where")), str(header["error"]))
         return drive_from(header, bodies, self._limits)

@@ -145,13 +145,39 @@ def test_a_reading_process_that_dies_is_an_error_and_the_next_clip_has_a_new_one
     assert clips.read(address).cameras
 
 
-def test_a_reading_that_takes_too_long_is_given_up(objects: Objects) -> None:
+def test_a_reading_process_that_is_killed_meanwhile_costs_no_clip(
+    objects: Objects, clips: StoredClips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, kills = clips._running, [2]
+
+    def killed() -> object:
+        process = start()
+        if kills[0] > 0:
+            kills[0] -= 1
+            process.kill()
+        return process
+
+    monkeypatch.setattr(clips, "_running", killed)
+    address = put_clip(objects, good())
+    with pytest.raises(ClipError, match=r"ends the process that reads it .* twice"):
+        clips.read(address)
+    kills[0] = 1
+    assert clips.read(address).cameras
+
+
+def test_a_reading_that_takes_too_long_is_given_up(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = StoredClips(objects, clip_limits(SCHEMA, 16 * MIB), timeout_s=0.3)
     try:
         address = put_clip(objects, good())
-        with pytest.raises(ClipError, match=r"takes more than 0\.3 s"):
-            clips._running()
+        start = clips._running
+
+        def suspended() -> object:
+            process = start()
             _child(clips).suspend()
+            return process
+
+        monkeypatch.setattr(clips, "_running", suspended)
+        with pytest.raises(ClipError, match=r"takes more than 0\.3 s to read, twice"):
             clips.read(address)
         assert clips._process is None
     finally:
