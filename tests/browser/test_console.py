@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import grpc
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -57,9 +58,12 @@ class Page:
             ActionChains(self._browser).send_keys(key).perform()
 
     def until(self, held: Callable[[], object], within_s: float = 15) -> None:
-        WebDriverWait(self._browser, within_s, poll_frequency=0.1, ignored_exceptions=[Exception]).until(
-            lambda _: held()
-        )
+        """Waits until it holds; a failure says what the page showed instead."""
+        waiting = WebDriverWait(self._browser, within_s, poll_frequency=0.1, ignored_exceptions=[Exception])
+        try:
+            waiting.until(lambda _: held())
+        except TimeoutException as error:
+            raise AssertionError(f"not within {within_s} s; {self.path()} shows: {self.text()[:2000]}") from error
 
     def caption(self) -> str:
         return str(self._browser.find_element(By.CSS_SELECTOR, ".when output").text)
