@@ -20,8 +20,8 @@ Make = Callable[[DriveInfo, str, int], bytes]
 """From what the clip says of itself, a camera, and the nanoseconds of the picture that is asked for."""
 
 
-def _written(info: DriveInfo, camera: str, png: bytes, time_ns: int, times: int = 1) -> bytes:
-    """A clip with one picture, `times` times, without the checks of our own writer."""
+def clip_with_picture(info: DriveInfo, camera: str, png: bytes, time_ns: int, times: int = 1) -> bytes:
+    """A clip with one picture, `times` times, written without the checks of our own writer."""
     target = io.BytesIO()
     writer = Writer(target, compression=CompressionType.ZSTD, chunk_size=4 * _MIB)
     writer.start(PROFILE)
@@ -35,24 +35,25 @@ def _written(info: DriveInfo, camera: str, png: bytes, time_ns: int, times: int 
     return target.getvalue()
 
 
-def _black(side: int) -> bytes:
+def black_png(side: int) -> bytes:
+    """A PNG of `side` x `side` black pixels: a few kilobytes that decode to many megabytes."""
     return encode_png(np.zeros((side, side, 3), np.uint8))
 
 
 def _huge(info: DriveInfo, camera: str, at_ns: int) -> bytes:
-    return _written(info, camera, _black(4096), at_ns)
+    return clip_with_picture(info, camera, black_png(4096), at_ns)
 
 
 def _late(info: DriveInfo, camera: str, at_ns: int) -> bytes:
-    return _written(info, camera, _black(32), 2**63)
+    return clip_with_picture(info, camera, black_png(32), 2**63)
 
 
 def _bomb(info: DriveInfo, camera: str, at_ns: int) -> bytes:
-    return _written(info, camera, _black(32) + bytes(2 * _MIB), at_ns, 300)
+    return clip_with_picture(info, camera, black_png(32) + bytes(2 * _MIB), at_ns, 300)
 
 
 def _no_picture(info: DriveInfo, camera: str, at_ns: int) -> bytes:
-    return _written(info, camera, bytes(range(64)), at_ns)
+    return clip_with_picture(info, camera, bytes(range(64)), at_ns)
 
 
 HOSTILE: Mapping[str, Make] = {

@@ -20,4 +20,9 @@ FLEET = "demo"
 Request = Annotated[
     Path | None, typer.Option("--csr", help="Signing request of the owner, who keeps the key; makes no key here.")
 ]
+RequestFolder = Annotated[Path, typer.Option("--out", help="Folder for key.pem, which stays there, and request.pem.")]
+IssuedFolder = Annotated[
+    Path | None, typer.Option("--out", help="Folder for cert.pem, ca.pem and, without --csr, key.pem.")
+]
+Renew = Annotated[bool, typer.Option("--renew", help="Replace the certificate; the old one is refused.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

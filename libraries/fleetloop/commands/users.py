@@ -6,7 +6,6 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,17 @@ from rich.table import Table
 
 from fleetloop.api.console_logins import ConsoleLogins
 from fleetloop.api.enrolment import Enrolment
-from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder, Request
+from fleetloop.commands.options import (
+    FLEET,
+    FOLDER,
+    AsJson,
+    Fleet,
+    Folder,
+    IssuedFolder,
+    Renew,
+    Request,
+    RequestFolder,
+)
 from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.layout import LOCAL_USER, RunLayout
 
@@ -27,7 +36,7 @@ NO_ROLES: list[str] = []
 @app.command()
 def request(
     user: User,
-    out: Annotated[Path, typer.Option(help="Folder for key.pem, which stays there, and request.pem.")],
+    out: RequestFolder,
     fleet: Fleet = FLEET,
 ) -> None:
     """Make your own key and a signing request for `fleetloop users enrol --csr`. The key never leaves the folder."""
@@ -40,8 +49,8 @@ def enrol(
     user: User,
     role: Annotated[list[str], typer.Option("--role", help="Role of config/access.yaml; may be repeated.")],
     csr: Request = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for cert.pem, ca.pem and, without --csr, key.pem.")] = None,
-    renew: Annotated[bool, typer.Option("--renew", help="Replace the certificate; the old one is refused.")] = False,
+    out: IssuedFolder = None,
+    renew: Renew = False,
     folder: Folder = FOLDER,
     fleet: Fleet = FLEET,
 ) -> None:

@@ -6,7 +6,6 @@ import json
 import shlex
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,17 @@ from rich.table import Table
 
 from fleetloop.api.enrolment import Enrolment
 from fleetloop.api.installation import recorded_run
-from fleetloop.commands.options import FLEET, FOLDER, AsJson, Fleet, Folder, Request
+from fleetloop.commands.options import (
+    FLEET,
+    FOLDER,
+    AsJson,
+    Fleet,
+    Folder,
+    IssuedFolder,
+    Renew,
+    Request,
+    RequestFolder,
+)
 from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.layout import RunLayout
 
@@ -26,7 +35,7 @@ Vehicle = Annotated[str, typer.Argument(help="The vehicle's id, for example its 
 @app.command()
 def request(
     vehicle: Vehicle,
-    out: Annotated[Path, typer.Option(help="Folder for key.pem, which stays there, and request.pem.")],
+    out: RequestFolder,
     fleet: Fleet = FLEET,
 ) -> None:
     """Make a key and a signing request on the vehicle, for `fleetloop vehicles enrol --csr`. The key stays there."""
@@ -38,8 +47,8 @@ def request(
 def enrol(
     vehicle: Vehicle,
     csr: Request = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for cert.pem, ca.pem and, without --csr, key.pem.")] = None,
-    renew: Annotated[bool, typer.Option("--renew", help="Replace the certificate; the old one is refused.")] = False,
+    out: IssuedFolder = None,
+    renew: Renew = False,
     folder: Folder = FOLDER,
     fleet: Fleet = FLEET,
 ) -> None:

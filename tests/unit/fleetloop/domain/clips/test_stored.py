@@ -14,11 +14,11 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mcap.writer import CompressionType, Writer
+from tests.chaos.hostile_clips import black_png, clip_with_picture
 from tests.clips import put_clip, reading
 
 from fleetloop.domain.clips import ClipError, DriveInfo, DriveWriter, read_drive
-from fleetloop.domain.clips.layout import IMAGE_JSON_SCHEMA, IMAGE_SCHEMA, METADATA, PROFILE, encode_png, pack_image
+from fleetloop.domain.clips.layout import encode_png
 from fleetloop.domain.clips.limits import RECORDING, clip_limits
 from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.clips.transfer import drive_from, drive_message
@@ -57,23 +57,7 @@ def good(**changes: object) -> bytes:
 
 
 def with_picture(png: bytes, *, time_ns: int = 0, times: int = 1, camera: str = CAMERA.name) -> bytes:
-    """A clip with one picture, `times` times, written without our own writer's checks."""
-    target = io.BytesIO()
-    writer = Writer(target, compression=CompressionType.ZSTD, chunk_size=4 * MIB)
-    writer.start(PROFILE)
-    writer.add_metadata(METADATA, DriveInfo("car", "drive").to_text())
-    schema = writer.register_schema(IMAGE_SCHEMA, "jsonschema", IMAGE_JSON_SCHEMA)
-    channel = writer.register_channel(f"/camera/{camera}", "json", schema)
-    body = pack_image(png, camera, 0)
-    for _ in range(times):
-        writer.add_message(channel, time_ns, body, time_ns)
-    writer.finish()  # type: ignore[no-untyped-call]
-    return target.getvalue()
-
-
-def black(side: int) -> bytes:
-    """A PNG of `side` x `side` black pixels: a few kilobytes that decode to many megabytes."""
-    return encode_png(np.zeros((side, side, 3), np.uint8))
+    return clip_with_picture(DriveInfo("car", "drive"), camera, png, time_ns, times)
 
 
 def test_a_clip_is_read_as_in_the_own_process(objects: Objects, clips: StoredClips) -> None:
@@ -94,8 +78,8 @@ def test_a_clip_is_read_as_in_the_own_process(objects: Objects, clips: StoredCli
     [
         (with_picture(encode_png(PIXELS), time_ns=2**63), "has a time that is not between"),
         (with_picture(encode_png(PIXELS), time_ns=2**64 - 1), "has a time that is not between"),
-        (with_picture(black(4096)), "is 4096 x 4096; config/tasks.yaml says 32 x 32 for this camera"),
-        (with_picture(black(9000), camera="other"), "is 9000 x 9000, at most 8192 on a side"),
+        (with_picture(black_png(4096)), "is 4096 x 4096; config/tasks.yaml says 32 x 32 for this camera"),
+        (with_picture(black_png(9000), camera="other"), "is 9000 x 9000, at most 8192 on a side"),
         (with_picture(os.urandom(64)), "is not a readable PNG"),
         (with_picture(encode_png(PIXELS) + zlib.compress(bytes(MIB)), times=40_000), "unpacks to more than 16777216"),
         (with_picture(b"\0" * (6 * MIB), times=3), "unpacks to more than|is not a readable PNG"),
