@@ -22,7 +22,7 @@ IMAGE_SCHEMA = "foxglove.CompressedImage"
 IMAGE_TOPIC = "/camera/"
 _HEADER = struct.Struct("<II")
 """Number of rows, number of values."""
-_MAX_SIDE = 8192
+MAX_SIDE = 8192
 """Largest width and height of a picture in pixels, which bounds the memory to decode it."""
 
 IMAGE_JSON_SCHEMA = json.dumps(
@@ -104,11 +104,11 @@ def picture_size(where: str, png: bytes) -> tuple[int, int]:
 
 
 def decode_png(where: str, png: bytes) -> npt.NDArray[np.uint8]:
-    """Decode a PNG or JPEG to uint8 [H, W, 3]. Raises ClipError when it is damaged or larger than `_MAX_SIDE`."""
+    """Decode a PNG or JPEG to uint8 [H, W, 3]. Raises ClipError when it is damaged or larger than `MAX_SIDE`."""
     try:
         with Pictures.open(io.BytesIO(png), formats=("PNG", "JPEG")) as picture:
-            if max(picture.size) > _MAX_SIDE:
-                raise ClipError(where, f"is {picture.size[0]} x {picture.size[1]}, at most {_MAX_SIDE} on a side")
+            if max(picture.size) > MAX_SIDE:
+                raise ClipError(where, f"is {picture.size[0]} x {picture.size[1]}, at most {MAX_SIDE} on a side")
             return np.asarray(picture.convert("RGB"), np.uint8)
     except ClipError:
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fleetloop.domain.clips.layout import MAX_SIDE
 from fleetloop.domain.clips.model import ClipError, DriveInfo
 from fleetloop.domain.tasks import TaskSchema
 from fleetloop.kit.process.clock import seconds_to_ns
@@ -30,7 +31,7 @@ class ClipLimits:
     """Most seconds from the first to the last picture."""
     pictures: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Camera -> width and height of its pictures in pixels. Empty: any cameras, with at most `side` on a side."""
-    side: int = 8192
+    side: int = MAX_SIDE
     """Largest width and height in pixels of a picture whose camera has no size of its own."""
 
     def check_info(self, info: DriveInfo) -> None:
