@@ -93,6 +93,12 @@ def check_bounds(message: Message, path: str = "") -> None:
             raise OutOfBoundsError("is empty; it has to be set", f"{path}.{name}" if path else name)
 
 
+def longest_text(field: FieldDescriptor) -> int:
+    """Most characters that a text field may have."""
+    bounds = _bounds_of(field)
+    return _get(bounds, "max_length") or _LENGTHS[_get(bounds, "text") or _LINE]
+
+
 def _is_set(message: Message, name: str) -> bool:
     field = message.DESCRIPTOR.fields_by_name[name]
     if field.has_presence:
