@@ -41,9 +41,9 @@ EPISODES_PER_SYSTEM = 12
 """After as many episodes a fresh system is started, so that the oracle's work does not grow with the run."""
 QUICK = (
     "kill_service", "pause_service", "kill_broker", "kill_postgres", "slow_link", "scale", "poison", "repeats",
-    "delete_state",
+    "delete_state", "wrong_password", "no_rights",
 )  # fmt: skip
-QUICK_EPISODES = 10
+QUICK_EPISODES = 12
 QUICK_BUDGET_S = 480.0
 """The quick form begins no episode after this time."""
 

@@ -16,11 +16,13 @@ from pathlib import Path
 from random import Random
 
 import psycopg
+from tests.chaos.access import LABELS, Access
 from tests.databases import program, server_user
 
 from fleetloop.embedded.broker.jars import ensure_jars, find_java
 from fleetloop.embedded.broker.node import QUICK_JVM, KafkaNode
 from fleetloop.embedded.broker.probe import kafka_answers
+from fleetloop.embedded.broker.users import KafkaUsers
 from fleetloop.embedded.tcp_ports import free_ports
 from fleetloop.errors import UserError
 from fleetloop.kit.process.atomic_file import replace_text
@@ -29,6 +31,8 @@ from fleetloop.supervisor.probes import port_open
 from fleetloop.supervisor.spec import ServiceSpec
 
 BROKER, POSTGRES, LINKS = "kafka", "postgres", "links"
+_RIGHTS = "rights"
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 # Without synchronous_commit a SIGKILL of the server loses transactions that it has acknowledged.
 _POSTGRES_OPTIONS = ("fsync=off", "synchronous_commit=on", "full_page_writes=on", "shared_buffers=32MB")
 
@@ -39,7 +43,8 @@ class Infrastructure:
 
     supervisor: Supervisor
     bootstrap_servers: str
-    """The broker without a link in between, for the senders and the oracle."""
+    """The broker without a link in between and without logins, for the senders and the oracle."""
+    access: Access
     link_ports: dict[str, int]
     """Service -> the port at which it finds the broker."""
     databases: dict[str, str]
@@ -73,14 +78,24 @@ def running_infrastructure(
     control.write_text("{}")
     routes = folder / "routes.json"
     routes.write_text(json.dumps({name: [link_ports[name], listener_ports[name]] for name in services}))
+    access = Access(node.bootstrap_servers, KafkaUsers(folder / "kafka-users"))
+    access.users.create(LABELS.values())
     probe = kafka_answers(node.bootstrap_servers)
+    python_path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     specs = [
         ServiceSpec(BROKER, node.command(), ready=probe, live=probe, ports={"kafka": broker_port}, grace_s=20.0),
         ServiceSpec(
             LINKS,
             (sys.executable, "-m", "tests.chaos.links", str(routes), str(control)),
             ready=port_open(f"127.0.0.1:{next(iter(link_ports.values()))}"),
-            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=python_path,
+        ),
+        ServiceSpec(
+            _RIGHTS,
+            (sys.executable, "-m", "tests.chaos.access", node.bootstrap_servers, str(access.users.folder)),
+            needs=(BROKER,),
+            task=True,
+            env=python_path,
         ),
     ]
     # Unix sockets have short names, so the server's folder must not be deep.
@@ -90,13 +105,16 @@ def running_infrastructure(
         with Supervisor(specs, folder) as supervisor:
             supervisor.wait_ready(120.0)
             databases = _create_databases(Path(name), on_postgres) if on_postgres else {}
-            yield Infrastructure(supervisor, node.bootstrap_servers, link_ports, databases, control)
+            yield Infrastructure(supervisor, node.bootstrap_servers, access, link_ports, databases, control)
 
 
 def _prepare_node(
     folder: Path, port: int, controller_port: int, link_ports: dict[str, int], listener_ports: dict[str, int]
 ) -> KafkaNode:
-    """A node with a listener per service, which tells its clients the address of their link."""
+    """A node with a listener per service, which asks for a login and tells its clients the address of their link.
+
+    Whoever uses the node's own listener is nobody to it, and may do everything.
+    """
     java = find_java(os.environ)
     if java is None:
         raise UserError("The chaos tests need Java 17 or newer.", "Debian: apt-get install openjdk-17-jre-headless")
@@ -110,8 +128,12 @@ def _prepare_node(
         "listeners": ",".join([plain, f"CONTROLLER://127.0.0.1:{controller_port}", *listen]),
         "advertised.listeners": ",".join([plain, *advertise]),
         "listener.security.protocol.map": ",".join(
-            ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT", *(f"{name}:PLAINTEXT" for name, _ in own)]
+            ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT", *(f"{name}:SASL_PLAINTEXT" for name, _ in own)]
         ),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        **{f"listener.name.{name.lower()}.scram-sha-512.sasl.jaas.config": _SCRAM for name, _ in own},
         "inter.broker.listener.name": "PLAINTEXT",
         "num.network.threads": "1",
     }

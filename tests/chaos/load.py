@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,11 +18,19 @@ from tests.chaos.system import System
 from tests.chaos.vehicle import Rates, S, Vehicle, batch_id
 
 from fleetloop.api.enrolment import Enrolment
+from fleetloop.domain.clips import read_drive
+from fleetloop.domain.frames import FrameBatch
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.worlds.comma2k19 import convert, find_comma2k19
+from fleetloop.worlds.recorded import RecordedDrive
 
 DIRECT_SHARE = 4
 """Every fourth vehicle writes its batches to Kafka itself."""
+RECORDED_SHARE, RECORDED_FIRST = 6, 1
+"""Every sixth vehicle from the second on sends a recorded drive, where one is found: of twelve one in each way."""
+_RECORDED_FRAMES = 90
+"""Frames of a recorded batch: less than a second of the fastest sensor, 104 Hz, so that batches do not overlap."""
 
 
 @dataclass(slots=True)
@@ -68,6 +77,18 @@ class Load:
         return {each.name: each.sequence for each in self.vehicles}
 
 
+def read_recording(folder: Path) -> list[FrameBatch]:
+    """The whole batches of the real minute of comma2k19; none where it is not found. Converts it in `folder`."""
+    segment = find_comma2k19()
+    if segment is None:
+        return []
+    target = folder / "comma2k19.mcap"
+    convert(segment, target)
+    world = RecordedDrive(read_drive(target), _RECORDED_FRAMES)
+    whole = [each.batch for each in world.stretches("", "", b"")]
+    return whole[1:-1]  # the first and the last also have what lies outside all frames
+
+
 @asynccontextmanager
 async def running_load(
     system: System, recorder: Recorder, vehicles: int, rates: Rates, rng: Random
@@ -78,7 +99,9 @@ async def running_load(
     enrolment = Enrolment(system.run.layout, system.fleet_id)
     hostile_clips: list[str] = []
 
-    def vehicle(name: str, direct: bool, began_utc_ns: int) -> Vehicle:
+    recording = await asyncio.to_thread(read_recording, system.folder.parent) if rates.batch_s >= 1 else []
+
+    def vehicle(name: str, direct: bool, began_utc_ns: int, recorded: Sequence[FrameBatch] = ()) -> Vehicle:
         return Vehicle(
             fleet=system.fleet_id,
             name=name,
@@ -93,11 +116,17 @@ async def running_load(
             bootstrap_servers=system.bootstrap_servers if direct else "",
             began_utc_ns=began_utc_ns,
             hostile_clips=hostile_clips,
+            recording=recorded,
         )
 
     now_ns = time.time_ns()
     fleet = [
-        vehicle(f"chaos-{number:03d}", number % DIRECT_SHARE == DIRECT_SHARE - 1, now_ns)
+        vehicle(
+            f"chaos-{number:03d}",
+            number % DIRECT_SHARE == DIRECT_SHARE - 1,
+            now_ns,
+            recording if number % RECORDED_SHARE == RECORDED_FIRST else (),
+        )
         for number in range(vehicles)
     ]
     late = vehicle("chaos-late", True, now_ns - 86_400 * S)

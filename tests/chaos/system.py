@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import yaml
 from tests.chaos import sandbox
+from tests.chaos.access import Access
 from tests.chaos.infrastructure import (
     BROKER,
     LINKS,
@@ -117,6 +118,11 @@ class System:
     def bootstrap_servers(self) -> str:
         """The broker without a link in between."""
         return self.infrastructure.bootstrap_servers
+
+    @property
+    def access(self) -> Access:
+        """Who may do what in the broker."""
+        return self.infrastructure.access
 
     @property
     def folder(self) -> Path:
@@ -237,6 +243,7 @@ def running_system(
         more = {package: dict(_MORE_ENV.get(package, {})) for package in PACKAGES}
         for package, port in infrastructure.link_ports.items():
             more[package]["FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
+            more[package].update(infrastructure.access.environment(package))
         clocks = folder / "clocks" if wrong_clocks else None
         if clocks is not None:
             for package in PACKAGES:

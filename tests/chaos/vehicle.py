@@ -11,7 +11,7 @@ import hashlib
 import io
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -78,9 +78,15 @@ def content_digest(batch: FrameBatch) -> str:
     return hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()[:16]
 
 
-def note_sent(recorder: Recorder, batch: FrameBatch) -> str:
-    """Note that a batch is about to be sent; its id."""
+def note_sent(recorder: Recorder, batch: FrameBatch, *, made: bool = True) -> str:
+    """Note that a batch is about to be sent; its id.
+
+    A recorded batch, which `make_batch` has not made, is never fast: nothing may fire for it.
+    """
     which = batch_id(batch.vehicle_id, batch.boot_id, batch.sequence)
+    if not made:
+        recorder.add("sent", id=which, vehicle=batch.vehicle_id, content=content_digest(batch))
+        return which
     drive = {
         "boot": batch.boot_id.hex(),
         "start_ns": batch.start_monotonic_ns,
@@ -158,6 +164,8 @@ class Vehicle:
     """If set, batches are written to fleet.ingest.v1 of this broker instead of being sent to the gateway."""
     hostile_clips: list[str] = field(default_factory=list)
     """As in `Load`."""
+    recording: Sequence[FrameBatch] = ()
+    """If there are any, the vehicle sends their content over and over instead of drives that are made."""
     sequence: int = 0
     reports: int = 0
     began_ns: int = field(default_factory=time.monotonic_ns)
@@ -187,8 +195,20 @@ class Vehicle:
         span_ns = round(self.rates.batch_s * S)
         start_ns = max(0, time.monotonic_ns() - self.began_ns - span_ns)
         utc_ns = self.began_utc_ns + start_ns
-        batch = make_batch(self.fleet, self.name, self.boot_id, self.sequence, start_ns, utc_ns, self.rates)
-        note_sent(self.recorder, batch)
+        if self.recording:
+            batch = replace(
+                self.recording[self.sequence % len(self.recording)],
+                fleet_id=self.fleet,
+                vehicle_id=self.name,
+                boot_id=self.boot_id,
+                sequence=self.sequence,
+                start_monotonic_ns=start_ns,
+                start_utc_ns=utc_ns,
+                model_digest=MODEL,
+            )
+        else:
+            batch = make_batch(self.fleet, self.name, self.boot_id, self.sequence, start_ns, utc_ns, self.rates)
+        note_sent(self.recorder, batch, made=not self.recording)
         self.sequence += 1
         return batch
 

@@ -1,4 +1,4 @@
-"""A text column is as wide as the widest field of its name in any message, so that no field that is accepted overflows it.
+"""A text column is as wide as the widest field of its name in any message, so that no accepted field overflows it.
 
 Hypothesis carries messages through the services (tests/security/test_what_is_accepted_can_be_processed.py), but it
 finds a column that is too narrow only when it draws a text of that length. SQLite never complains.

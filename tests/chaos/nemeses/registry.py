@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.chaos.infrastructure import BROKER, POSTGRES, postgres_is_installed
+from tests.chaos.nemeses.access import NoRights, SmallQuota, WrongPassword
 from tests.chaos.nemeses.clock_step import ClockStep
 from tests.chaos.nemeses.delete_state import REBUILT, DeleteState
 from tests.chaos.nemeses.disk_full import DiskFull
 from tests.chaos.nemeses.health_watch import HealthWatch
-from tests.chaos.nemeses.kill import Kill
+from tests.chaos.nemeses.kill import Kill, KillEveryService
 from tests.chaos.nemeses.open_transaction import OpenTransaction
 from tests.chaos.nemeses.partition import Partition
 from tests.chaos.nemeses.pause import Pause
-from tests.chaos.nemeses.poison import Poisoner, PoisonLatency
+from tests.chaos.nemeses.poison import Poisoner, PoisonLatency, PoisonLatencyEach
 from tests.chaos.nemeses.protocol import Nemesis
 from tests.chaos.nemeses.repeats import Repeats
 from tests.chaos.nemeses.rolling_restart import RollingRestart
@@ -49,10 +50,14 @@ def _for_each(
 
 NEMESES: Mapping[str, Entry] = {
     **_for_each("kill_service", Kill, PACKAGES),
+    "kill_every_service": Entry(KillEveryService),
     "kill_broker": Entry(partial(Kill, victim=BROKER)),
     "kill_postgres": Entry(partial(Kill, victim=POSTGRES), _needs_postgres),
     **_for_each("pause_service", Pause, PACKAGES),
     **_for_each("slow_link", SlowLink, PACKAGES),
+    **_for_each("wrong_password", WrongPassword, PACKAGES),
+    **_for_each("no_rights", NoRights, PACKAGES),
+    **_for_each("small_quota", SmallQuota, PACKAGES),
     **_for_each("scale", Scale, SCALABLE),
     **_for_each("delete_state", DeleteState, REBUILT),
     **_for_each("partition", Partition, PACKAGES, lambda: needs_sandbox("nft", "nftables")),
@@ -60,7 +65,8 @@ NEMESES: Mapping[str, Entry] = {
     **_for_each("clock_step", ClockStep, PACKAGES, clocks_missing),
     "rolling_restart": Entry(RollingRestart),
     "poison": Entry(Poisoner),
-    "poison_latency": Entry(PoisonLatency),
+    "poison_latency/together": Entry(PoisonLatency),
+    "poison_latency/each": Entry(PoisonLatencyEach),
     "open_transaction": Entry(OpenTransaction),
     "health_watch": Entry(HealthWatch),
     "repeats": Entry(Repeats),

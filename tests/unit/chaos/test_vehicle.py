@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.chaos.checks import driven
 from tests.chaos.findings import Fault
 from tests.chaos.history import Recorder
+from tests.chaos.load import read_recording
 from tests.chaos.observed import Fired
 from tests.chaos.system import CAMPAIGN, TRIGGERS
 from tests.chaos.vehicle import Rates, S, content_digest, make_amounts, make_batch, make_clip, note_sent
@@ -20,6 +23,7 @@ from fleetloop.domain.validation import validate
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.command.v1 import command_pb2
 from fleetloop.shipped import config_folder
+from fleetloop.worlds.comma2k19 import find_comma2k19
 from telemetry_gateway.core import check_report
 from trigger_detector.backtest import Request, plan_of
 from trigger_detector.core import DetectorState, evaluate_batches_in_place
@@ -37,6 +41,33 @@ def test_batches_are_valid_and_keep_their_digest_in_the_archive(tmp_path: Path) 
     objects.put_once("a.parquet", write_file(list(enumerate(batches)), Footer(0, 2, 0, 0, 0, 0)))
     assert [content_digest(batch) for _, batch in read_file(objects, "a.parquet")] == [*map(content_digest, batches)]
     assert len({*map(content_digest, batches)}) == 3
+
+
+@pytest.mark.skipif(find_comma2k19() is None, reason="comma2k19 is not here; see docs/drives.md")
+def test_recorded_batches_are_valid_shorter_than_their_distance_and_keep_their_digest(tmp_path: Path) -> None:
+    recorded = read_recording(tmp_path)
+    assert len(recorded) > 60 and "Radar.Object.Id" in recorded[0].columns
+    batches = [
+        replace(each, fleet_id="f", vehicle_id="car", boot_id=b"12345678", sequence=n, start_monotonic_ns=n * S)
+        for n, each in enumerate(recorded)
+    ]
+    for batch in batches:
+        assert validate(batch, CATALOGUE, time.time_ns()).batch is batch
+        offsets = [batch.frame_offsets_ns, *(each.offsets_ns for each in batch.columns.values())]
+        assert max(each[-1] for each in offsets if each is not None) < S
+    objects = Objects(tmp_path.as_uri())
+    objects.put_once("a.parquet", write_file(list(enumerate(batches)), Footer(0, len(batches), 0, 0, 0, 0)))
+    assert [content_digest(batch) for _, batch in read_file(objects, "a.parquet")] == [*map(content_digest, batches)]
+
+
+def test_a_recorded_batch_is_noted_without_a_drive_so_that_nothing_may_fire_for_it(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "history.jsonl")
+    batch = make_batch("f", "car", b"12345678", 0, 0, time.time_ns(), RATES)
+    which = note_sent(recorder, batch, made=False)
+    assert which in recorder.history.sent and recorder.history.drives == {}
+    fired = [Fired("a", driven.FAST, 1, "car", 0)]
+    assert [each.fault for each in driven.check(recorder.history, fired)] == [Fault.UNSEEN]
+    recorder.close()
 
 
 def test_each_trigger_fires_once_in_every_period() -> None:
