@@ -1,4 +1,4 @@
-"""What holds for every test: no example has a deadline, and in CI none is drawn anew and no test is skipped."""
+"""For every test: no example has a deadline; in CI examples are always the same, and no test is skipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["database_url", "postgres", "postgres_if_installed"]
 
 # An example that takes longer than 200 ms says something about the machine's load, and nothing about the code.
 # CI plays the same examples each time, so that it fails for a change and not for a draw. Everywhere else they are
-# drawn anew, and what they find is corrected like any other fault.
+# random, and what they find is corrected like any other fault.
 settings.register_profile("fleetloop", deadline=None, derandomize="FLEETLOOP_NO_SKIPS" in os.environ)
 settings.load_profile("fleetloop")
 

@@ -113,7 +113,7 @@ def _prepare_node(
 ) -> KafkaNode:
     """A node with a listener per service, which asks for a login and tells its clients the address of their link.
 
-    Whoever uses the node's own listener is nobody to it, and may do everything.
+    A client of the node's own listener needs no login, and may do everything.
     """
     java = find_java(os.environ)
     if java is None:

@@ -21,6 +21,7 @@ from unittest.mock import patch
 import yaml
 from tests.chaos import sandbox
 from tests.chaos.access import Access
+from tests.chaos.clocks import Clocks
 from tests.chaos.infrastructure import (
     BROKER,
     LINKS,
@@ -36,7 +37,6 @@ from fleetloop.embedded.broker.choose import ADDRESS_VARIABLE
 from fleetloop.embedded.run import EmbeddedRun, embedded_run
 from fleetloop.embedded.service_table import SERVICES
 from fleetloop.embedded.tcp_ports import free_ports
-from fleetloop.kit.process.atomic_file import replace_text
 from fleetloop.protos.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from fleetloop.shipped import config_folder
 from fleetloop.supervisor.probes import http_ok
@@ -74,7 +74,6 @@ evidence: [Vehicle.Speed]
 )
 SMALL_DISKS = {"state": 96, "objects": 768}
 """Folder of the run -> MiB of the file system that it gets where full disks are tested."""
-_LIBFAKETIME = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 _CONFIG = {
     "curation.yaml": {"commit_samples": 10, "commit_wait_s": 4},
     "routing.yaml": {"repeat_s": 5, "per_cell": 1_000_000},
@@ -107,8 +106,8 @@ class System:
     config: Path
     rollout_id: str
     replicas: list[Replica] = field(default_factory=list)
-    clocks: Path | None = None
-    """Folder with a file per service that says how wrong its clock is; None: all clocks are right."""
+    clocks: Clocks | None = None
+    """None: all clocks are right, and stay so."""
 
     @property
     def fleet_id(self) -> str:
@@ -157,8 +156,8 @@ class System:
     def set_clock(self, package: str, offset_s: int) -> None:
         """Set the clock of a service wrong by so many seconds."""
         if self.clocks is None:
-            raise ValueError("this system was started without libfaketime")
-        replace_text(self.clocks / package, f"{offset_s:+d}\n")
+            raise ValueError("this system was started without clocks that can be set")
+        self.clocks.set(package, offset_s)
 
     def start_replica(self, package: str, number: int) -> Replica:
         """Start another process of a service with the same settings, its own ports and its own state folder."""
@@ -206,23 +205,6 @@ def write_config(folder: Path) -> Path:
     return target
 
 
-def clocks_missing() -> str:
-    """Why clocks cannot be set wrong here; empty if they can."""
-    return "" if _LIBFAKETIME else "libfaketime is not installed: apt-get install faketime"
-
-
-def _clock_env(folder: Path, package: str) -> dict[str, str]:
-    """The variables with which a process reads its clock from libfaketime."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / package).write_text("+0\n")
-    return {
-        "LD_PRELOAD": str(_LIBFAKETIME[0]),
-        "FAKETIME_TIMESTAMP_FILE": str(folder / package),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-
-
 @contextmanager
 def running_system(
     folder: Path, *, use_postgres: bool = True, wrong_clocks: bool = False, small_disks: bool = False
@@ -232,7 +214,7 @@ def running_system(
     Args:
         folder: A new folder for all files of the run.
         use_postgres: Whether some services use a private Postgres, where it is installed.
-        wrong_clocks: Run the services under libfaketime, so that their clocks can be set wrong.
+        wrong_clocks: Run the services with clocks that can be set wrong.
         small_disks: Give state and objects small file systems of their own. Works only in the sandbox.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -244,10 +226,10 @@ def running_system(
         for package, port in infrastructure.link_ports.items():
             more[package]["FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
             more[package].update(infrastructure.access.environment(package))
-        clocks = folder / "clocks" if wrong_clocks else None
+        clocks = Clocks(folder / "clocks") if wrong_clocks else None
         if clocks is not None:
             for package in PACKAGES:
-                more[package].update(_clock_env(clocks, package))
+                more[package].update(clocks.environment(package))
         for name, size in SMALL_DISKS.items() if small_disks else ():
             disk = folder / "run" / name
             sandbox.mount_small(disk, size)

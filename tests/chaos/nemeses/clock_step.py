@@ -1,7 +1,6 @@
 """A service's clock steps forward or back, stays wrong for a while, and steps to the right time again.
 
-The clock of the process is that of libfaketime, which reads a file with the offset once per second. The monotonic
-clock stays right, as it does when a machine's clock is set.
+The monotonic clock stays right, as it does when a machine's clock is set.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from tests.chaos.clocks import clocks_missing
 from tests.chaos.infrastructure import BROKER, POSTGRES, postgres_is_installed
 from tests.chaos.nemeses.access import NoRights, SmallQuota, WrongPassword
 from tests.chaos.nemeses.clock_step import ClockStep
@@ -23,7 +24,7 @@ from tests.chaos.nemeses.rolling_restart import RollingRestart
 from tests.chaos.nemeses.scale import SCALABLE, Scale
 from tests.chaos.nemeses.slow_link import SlowLink
 from tests.chaos.sandbox import needs_sandbox
-from tests.chaos.system import PACKAGES, SMALL_DISKS, clocks_missing
+from tests.chaos.system import PACKAGES, SMALL_DISKS
 
 Make = Callable[[str, int], Nemesis]
 """From a name and a seed."""
