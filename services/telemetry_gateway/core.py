@@ -87,6 +87,10 @@ MOST_PER_SECOND: Mapping[str, float] = {
     "shadow_disagreements": 1000.0,
     "shadow_would_have_prevented": 1.0,
     "shadow_false_alarms": 1000.0,
+    "shadow_decisions": 2.0,
+    "shadow_would_have_avoided": 1.0,
+    "shadow_would_have_missed": 1.0,
+    "overrides": 1.0,
     "inferences": 1000.0,
 }
 """What a vehicle can do in one second at most, by field of a report: 360 km/h, and 1000 frames."""

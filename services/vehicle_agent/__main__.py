@@ -25,7 +25,7 @@ from fleetloop.kit.process.logs import configure_logs, get_logger
 from fleetloop.kit.rpc import open_channel
 from fleetloop.worlds.recorded import RecordedDrive
 from vehicle_agent.link import Limits, VehicleLink
-from vehicle_agent.model import AgentError, ModelRefusedError
+from vehicle_agent.model import AgentError, ModelUnusableError
 from vehicle_agent.model_loader import ModelLoader
 from vehicle_agent.process import AgentProcess
 from vehicle_agent.settings import VehicleAgentSettings
@@ -49,11 +49,11 @@ class OnnxModels:
         self._schema = schema
 
     def load(self, folder: Path) -> Runner:
-        """Load the model in a folder. Raises ModelRefusedError."""
+        """Load the model in a folder. Raises ModelUnusableError."""
         try:
             return self._runner.OnnxRunner.load(folder, self._schema, threads=1)
         except self._runner.ModelError as error:
-            raise ModelRefusedError(str(error)) from error
+            raise ModelUnusableError(str(error)) from error
 
     def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float | str]:
         """Return outputs as signals below `prefix`."""

@@ -49,6 +49,10 @@ def report_bytes(fleet_id: str, vehicle_id: str, boot_id: bytes, report: Report)
         faults=report.faults,
         shadow_would_have_prevented=report.would_have_prevented,
         shadow_false_alarms=report.false_alarms,
+        shadow_decisions=report.decisions,
+        shadow_would_have_avoided=report.would_have_avoided,
+        shadow_would_have_missed=report.would_have_missed,
+        overrides=report.overrides,
     )
     return telemetry_pb2.ReportHealthRequest(report=message).SerializeToString()
 

@@ -6,7 +6,8 @@ task schema. Nothing here knows a task by name.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,12 +18,8 @@ from fleetloop.domain.tasks import TaskSchema
 from fleetloop.kit.process.clock import seconds_to_ns
 from vehicle_agent.model import Assignment, Report
 
-PREVENTED_WITHIN_NS = seconds_to_ns(5)
-"""A stop that only the shadow model decided, at most this long before an intervention, would have prevented it."""
-FALSE_STOP_AFTER_NS = seconds_to_ns(8)
-"""A stop that only the shadow model decided was false if the vehicle has not slowed to half its speed this much
-later.
-"""
+DECIDED_AFTER_NS = seconds_to_ns(8)
+"""This long after the first request for a stop, it is known who was right, unless the driver has said so before."""
 FLICKER_NS = seconds_to_ns(2)
 """A decision that changes and changes back within this time flickers."""
 MAP_NEAR_M, MAP_PAST_M, MAP_FAR_M = 18.0, 3.0, 60.0
@@ -72,13 +69,37 @@ _CLOCK_STEP_NS = seconds_to_ns(1)
 """Difference between UTC and the monotonic clock over a window that counts as a step of UTC."""
 
 
+@dataclass(slots=True)
+class Approach:
+    """What happens from a model's request for a stop until it is known whether the stop was needed."""
+
+    began_ns: int
+    speed_kmh: float
+    engaged: bool
+    """Whether the active model drove."""
+    active: bool = False
+    """Whether the active model requested a stop."""
+    shadow: bool = False
+    slowest_kmh: float = math.inf
+
+    def needed(self) -> bool | None:
+        """Whether the stop was needed, when the driver said nothing; None when what happened does not tell.
+
+        A vehicle that drove on did not have to stop. One that slowed down did, where a person drove, or let the stop
+        of the active model happen. Any other reason to slow down, such as traffic, says nothing about a stop.
+        """
+        if self.slowest_kmh >= self.speed_kmh / 2:
+            return False
+        return True if self.active or not self.engaged else None
+
+
 class HealthWatch:
     """The counters of one vehicle since its boot. Times are monotonic unless they are named UTC."""
 
     def __init__(self, decisions: Sequence[Decision], start_utc_ns: int) -> None:
         self._decisions = decisions
         self._stops = [decision for decision in decisions if decision.stops]
-        self._last = dict.fromkeys(("distance_km", "autopilot_km", "interventions"), 0.0)
+        self._last = dict.fromkeys(("distance_km", "autopilot_km", "interventions", "overrides"), 0.0)
         self._reported = dict(self._last)
         self._totals: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
@@ -89,8 +110,11 @@ class HealthWatch:
         self._now_ns = 0
         self._sequence = 0
         self._changes: dict[str, tuple[bool, int]] = {}
-        self._shadow_stops: deque[int] = deque()
-        self._alarm: tuple[int, float] | None = None
+        self._approach: Approach | None = None
+        self._quiet_since_ns = -(10**18)
+        """When either model last requested a stop: the next request after a pause begins another approach."""
+        self._shadow_runs = False
+        self._engaged = True
         self._disagreeing: Counter[str] = Counter()
         self._promised_at = -(10**18)
 
@@ -104,30 +128,42 @@ class HealthWatch:
         self._totals["inferences"] += 1
         self._times_ms.append(milliseconds)
 
-    def tick(self, now_ns: int, counters: Mapping[str, float], speed_kmh: float) -> None:
+    def tick(self, now_ns: int, counters: Mapping[str, float], speed_kmh: float, *, engaged: bool = True) -> None:
         """Update the counters at every tick.
 
         Args:
             now_ns: Monotonic time.
             counters: The world's counters since the start of the drive.
             speed_kmh: Speed of the vehicle.
+            engaged: Whether the active model drives.
         """
         self._now_ns = now_ns
         self._began_ns = now_ns if self._began_ns is None else self._began_ns
-        intervened = counters.get("interventions", 0) > self._last["interventions"]
+        took_over = [float(counters.get(name, 0.0)) > self._last[name] for name in ("interventions", "overrides")]
         self._last = {name: float(counters.get(name, 0.0)) for name in self._last}
-        while self._shadow_stops and self._shadow_stops[0] < now_ns - PREVENTED_WITHIN_NS:
-            self._shadow_stops.popleft()
-        if intervened:
-            self._totals["would_have_prevented"] += bool(self._shadow_stops)
-            self._alarm = None
-        if self._alarm is not None:
-            began_ns, speed_then = self._alarm
-            if speed_kmh < speed_then / 2:
-                self._alarm = None
-            elif now_ns - began_ns >= FALSE_STOP_AFTER_NS:
-                self._totals["false_alarms"] += 1
-                self._alarm = None
+        approach = self._approach
+        if approach is not None:
+            approach.slowest_kmh = min(approach.slowest_kmh, speed_kmh)
+        if any(took_over):
+            if approach is None and self._shadow_runs and took_over[0]:
+                approach = Approach(now_ns, speed_kmh, self._engaged)  # neither model requested the stop
+            self._decide(approach, needed=took_over[0])
+        elif approach is not None and now_ns - approach.began_ns >= DECIDED_AFTER_NS:
+            self._decide(approach, approach.needed())
+        self._engaged = engaged
+
+    def _decide(self, approach: Approach | None, needed: bool | None) -> None:
+        """Count who was right, if it is known, and end the approach."""
+        self._approach = None
+        if approach is None or needed is None:
+            return
+        self._totals["decisions"] += 1
+        if approach.active == approach.shadow:
+            return
+        if needed:
+            self._totals["would_have_prevented" if approach.shadow else "would_have_missed"] += 1
+        else:
+            self._totals["false_alarms" if approach.shadow else "would_have_avoided"] += 1
 
     def frame(
         self,
@@ -142,6 +178,7 @@ class HealthWatch:
 
         Answers are None if there is no such model, or if it failed.
         """
+        self._shadow_runs = shadow is not None
         if active is None:
             return
         decided = {decision.task: decision.holds(active) for decision in self._decisions}
@@ -182,10 +219,15 @@ class HealthWatch:
         self._totals["shadow_frames"] += 1
         self._totals["shadow_disagreements"] += decided != other
         stops = [decision.task for decision in self._stops]
-        if any(other[task] for task in stops) and not any(decided[task] for task in stops):
-            self._shadow_stops.append(now_ns)
-            if self._alarm is None and speed_kmh > _MOVING_KMH:
-                self._alarm = (now_ns, speed_kmh)
+        active_stops, shadow_stops = (any(each[task] for task in stops) for each in (decided, other))
+        if active_stops or shadow_stops:
+            paused = now_ns - self._quiet_since_ns > FLICKER_NS
+            if self._approach is None and paused and speed_kmh > _MOVING_KMH:
+                self._approach = Approach(now_ns, speed_kmh, self._engaged)
+            self._quiet_since_ns = now_ns
+        if self._approach is not None:
+            self._approach.active |= active_stops
+            self._approach.shadow |= shadow_stops
 
     def due(self, every_ns: int) -> bool:
         """Return True if the window is at least `every_ns` long, whatever UTC was set to meanwhile."""
@@ -219,12 +261,16 @@ class HealthWatch:
             distance_km=max(0.0, driven["distance_km"]),
             autopilot_km=max(0.0, driven["autopilot_km"]),
             interventions=int(driven["interventions"]),
+            overrides=int(driven["overrides"]),
             map_disagreements=self._totals["map_disagreements"],
             flickers=self._totals["flickers"],
             shadow_frames=self._totals["shadow_frames"],
             shadow_disagreements=self._totals["shadow_disagreements"],
             would_have_prevented=self._totals["would_have_prevented"],
             false_alarms=self._totals["false_alarms"],
+            decisions=self._totals["decisions"],
+            would_have_avoided=self._totals["would_have_avoided"],
+            would_have_missed=self._totals["would_have_missed"],
             inferences=self._totals["inferences"],
             inference_p50_ms=float(np.percentile(times, 50)),
             inference_p99_ms=float(np.percentile(times, 99)),

@@ -22,7 +22,7 @@ from fleetloop.protos.command.v1 import command_pb2
 from vehicle_agent.clips import ClipStore
 from vehicle_agent.codec import batch_bytes, clip_request, is_batch, is_report, report_bytes
 from vehicle_agent.commands import ClipRequests, CommandOutcome
-from vehicle_agent.model import ClipRequest, ModelRefusedError, Report
+from vehicle_agent.model import ClipRequest, ModelRefusedError, ModelUnusableError, Report
 from vehicle_agent.model_loader import ModelLoader
 from vehicle_agent.ports import LoadedModels, Runner
 from vehicle_agent.ring_buffer import CameraFrame, RingBuffer
@@ -254,10 +254,11 @@ class VehicleLink:
             except OSError as error:  # the disk is full or fails; the vehicle keeps its models
                 self.faults["update_failed"] += 1
                 log.error("update_failed", vehicle=self.vehicle_id, error=str(error))
-            except ModelRefusedError as error:
+            except (ModelRefusedError, ModelUnusableError) as error:
                 if str(error) != self._refusal:
-                    self.faults["model_refused"] += 1
-                    log.error("model_refused", vehicle=self.vehicle_id, error=str(error))
+                    name = "model_unusable" if isinstance(error, ModelUnusableError) else "model_refused"
+                    self.faults[name] += 1
+                    log.error(name, vehicle=self.vehicle_id, error=str(error))
                 self._refusal = str(error)
 
     async def _update(self) -> None:

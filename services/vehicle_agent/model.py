@@ -10,8 +10,12 @@ class AgentError(Exception):
     """The agent cannot do what it was asked. The message names the cause and the remedy."""
 
 
+class ModelUnusableError(AgentError):
+    """A model that is signed and complete cannot be loaded: a fault of the model."""
+
+
 class ModelRefusedError(AgentError):
-    """The offered model is not the one that was signed for this vehicle, or cannot be loaded."""
+    """The offered model is not the one that was signed for this vehicle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,11 @@ class Report:
     shadow_disagreements: int = 0
     would_have_prevented: int = 0
     false_alarms: int = 0
+    decisions: int = 0
+    """Requests for a stop, of either model, of which the vehicle knows whether the stop was needed."""
+    would_have_avoided: int = 0
+    would_have_missed: int = 0
+    overrides: int = 0
     inferences: int = 0
     inference_p50_ms: float = 0.0
     inference_p99_ms: float = 0.0

@@ -25,7 +25,9 @@ class ModelLoader:
         self._retained: dict[str, frozenset[str]] = {}
 
     async def runner(self, digest: str, folder: Path) -> Runner:
-        """Return the model in `folder`. Raises ModelRefusedError if it cannot be loaded or has another digest."""
+        """Return the model in `folder`. Raises ModelUnusableError if it cannot be loaded, and ModelRefusedError if it
+        has another digest.
+        """
         async with self._locks.setdefault(digest, asyncio.Lock()):
             if digest not in self._loaded:
                 loop = asyncio.get_running_loop()

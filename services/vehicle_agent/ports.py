@@ -38,7 +38,7 @@ class Models(Protocol):
     """Loads models and names their outputs."""
 
     def load(self, folder: Path) -> Runner:
-        """Load the model in a folder. Raises ModelRefusedError."""
+        """Load the model in a folder. Raises ModelUnusableError."""
         ...
 
     def perceived(self, outputs: Outputs, prefix: str) -> Mapping[str, float | str]:

@@ -229,7 +229,8 @@ class FleetSimulation:
         utc_ns = sensed.utc_ns + self._shift_ns
         speed_kmh = float(sensed.signals.get("Vehicle.Speed", 0.0))
         signals: dict[str, Any] = dict(sensed.signals)
-        state.watch.tick(sensed.monotonic_ns, vehicle.counters(), speed_kmh)
+        engaged = bool(sensed.signals.get("Autopilot.Engaged", True))
+        state.watch.tick(sensed.monotonic_ns, vehicle.counters(), speed_kmh, engaged=engaged)
         if sensed.cameras is not None:
             feature = str(sensed.signals.get("Map.Feature", "none"))
             distance_m = float(sensed.signals.get("Map.FeatureDistance", 1000.0))

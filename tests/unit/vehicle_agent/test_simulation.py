@@ -16,7 +16,7 @@ from fleetloop.domain.tasks import load_task_schema
 from fleetloop.domain.validation import validate
 from fleetloop.worlds.town.fleet import TownFleet
 from vehicle_agent.__main__ import OnnxModels
-from vehicle_agent.model import Assignment, ModelRefusedError
+from vehicle_agent.model import Assignment, ModelUnusableError
 from vehicle_agent.ports import LoadedModels, Runner
 from vehicle_agent.simulation import FleetSimulation, StepResult
 
@@ -151,5 +151,5 @@ def test_a_model_that_fails_is_a_fault_and_the_vehicle_drives_on(models: OnnxMod
 def test_a_folder_that_is_no_model_is_refused(models: OnnxModels, tmp_path: Path) -> None:
     write_model(tmp_path, SCHEMA, NEVER)
     (tmp_path / "head.onnx").write_bytes(b"no graph")
-    with pytest.raises(ModelRefusedError, match=r"head\.onnx"):
+    with pytest.raises(ModelUnusableError, match=r"head\.onnx"):
         models.load(tmp_path)
