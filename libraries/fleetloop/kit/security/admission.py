@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fleetloop.kit.process.atomic_file import replace_text
 from fleetloop.kit.refusal import PermissionDeniedError, UnavailableError
-from fleetloop.kit.security.identity import Identity, PkiError
+from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 
 _FORMAT, _FORMATS = 2, (1, 2)
 """Format 1 had vehicles only, and therefore no roles."""
@@ -63,6 +63,7 @@ class AdmissionList:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._entries: Mapping[str, Admission] = {}
+        self._revoked: list[Identity] | None = None
         self._fault = ""
 
     def admitted(self, who: Identity, serial: str | None = None) -> Admission:
@@ -94,13 +95,22 @@ class AdmissionList:
             raise PkiError(self._fault)
         return tuple(sorted(self._entries.values(), key=lambda entry: entry.spiffe_id))
 
+    def revoked(self, kind: IdentityKind) -> frozenset[str]:
+        """Names of a kind that were revoked. Raises UnavailableError when the list cannot be read."""
+        self._refresh()
+        if self._fault:
+            raise UnavailableError(self._fault)
+        if self._revoked is None:
+            self._revoked = [Identity.parse(uri) for uri, entry in self._entries.items() if entry.revoked is not None]
+        return frozenset(each.name for each in self._revoked if each.kind == kind)
+
     def _refresh(self) -> None:
         try:
             stat = self._path.stat()
             seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if seen == self._seen:
                 return
-            self._entries, self._fault = _parse(self._path.read_bytes()), ""
+            self._entries, self._fault, self._revoked = _parse(self._path.read_bytes()), "", None
             self._seen = seen
         except FileNotFoundError:
             self._entries, self._seen = {}, None

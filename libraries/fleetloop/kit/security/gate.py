@@ -111,3 +111,6 @@ class NoAdmissions:
 
     def find(self, who: Identity) -> Admission | None:
         return None
+
+    def revoked(self, kind: IdentityKind) -> frozenset[str]:
+        return frozenset()

@@ -51,6 +51,21 @@ def test_a_reader_sees_enrolment_revocation_and_a_new_enrolment_at_once(tmp_path
     assert "enrolled again" in str(refusal(reader, A, "1f"))
 
 
+def test_a_reader_names_the_revoked_of_a_kind(tmp_path: Path) -> None:
+    path = tmp_path / "admission.json"
+    reader = AdmissionList(path)
+    with pytest.raises(UnavailableError):
+        reader.revoked(IdentityKind.VEHICLE)
+    admit(path, A, "1f", now=NOW)
+    admit(path, B, "1f", now=NOW)
+    assert reader.revoked(IdentityKind(A.kind)) == frozenset()
+    revoke(path, A, now=NOW, reason="sold")
+    assert reader.revoked(IdentityKind(A.kind)) == {A.name}
+    assert all(reader.revoked(kind) == frozenset() for kind in IdentityKind if kind != A.kind)
+    admit(path, A, "2e", now=NOW + timedelta(days=1))
+    assert reader.revoked(IdentityKind(A.kind)) == frozenset()
+
+
 def test_repeating_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "admission.json"
     first = admit(path, A, "1f", now=NOW)
