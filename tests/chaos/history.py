@@ -71,6 +71,8 @@ class History:
     """Id of the same batch -> the digest of its content."""
     drives: dict[str, Drive] = field(default_factory=dict)
     """Id of the same batch -> what the vehicle did in it."""
+    acknowledged_s: dict[str, float] = field(default_factory=dict)
+    """Id of each batch whose sender knows when it was told so -> when, seconds of the harness's monotonic clock."""
     acknowledged: set[str] = field(default_factory=set)
     """Ids of batches of which a sender was told that they are stored."""
     refused: dict[str, str] = field(default_factory=dict)
@@ -98,6 +100,8 @@ class History:
                 self.drives[entry["id"]] = Drive(entry["vehicle"], **entry["drive"])
         elif kind == "acknowledged":
             self.acknowledged.add(entry["id"])
+            if "at_s" in entry:
+                self.acknowledged_s[entry["id"]] = entry["at_s"]
             if "took_s" in entry:
                 self.took_s.append(entry["took_s"])
         elif kind == "refused":

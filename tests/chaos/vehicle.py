@@ -229,7 +229,8 @@ class Vehicle:
         if (error := answer.exception()) is not None:
             self.recorder.add("refused", id=which, why=str(error))
         elif answer.result().stored:
-            self.recorder.add("acknowledged", id=which, took_s=round(time.monotonic() - sent_s, 4))
+            now_s = time.monotonic()
+            self.recorder.add("acknowledged", id=which, took_s=round(now_s - sent_s, 4), at_s=round(now_s, 1))
         else:
             self.recorder.add("refused", id=which, why=answer.result().error)
 
@@ -254,7 +255,8 @@ class Vehicle:
                         await _stopped(producer)
                         producer = None
                         await asyncio.sleep(_RETRY_S)
-                self.recorder.add("acknowledged", id=batch_id(self.name, self.boot_id, batch.sequence))
+                which = batch_id(self.name, self.boot_id, batch.sequence)
+                self.recorder.add("acknowledged", id=which, at_s=round(time.monotonic(), 1))
         finally:
             await _stopped(producer)
 

@@ -142,9 +142,19 @@ def test_a_frame_after_a_gap_may_fire_and_need_not() -> None:
     second = 10**9
     before = Drive("car", "boot", 0, second, "00")
     after = Drive("car", "boot", 5 * second, second, "10")
-    required, allowed = onsets([after, before])
+    required, allowed = onsets({"b": after, "a": before}, {})
     assert required == {("chaos_unrouted", "car", 6 * second)}
     assert allowed - required == {("chaos_unrouted", "car", 0), ("stop_sign_chaos", "car", 5 * second)}
+
+
+@pytest.mark.parametrize(("later_s", "must"), [(1.0, True), (50.0, True), (90.0, False)])
+def test_what_arrives_after_the_detectors_memory_may_fire_and_need_not(later_s: float, must: bool) -> None:
+    second = 10**9
+    drives = {"a": Drive("car", "boot", 0, second, "00"), "b": Drive("car", "boot", 2 * second, second, "10")}
+    required, allowed = onsets(drives, {"a": 100.0, "b": 100.0 + later_s})
+    assert (("stop_sign_chaos", "car", 2 * second) in required) is must
+    assert ("stop_sign_chaos", "car", 2 * second) in allowed
+    assert ("chaos_unrouted", "car", 3 * second) in required, "within the batch all is known"
 
 
 def test_a_sample_of_an_honest_clip_must_not_be_refused() -> None:
