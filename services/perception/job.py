@@ -39,8 +39,6 @@ from perception.recipe import Recipe, RecipeError, load_recipe
 HEARTBEAT_PERIOD_S = 2.0
 EXIT_LOCKED = 75
 """Exit code if another process holds the folder's lock (EX_TEMPFAIL of sysexits.h)."""
-MAIN_TASK = "stop_sign"
-"""The task whose plain and rare slices decide the verdict, if the schema has it; otherwise the first task does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
     import torch
 
     from fleetloop.domain.artifacts import WEIGHTS
-    from perception import data, evaluate
+    from perception import data, evaluate, examination
     from perception.export import export
     from perception.inference import predict, predict_exported
     from perception.train import train
@@ -86,7 +84,6 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
 
     trained = train(samples, schema, recipe, request.seed, parent=parent, folder=folder / CHECKPOINTS, report=report)
     progress.report("evaluate", trained.steps, recipe.steps, trained.loss, f"{len(test)} scenes")
-    task = MAIN_TASK if any(task.name == MAIN_TASK for task in schema.tasks) else schema.tasks[0].name
     outputs = predict(trained.net, test.frames, schema)
     metrics = evaluate.metrics(schema, outputs, test.targets, test.slices, recipe.plain_slices)
     correct = evaluate.correct_answers(schema, outputs, test.targets)
@@ -96,7 +93,10 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
         parent_outputs = predict_exported(request.parent, test.frames, schema)
         parent_metrics = evaluate.metrics(schema, parent_outputs, test.targets, test.slices, recipe.plain_slices)
         parent_correct = evaluate.correct_answers(schema, parent_outputs, test.targets)
-    verdict = evaluate.decide_verdict(task, correct, parent_correct, test.slices, recipe.plain_slices)
+    if parent_correct is None:
+        verdict = examination.examine_first(schema, correct, test.slices, recipe.plain_slices)
+    else:
+        verdict = examination.examine(correct, parent_correct, test.slices, recipe.plain_slices)
     progress.report("export", trained.steps, recipe.steps, trained.loss)
     card = {
         "schema_name": schema.name,

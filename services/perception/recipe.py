@@ -63,7 +63,7 @@ class Recipe(_Frozen):
     task_weights: dict[str, float] = Field(default_factory=dict)
     """Weight of each task's loss; 1 by default."""
     plain_slices: tuple[str, ...] = ("none", "plain", "light")
-    """Slices of the test set that must not get worse. All others are rare."""
+    """Slices of the test set in which a first model has to be better than chance. All others are rare."""
     threads: int = Field(default=1, ge=0)
     """Threads of torch; 0 for one per core. On a shared machine one is fastest, because two wait for each other."""
 

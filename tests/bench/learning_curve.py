@@ -27,7 +27,7 @@ from fleetloop.worlds.town.labelled import (
     sample,
     test_counts,
 )
-from perception import evaluate
+from perception import evaluate, examination
 from perception.data import Samples
 from perception.inference import predict
 from perception.recipe import load_recipe
@@ -101,7 +101,10 @@ def run(seed: int, labels: int, plain: int, each: int, mix: str, out: Path) -> N
         plain_slices = recipes[recipe].plain_slices
         found = evaluate.metrics(schema, outputs, test.targets, test.slices, plain_slices)
         right = evaluate.correct_answers(schema, outputs, test.targets)
-        verdict = evaluate.decide_verdict("stop_sign", right, parent_right, test.slices, plain_slices)
+        if parent_right is None:
+            verdict = examination.examine_first(schema, right, test.slices, plain_slices)
+        else:
+            verdict = examination.examine(right, parent_right, test.slices, plain_slices)
         parent_right = right
         step = {
             "seed": seed, "recipe": recipe, "labels": rows, "steps": trained.steps, "seconds": spent[0],
