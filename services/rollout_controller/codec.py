@@ -11,23 +11,27 @@ from fleetloop.domain.topics import COMMAND, MODEL
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
-from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.protos.command.v1 import command_pb2
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.health.v1 import health_pb2
-from fleetloop.protos.monitor.v1 import monitor_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
 from fleetloop.protos.training.v1 import training_pb2
+from rollout_controller.core import against_needed, in_favour_needed
 from rollout_controller.model import (
-    Attestation,
+    Assignment,
     Cohort,
+    CohortTotals,
     CommittedVersion,
+    Decisions,
     Evidence,
     ModelChange,
     PassedRun,
+    Position,
+    Report,
+    RolloutPlan,
     RolloutStatus,
     Stage,
-    Totals,
 )
 
 STAGES = {
@@ -36,6 +40,7 @@ STAGES = {
     Stage.CANARY: rollout_pb2.MODEL_STAGE_CANARY,
     Stage.RELEASED: rollout_pb2.MODEL_STAGE_RELEASED,
     Stage.ROLLED_BACK: rollout_pb2.MODEL_STAGE_ROLLED_BACK,
+    Stage.WITHDRAWN: rollout_pb2.MODEL_STAGE_WITHDRAWN,
 }
 _STAGES_BY_NUMBER = {number: stage for stage, number in STAGES.items()}
 COHORTS = {
@@ -43,8 +48,11 @@ COHORTS = {
     Cohort.SHADOW: health_pb2.COHORT_SHADOW,
     Cohort.CANARY: health_pb2.COHORT_CANARY,
 }
-MODEL_FAULTS = ("inference_failed", "shadow_inference_failed", "model_refused", "values_out_of_range")
-"""Faults that count against a model; a full spool or a missing clip does not."""
+_COHORTS_BY_NUMBER = {number: cohort for cohort, number in COHORTS.items()}
+UNUSABLE = "model_unusable"
+"""The fault of a vehicle that could not load a model, and therefore attests another one."""
+MODEL_FAULTS = ("inference_failed", "shadow_inference_failed", "values_out_of_range")
+"""Faults of a model that runs. Full spools, missing clips and metadata that cannot be trusted are none."""
 _FETCH_EXPIRES_S = 86_400.0
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
 
@@ -103,10 +111,35 @@ def passed_run_from(event: bytes) -> PassedRun:
     return passed_run(training_pb2.RunChanged.FromString(event))
 
 
-def attestation_in(record: Record) -> Attestation:
-    """What the vehicle of a record of fleet.health.v1 ran. Raises UnreadableMessageError."""
+def report_of(record: Record) -> Report:
+    """The report in a record of fleet.health.v1. Raises UnreadableMessageError."""
     report = report_in(record)
-    return Attestation(report.vehicle_id, report.model_digest, report.boot_id, report.sequence, report.end_utc_ns)
+    return Report(
+        vehicle_id=report.vehicle_id,
+        boot=report.boot_id,
+        sequence=report.sequence,
+        end_utc_ns=report.end_utc_ns,
+        window_s=max(0.0, ns_to_seconds(report.end_utc_ns - report.start_utc_ns)),
+        assignment=Assignment(
+            active=report.model_digest,
+            shadow=report.shadow_model_digest,
+            rollout_id=report.rollout_id,
+            cohort=_COHORTS_BY_NUMBER.get(report.cohort, Cohort.CONTROL),
+        ),
+        km=report.autopilot_km,
+        interventions=report.interventions + report.overrides,
+        decisions=Decisions(
+            total=report.shadow_decisions,
+            prevented=report.shadow_would_have_prevented,
+            avoided=report.shadow_would_have_avoided,
+            missed=report.shadow_would_have_missed,
+            false_stops=report.shadow_false_alarms,
+        ),
+        faults=sum(report.faults[name] for name in MODEL_FAULTS if name in report.faults),
+        unusable=UNUSABLE in report.faults,
+        inference_p99_ms=report.inference_p99_ms,
+        conditions=report.conditions,
+    )
 
 
 def change_of(
@@ -124,7 +157,7 @@ def change_of(
     """The change of a model that `run` made."""
     message = training_pb2.RunChanged.FromString(run.event)
     return ModelChange(
-        event_id=causal_id("model", run.model_digest, rollout_id, stage.value, canary_percent),
+        event_id=causal_id("model", run.model_digest, rollout_id, stage.value, canary_percent, sequence),
         model_digest=run.model_digest,
         model_version=f"model-{number}",
         stage=stage,
@@ -217,36 +250,15 @@ def fetch_command(fleet_id: str, vehicle_id: str, rollout_id: str, version: int,
     return event_of(COMMAND, vehicle_id, command_id, command, now_utc_ns)
 
 
-def evidence_of(response: monitor_pb2.CompareCohortsResponse, candidate: str) -> Evidence:
-    """The monitor's sums as evidence on one candidate."""
-
-    def sum_of(rows: Iterable[monitor_pb2.CohortTotals]) -> Totals:
-        kept = list(rows)
-        return Totals(
-            km=sum(row.autopilot_km for row in kept),
-            interventions=sum(row.interventions for row in kept),
-            shadow_frames=sum(row.shadow_frames for row in kept),
-            would_have_prevented=sum(row.shadow_would_have_prevented for row in kept),
-            false_alarms=sum(row.shadow_false_alarms for row in kept),
-            faults=sum(row.faults[name] for row in kept for name in MODEL_FAULTS if name in row.faults),
-            inference_p99_ms=max((row.inference_p99_ms_max for row in kept), default=0.0),
-        )
-
-    rows = response.cohorts
-    return Evidence(
-        shadow=sum_of(row for row in rows if row.shadow_model_digest == candidate),
-        canary=sum_of(row for row in rows if row.model_digest == candidate),
-        control=sum_of(row for row in rows if candidate not in (row.model_digest, row.shadow_model_digest)),
-    )
-
-
-def rollout_message(status: RolloutStatus) -> rollout_pb2.Rollout:
+def rollout_message(status: RolloutStatus, plan: RolloutPlan) -> rollout_pb2.Rollout:
     """A rollout as operators see it."""
     rollout = status.rollout
     if rollout.is_open:
         state = rollout_pb2.ROLLOUT_STATE_RUNNING
     elif rollout.position.stage is Stage.ROLLED_BACK:
         state = rollout_pb2.ROLLOUT_STATE_ROLLED_BACK
+    elif rollout.position.stage is Stage.WITHDRAWN:
+        state = rollout_pb2.ROLLOUT_STATE_WITHDRAWN
     else:
         state = rollout_pb2.ROLLOUT_STATE_COMPLETED
     return rollout_pb2.Rollout(
@@ -262,4 +274,39 @@ def rollout_message(status: RolloutStatus) -> rollout_pb2.Rollout:
         last_attested_at_utc_ns=rollout.last_attested_at_utc_ns,
         silent_vehicles=status.silent_vehicles,
         approved_by=rollout.approved_by,
+        running_s=rollout.position.running_s,
+        evidence=evidence_message(status.evidence, rollout.position, plan),
+        tries=rollout.tries,
+    )
+
+
+def evidence_message(evidence: Evidence, position: Position, plan: RolloutPlan) -> rollout_pb2.Evidence:
+    """The evidence that decides at a position, as operators see it."""
+    score = evidence.shadow_score if position.stage is Stage.SHADOWING else evidence.score
+    return rollout_pb2.Evidence(
+        in_favour=score.in_favour,
+        against=score.against,
+        in_favour_needed=in_favour_needed(position, plan),
+        against_needed=against_needed(plan),
+        tolerated_vehicles=evidence.tolerated,
+        canary=_cohort_message(evidence.canary),
+        control=_cohort_message(evidence.control),
+        shadow=_cohort_message(evidence.shadow),
+        decisions=evidence.decisions.total,
+        would_have_prevented=evidence.decisions.prevented,
+        would_have_avoided=evidence.decisions.avoided,
+        would_have_missed=evidence.decisions.missed,
+        false_alarms=evidence.decisions.false_stops,
+        refused_reports=evidence.refused,
+        outliers=evidence.outliers,
+    )
+
+
+def _cohort_message(totals: CohortTotals) -> rollout_pb2.CohortEvidence:
+    return rollout_pb2.CohortEvidence(
+        vehicles=totals.vehicles,
+        km=totals.km,
+        interventions=totals.interventions,
+        faulty_vehicles=totals.faulty,
+        slow_vehicles=totals.slow,
     )

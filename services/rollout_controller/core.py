@@ -1,28 +1,32 @@
-"""Pure decisions of a rollout: move forward, wait, or roll back; and what that means for each vehicle.
+"""Pure decisions of a rollout: move forward, wait, roll back or withdraw; and what that means for each vehicle.
 
-A candidate is rolled back as soon as the evidence against it is strong, moves forward when there is enough evidence
-and none against it, and is rolled back when enough evidence did not come in time.
+A candidate is rolled back by evidence against it, and moves forward by evidence in its favour. Having neither decides
+nothing. Evidence may be looked at at any time and as often as one likes (fleetloop/domain/sequential.py).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from fleetloop.domain.rates import p_rate_is_higher, rate_interval
+from fleetloop.domain.rates import rate_interval
+from fleetloop.domain.sequential import Score, km_needed, needed
 from fleetloop.kit.ids import causal_id
-from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
+from fleetloop.kit.process.clock import seconds_to_ns
 from rollout_controller.model import (
     Assignment,
     Cohort,
+    CohortTotals,
     Evidence,
     Move,
     Position,
     RolloutPlan,
     Stage,
-    Totals,
 )
 
-RESIGN_AFTER_S = 86_400.0
+_DAY_S = 86_400.0
+RESIGN_AFTER_S = _DAY_S
 """Metadata that expires after a week is signed again once it is this many seconds old."""
 
 
@@ -44,41 +48,88 @@ WAITS_FOR_APPROVAL = "waits for a release manager to approve the release"
 
 
 def next_move(
-    position: Position, plan: RolloutPlan, evidence: Evidence, now_utc_ns: int, approved_by: str = ""
+    position: Position, plan: RolloutPlan, evidence: Evidence, approved_by: str = "", tries: int = 1
 ) -> Move:
     """The next move of a rollout that is shadowing or in canary.
 
-    A canary with enough evidence that still needs the approval of a person waits for it without a time limit, and is
-    rolled back like any other when the evidence turns against it.
+    It is rolled back by evidence against the candidate, goes on by evidence in its favour, and otherwise stays. A
+    stage without a decision is extended, and the candidate is withdrawn when all extensions are used up. A canary
+    with enough evidence that needs the approval of a person waits for it without a time limit, and is rolled back
+    like any other when the evidence turns against it.
+
+    Evidence against it that may come from only a few vehicles takes the candidate off the road as fast as any other.
+    It is then tried again without these vehicles, and rolled back when that happens once too often.
     """
-    watched = evidence.shadow if position.stage is Stage.SHADOWING else evidence.canary
-    against = _against(watched, plan)
-    if position.stage is Stage.SHADOWING:
-        against += _shadow_against(watched, plan)
-        enough = watched.shadow_frames >= plan.shadow_frames
-        state = _shadow_text(watched, plan)
-    else:
-        against += _canary_against(evidence, plan)
-        required_km = _required_km(position, plan)
-        enough = watched.km >= required_km and evidence.control.km > 0
-        state = _canary_text(evidence, required_km)
+    shadowing = position.stage is Stage.SHADOWING
+    state = _shadow_text(evidence, plan) if shadowing else _canary_text(position, evidence, plan)
+    against = _against(position, evidence, plan)
     if against:
         return Move(Stage.ROLLED_BACK, 0, (*against, *state))
-    if enough:
+    score = evidence.shadow_score if shadowing else evidence.score
+    if score.unguarded >= against_needed(plan):
+        # It must not go on driving. Whether the candidate is to blame is another question.
+        return _doubted(tries, evidence, plan, state)
+    if score.in_favour >= in_favour_needed(position, plan):
         move = _next(position, plan, state)
         if move.stage is Stage.RELEASED and plan.needs_approval and not approved_by:
             return Move(position.stage, position.canary_percent, (WAITS_FOR_APPROVAL, *state), stays=True)
         return move
-    waited_s = ns_to_seconds(now_utc_ns - position.stage_began_at_utc_ns)
-    if waited_s > plan.stage_max_s:
-        text = f"not enough evidence after {waited_s:.0f} s"
-        return Move(Stage.ROLLED_BACK, 0, (text, *state))
-    return Move(position.stage, position.canary_percent, state, stays=True)
+    used = extensions_used(position, plan)
+    if used > plan.extensions:
+        text = f"not decided after {_hours(position.running_s)} in which vehicles drove: withdrawn, not rolled back"
+        return Move(Stage.WITHDRAWN, 0, (text, *state))
+    waits = (_undecided(position, plan, evidence),) if used else _missing(position, evidence)
+    return Move(position.stage, position.canary_percent, (*waits, *state), stays=True)
 
 
-def _required_km(position: Position, plan: RolloutPlan) -> float:
-    """Distance that the canary stages so far require together: the evidence is summed since the rollout began."""
-    return plan.canary_km * max(1, sum(percent <= position.canary_percent for percent in plan.canary_percents))
+def _doubted(tries: int, evidence: Evidence, plan: RolloutPlan, state: tuple[str, ...]) -> Move:
+    few = f"{evidence.tolerated} vehicles may be the only source of the evidence against it"
+    if tries > plan.extensions:
+        return Move(Stage.ROLLED_BACK, 0, (f"{few}, for the {tries}. time", *state))
+    text = f"{few}: tried again without {', '.join(evidence.suspects)}"
+    return Move(Stage.WITHDRAWN, 0, (text, *state), without=evidence.suspects)
+
+
+def extensions_used(position: Position, plan: RolloutPlan) -> int:
+    """How often a stage was extended: 0 while it is in time."""
+    return int(position.running_s // plan.stage_max_s)
+
+
+def _undecided(position: Position, plan: RolloutPlan, evidence: Evidence) -> str:
+    used = extensions_used(position, plan)
+    missing = "; ".join(_missing(position, evidence))
+    return f"not decided after {_hours(position.running_s)}: extended {used} of {plan.extensions} times" + (
+        f" ({missing})" if missing else ""
+    )
+
+
+def _missing(position: Position, evidence: Evidence) -> tuple[str, ...]:
+    """What has to come before there can be evidence at all."""
+    if position.stage is Stage.SHADOWING:
+        return () if evidence.decisions.total else ("no decision of the candidate in shadow yet",)
+    if not evidence.canary.km:
+        return ("no canary has driven yet",)
+    if not evidence.control.km:
+        return ("no other vehicle has driven yet, with which canaries could be compared",)
+    return ()
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.0f} s"
+
+
+def against_needed(plan: RolloutPlan) -> float:
+    """Evidence, nats, that rolls a candidate back."""
+    return needed(plan.false_rollback)
+
+
+def in_favour_needed(position: Position, plan: RolloutPlan) -> float:
+    """Evidence, nats, with which a stage is done. The last canary stage needs all of it, each one before its part."""
+    enough = needed(plan.false_release)
+    if position.stage is Stage.SHADOWING:
+        return enough
+    reached = sum(percent <= position.canary_percent for percent in plan.canary_percents)
+    return enough * max(1, reached) / len(plan.canary_percents)
 
 
 def _next(position: Position, plan: RolloutPlan, reasons: tuple[str, ...]) -> Move:
@@ -88,56 +139,129 @@ def _next(position: Position, plan: RolloutPlan, reasons: tuple[str, ...]) -> Mo
     return Move(Stage.RELEASED, 100, reasons)
 
 
-def _against(watched: Totals, plan: RolloutPlan) -> tuple[str, ...]:
+def _against(position: Position, evidence: Evidence, plan: RolloutPlan) -> tuple[str, ...]:
+    shadowing = position.stage is Stage.SHADOWING
+    watched, score = (evidence.shadow, evidence.shadow_score) if shadowing else (evidence.canary, evidence.score)
     reasons = []
-    if watched.faults > plan.faults:
-        reasons.append(f"{watched.faults} faults, at most {plan.faults} are allowed")
-    if watched.inference_p99_ms > plan.inference_p99_ms:
-        reasons.append(
-            f"inference p99 {watched.inference_p99_ms:.1f} ms, at most {plan.inference_p99_ms:.1f} is allowed"
-        )
+    if score.against >= against_needed(plan):
+        what = "is wrong more often than the released model" if shadowing else "has more interventions per km"
+        reasons.append(f"it {what}: odds of {_odds(score.against)} to 1, {_odds(against_needed(plan))} are needed")
+    for name, count, others in (
+        ("report faults of the model", watched.faulty, evidence.control.faulty),
+        (
+            f"need more than {plan.inference_p99_ms:.0f} ms for an inference (p99)",
+            watched.slow,
+            evidence.control.slow,
+        ),
+    ):
+        if _is_its_own(count, watched, others, evidence, plan):
+            reasons.append(f"{count} of {watched.vehicles} vehicles {name}")
     return tuple(reasons)
 
 
-def _shadow_against(shadow: Totals, plan: RolloutPlan) -> tuple[str, ...]:
-    if shadow.shadow_frames < plan.shadow_frames:
-        return ()
-    rate = 1000 * shadow.false_alarms / shadow.shadow_frames
-    if rate <= plan.shadow_false_alarms_per_1000:
-        return ()
+def _is_its_own(count: int, watched: CohortTotals, others: int, evidence: Evidence, plan: RolloutPlan) -> bool:
+    """True when enough vehicles have what the others do not have as often, even if some of them lie."""
+    least = min(plan.fault_vehicles, max(1, watched.vehicles))
+    if count - evidence.tolerated < least:
+        return False
+    control = evidence.control.vehicles
+    return others * watched.vehicles < (count - evidence.tolerated) * control if control else True
+
+
+def _odds(nats: float) -> str:
+    return f"{min(math.exp(min(nats, 700.0)), 1e6):.3g}"
+
+
+def _balance(score: Score, plan: RolloutPlan, enough: float) -> str:
     return (
-        f"{rate:.2f} false stops per 1,000 shadow frames, at most {plan.shadow_false_alarms_per_1000} are allowed",
+        f"evidence in its favour {_odds(score.in_favour)} of {_odds(enough)}, "
+        f"against it {_odds(score.against)} of {_odds(against_needed(plan))}"
     )
 
 
-def _canary_against(evidence: Evidence, plan: RolloutPlan) -> tuple[str, ...]:
-    canary, control = evidence.canary, evidence.control
-    p = p_rate_is_higher(canary.interventions, canary.km, control.interventions, control.km)
-    if p >= plan.worse_p:
-        return ()
-    return (f"interventions are more frequent than with the released model (p = {p:.4f})",)
-
-
-def _shadow_text(shadow: Totals, plan: RolloutPlan) -> tuple[str, ...]:
+def _shadow_text(evidence: Evidence, plan: RolloutPlan) -> tuple[str, ...]:
+    decisions = evidence.decisions
     return (
-        f"{shadow.shadow_frames} of {plan.shadow_frames} shadow frames: would have prevented "
-        f"{shadow.would_have_prevented} interventions, called for {shadow.false_alarms} false stops",
+        _balance(evidence.shadow_score, plan, needed(plan.false_release)),
+        f"{decisions.total} decisions in shadow: would have prevented {decisions.prevented} interventions and "
+        f"{decisions.avoided} false stops, would have missed {decisions.missed} stops and made "
+        f"{decisions.false_stops} false ones",
     )
 
 
-def _canary_text(evidence: Evidence, required_km: float) -> tuple[str, ...]:
+def _canary_text(position: Position, evidence: Evidence, plan: RolloutPlan) -> tuple[str, ...]:
     return (
-        f"canary {_rate_text(evidence.canary)} (at least {required_km:.0f} km required)",
+        _balance(evidence.score, plan, in_favour_needed(position, plan)),
+        f"canary {_rate_text(evidence.canary)}",
         f"control {_rate_text(evidence.control)}",
     )
 
 
-def _rate_text(totals: Totals) -> str:
+def _rate_text(totals: CohortTotals) -> str:
     low, high = rate_interval(totals.interventions, totals.km / 100)
     rate = 100 * totals.interventions / totals.km if totals.km else 0.0
     return (
         f"{totals.interventions} interventions in {totals.km:.1f} km, {rate:.2f} per 100 km [{low:.2f}, {high:.2f}]"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """What vehicles drove with the released model."""
+
+    km: float
+    interventions: int
+    over_s: float
+    """Seconds since the first report of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a rollout needs, as far as the fleet's past tells."""
+
+    km: float
+    """Distance that canaries have to drive until nine of ten good candidates are released."""
+    days: float
+    """Days that it takes at the present rate; infinite when it never comes."""
+    is_known: bool
+    """True when the past is at least a day long, so that it has all times of day."""
+
+
+def forecast_of(driven: Driven | None, plan: RolloutPlan) -> Forecast | None:
+    """What the rollout of a good candidate needs; None without a past."""
+    if driven is None or driven.km <= 0:
+        return None
+    share = plan.canary_percents[-1] / 100
+    km = km_needed(driven.interventions / driven.km, share, plan.worse_ratio, plan.false_release)
+    km_per_day = driven.km * share * _DAY_S / max(driven.over_s, 1.0)
+    return Forecast(km, km / km_per_day, driven.over_s >= _DAY_S)
+
+
+def forecast_text(forecast: Forecast | None, plan: RolloutPlan) -> str:
+    """The forecast in words."""
+    if forecast is None:
+        return "nothing is known yet of how far the fleet drives, and how often drivers intervene"
+    if math.isinf(forecast.km):
+        return "drivers never intervened so far: without interventions no distance decides"
+    return (
+        f"needs about {forecast.km:.0f} km of canaries to refute that it is {plan.worse_ratio:g} times as bad, "
+        f"{_days(forecast.days)} at the fleet's present rate"
+    )
+
+
+def _days(days: float) -> str:
+    return f"{days:.1f} days" if days >= 1 else f"{24 * days:.1f} h"
+
+
+def cannot_deliver(forecast: Forecast | None, plan: RolloutPlan) -> bool:
+    """True when the fleet cannot decide on a good candidate before the last extension ends.
+
+    A fleet without interventions so far may have some, and less than a day says little about the next ones: neither
+    is refused.
+    """
+    if forecast is None or not forecast.is_known or math.isinf(forecast.km):
+        return False
+    return forecast.days * _DAY_S > plan.stage_max_s * (1 + plan.extensions)
 
 
 def shuffled(vehicles: Sequence[str], rollout_id: str) -> list[str]:
@@ -146,12 +270,19 @@ def shuffled(vehicles: Sequence[str], rollout_id: str) -> list[str]:
 
 
 def share_of(
-    vehicles: Sequence[str], rollout_id: str, percent: int, members: frozenset[str] = frozenset()
+    vehicles: Sequence[str],
+    rollout_id: str,
+    percent: int,
+    members: frozenset[str] = frozenset(),
+    parked: frozenset[str] = frozenset(),
 ) -> frozenset[str]:
-    """`percent` of the vehicles, rounded up, members first: a larger share contains every smaller one."""
+    """`percent` of the vehicles, rounded up: those that drive before parked ones, members before others.
+
+    A larger share contains every smaller one.
+    """
     count = -(-len(vehicles) * percent // 100)
     order = shuffled(vehicles, rollout_id)
-    order.sort(key=lambda vehicle: vehicle not in members)  # stable: each part keeps its order
+    order.sort(key=lambda vehicle: (vehicle in parked, vehicle not in members))  # stable: each part keeps its order
     return frozenset(order[:count])
 
 
@@ -161,6 +292,7 @@ def chosen_vehicles(
     rollout_id: str,
     plan: RolloutPlan,
     members: frozenset[str] = frozenset(),
+    parked: frozenset[str] = frozenset(),
 ) -> frozenset[str]:
     """The vehicles that a rollout has chosen at its stage: to run the candidate in shadow, or to drive as canaries.
 
@@ -170,7 +302,7 @@ def chosen_vehicles(
     if position is None:
         return frozenset()
     percent = plan.shadow_percent if position.stage is Stage.SHADOWING else position.canary_percent
-    return share_of(vehicles, rollout_id, percent, members) | (members - frozenset(vehicles))
+    return share_of(vehicles, rollout_id, percent, members, parked) | (members - frozenset(vehicles))
 
 
 def assign(chosen: bool, position: Position | None, rollout_id: str, candidate: str, released: str) -> Assignment:

@@ -18,6 +18,16 @@ SILENT_VEHICLES = Gauge(
     "fleetloop_rollout_silent_vehicles",
     "Vehicles that were not heard from for silent_after_s of config/rollout.yaml: no rollout waits for them.",
 )
+REFUSED_REPORTS = Counter(
+    "fleetloop_rollout_refused_reports_total",
+    "Reports of vehicles that are no evidence in the open rollout, by reason.",
+    ["reason"],
+)
+EVIDENCE = Gauge(
+    "fleetloop_rollout_evidence_ratio",
+    "Evidence in the open rollout as a share of what a decision needs, in favour of the candidate and against it.",
+    ["side"],
+)
 LAST_VEHICLE_SECONDS = Histogram(
     "fleetloop_rollout_last_vehicle_seconds",
     "Seconds from the start of a rollout until the last vehicle attested the released model.",

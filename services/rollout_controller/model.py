@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from fleetloop.domain.sequential import Score
 
 
 class Stage(StrEnum):
@@ -15,6 +17,8 @@ class Stage(StrEnum):
     CANARY = "canary"
     RELEASED = "released"
     ROLLED_BACK = "rolled_back"
+    WITHDRAWN = "withdrawn"
+    """There was not enough evidence for or against it. It may be tried again."""
 
 
 class Cohort(StrEnum):
@@ -105,63 +109,147 @@ class SignedAssignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Attestation:
-    """What a report says that its vehicle ran."""
+class Decisions:
+    """What a shadow model would have decided, beside what the model that drives decided and what was right."""
 
-    vehicle_id: str
-    digest: str
-    boot: bytes
-    sequence: int
-    end_utc_ns: int
-    """End of the reported time, by the vehicle's clock."""
+    total: int = 0
+    prevented: int = 0
+    """Stops that only it called for, and that were needed."""
+    avoided: int = 0
+    """Stops that only the model that drives called for, and that were not needed."""
+    missed: int = 0
+    """Stops that only the model that drives called for, and that were needed."""
+    false_stops: int = 0
+    """Stops that only it called for, and that were not needed."""
+
+    @property
+    def better(self) -> int:
+        return self.prevented + self.avoided
+
+    @property
+    def worse(self) -> int:
+        return self.missed + self.false_stops
+
+    @property
+    def equal(self) -> int:
+        """Decisions in which both were right, or both wrong."""
+        return max(0, self.total - self.better - self.worse)
+
+    def __add__(self, other: Decisions) -> Decisions:
+        return Decisions(
+            self.total + other.total,
+            self.prevented + other.prevented,
+            self.avoided + other.avoided,
+            self.missed + other.missed,
+            self.false_stops + other.false_stops,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """What vehicles reported, summed over a cohort since the rollout began."""
+class Report:
+    """What a vehicle reported of one window of time."""
 
+    vehicle_id: str
+    boot: bytes
+    sequence: int
+    end_utc_ns: int
+    """End of the window, by the vehicle's clock."""
+    window_s: float
+    assignment: Assignment
+    """What it ran, as it says."""
+    km: float
+    """Distance driven with the model engaged."""
+    interventions: int
+    """Times that the driver took over: to stop, or because a stop was not needed."""
+    decisions: Decisions
+    faults: int
+    """Faults of the models that it ran."""
+    unusable: bool
+    """Whether the vehicle could not load a model that it was assigned."""
+    inference_p99_ms: float
+    conditions: str
+    """What the vehicle says of light, road and the like; compared are only vehicles under the same conditions."""
+
+
+class Refusal(StrEnum):
+    """Why a report is no evidence in a rollout."""
+
+    UNKNOWN_VEHICLE = "unknown_vehicle"
+    """The vehicle was assigned nothing yet."""
+    OTHER_ROLLOUT = "other_rollout"
+    """It names another rollout than the vehicle is assigned to."""
+    OTHER_COHORT = "other_cohort"
+    OTHER_MODEL = "other_model"
+    """The models that it attests are not those that are assigned."""
+    TOO_LONG = "too_long"
+    """The vehicle reports of more time than has passed since its assignment."""
+    IMPOSSIBLE = "impossible"
+    """More of something than there can be in the window."""
+    BARRED = "barred"
+    """An earlier try of the rollout may have ended only because of such vehicles."""
+    ABOVE_SHARE = "above_share"
+    """The vehicle drove so much more than the others that only it would decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortTotals:
+    """What the vehicles of a cohort did since the rollout began, as far as it counts."""
+
+    vehicles: int = 0
     km: float = 0.0
     interventions: int = 0
-    shadow_frames: int = 0
-    would_have_prevented: int = 0
-    """Interventions that the shadow model would have prevented."""
-    false_alarms: int = 0
-    """Stops that only the shadow model called for and that were not needed."""
-    faults: int = 0
-    inference_p99_ms: float = 0.0
+    faulty: int = 0
+    """Vehicles that reported a fault of the model."""
+    slow: int = 0
+    """Vehicles whose 99th percentile of inference was above the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a candidate at its present stage."""
+    """What is known of a candidate, from reports that match what their vehicles were assigned."""
 
-    shadow: Totals
+    shadow: CohortTotals = CohortTotals()
     """The cohort that runs it in shadow."""
-    canary: Totals
+    canary: CohortTotals = CohortTotals()
     """The cohort that drives with it."""
-    control: Totals
+    control: CohortTotals = CohortTotals()
     """The vehicles that drive with the released model."""
+    decisions: Decisions = Decisions()
+    """Decisions of the candidate in shadow."""
+    shadow_score: Score = field(default_factory=Score)
+    """Evidence from its decisions in shadow, nats."""
+    score: Score = field(default_factory=Score)
+    """Evidence from interventions, nats."""
+    tolerated: int = 0
+    """Vehicles that may have lied: the scores hold without any so many."""
+    suspects: tuple[str, ...] = ()
+    """The `tolerated` vehicles that contribute the most to the evidence against it."""
+    outliers: tuple[str, ...] = ()
+    """Vehicles with so many more interventions than all others that they are not the model's. They do not count."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Reports that are no evidence, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutPlan:
-    """The plan in config/rollout.yaml."""
+    """The plan in config/rollout.yaml, which explains each field."""
 
     shadow_percent: int
-    shadow_frames: int
-    """Shadow frames required before the first canary."""
-    shadow_false_alarms_per_1000: float
-    """A candidate with more false stops per 1,000 shadow frames is rolled back."""
+    shadow_margin: float
     canary_percents: tuple[int, ...]
-    canary_km: float
-    """Distance required in each canary stage."""
-    worse_p: float
-    """A canary whose interventions are more frequent with a p-value below this is rolled back."""
+    worse_ratio: float
+    false_rollback: float
+    false_release: float
     inference_p99_ms: float
-    faults: int
-    """A candidate with more faults is rolled back."""
     stage_max_s: float
-    """A candidate without enough evidence this many seconds after its stage began is rolled back."""
+    extensions: int = 2
+    compare_every_km: float = 1.0
+    lying_share: float = 0.03
+    most_share: float = 3.0
+    fault_vehicles: int = 2
+    conditions: tuple[str, ...] = ()
+    parked_after_s: float = 86_400.0
+    vehicle_time_rate: float = 1.0
     needs_approval: bool = False
     """Whether a person has to approve a release (`second_person` in config/access.yaml)."""
     silent_after_s: float = 7 * 86_400.0
@@ -175,6 +263,8 @@ class Position:
     stage: Stage
     canary_percent: int
     stage_began_at_utc_ns: int
+    running_s: float = 0.0
+    """Seconds of the stage in which the controller ran and vehicles drove. Outages and parked fleets do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +277,8 @@ class Move:
     """Figures, for the record and for subscribers."""
     stays: bool = False
     """True when the rollout waits where it is."""
+    without: tuple[str, ...] = ()
+    """Vehicles without which a withdrawn candidate is tried again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +297,11 @@ class Rollout:
     """When the last vehicle attested the released model; 0 before."""
     approved_by: str = ""
     """Person who approved its release, as kind/name."""
+    reports: int = 0
+    """Reports that count as evidence."""
+    tries: int = 1
+    barred: frozenset[str] = frozenset()
+    """Vehicles that give no evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +314,7 @@ class RolloutStatus:
     attested: int
     """Vehicles that attest it."""
     silent_vehicles: int
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)

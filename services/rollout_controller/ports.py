@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rollout_controller.model import Evidence
+from fleetloop.kit.security.identity import IdentityKind
 
 
 class PeerUnavailableError(Exception):
@@ -15,11 +15,11 @@ class CosignatureRefusedError(Exception):
     """The orchestrator refuses to sign, because a model did not pass its examination there."""
 
 
-class EvidenceSource(Protocol):
-    """Knows what the vehicles reported."""
+class Admissions(Protocol):
+    """Knows who is one of the fleet."""
 
-    async def evidence(self, rollout_id: str, candidate: str) -> Evidence | None:
-        """Sums of a rollout's reports; None while they are unavailable."""
+    def revoked(self, kind: IdentityKind) -> frozenset[str]:
+        """Names of a kind that were revoked. Raises UnavailableError when that cannot be known now."""
         ...
 
 

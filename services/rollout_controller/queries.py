@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-from fleetloop.kit.process.clock import seconds_to_ns
+from fleetloop.domain.sequential import Score, compare_decisions, tolerated_of
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.kit.storage.paging import FIRST_PAGE, Page
 from rollout_controller.codec import change_from, passed_run_from
-from rollout_controller.core import must_sign_again
+from rollout_controller.core import Driven, must_sign_again
+from rollout_controller.evidence import OfVehicle, outliers_of
 from rollout_controller.model import (
     Assignment,
     Cohort,
+    CohortTotals,
+    Decisions,
+    Evidence,
     ListedFile,
     ModelChange,
     PassedRun,
@@ -24,7 +30,17 @@ from rollout_controller.model import (
     RolloutStatus,
     Stage,
 )
-from rollout_controller.store import ChangeRow, ModelRow, PublicationRow, RolloutRow, VehicleRow
+from rollout_controller.store import (
+    ChangeRow,
+    CohortRow,
+    DrivenRow,
+    EvidenceRow,
+    ModelRow,
+    PublicationRow,
+    RefusedRow,
+    RolloutRow,
+    VehicleRow,
+)
 
 
 def released(tx: Transaction) -> str:
@@ -66,12 +82,15 @@ def rollout_of(row: RolloutRow) -> Rollout:
         rollout_id=row.rollout_id,
         digest=row.digest,
         previous=row.previous,
-        position=Position(Stage(row.stage), row.canary_percent, row.stage_began_at_utc_ns),
+        position=Position(Stage(row.stage), row.canary_percent, row.stage_began_at_utc_ns, row.running_s),
         began_at_utc_ns=row.began_at_utc_ns,
         reasons=tuple(json.loads(row.reasons)),
         is_open=row.open,
         last_attested_at_utc_ns=row.last_attested_at_utc_ns,
         approved_by=row.approved_by,
+        reports=row.reports,
+        tries=row.tries,
+        barred=frozenset(json.loads(row.barred)),
     )
 
 
@@ -97,6 +116,119 @@ def has_candidate(tx: Transaction) -> bool:
     return next_candidate(tx) is not None
 
 
+def evidence_vehicles(tx: Transaction, rollout_id: str) -> int:
+    """How many vehicles gave evidence in a rollout."""
+    query = sa.select(sa.func.count(sa.distinct(EvidenceRow.vehicle_id))).where(EvidenceRow.rollout_id == rollout_id)
+    return tx.session.scalar(query) or 0
+
+
+def evidence(tx: Transaction, rollout_id: str, plan: RolloutPlan) -> Evidence:
+    """All evidence in a rollout. It takes as long for a rollout that ran for a year as for a new one."""
+    of_rollout = EvidenceRow.rollout_id == rollout_id
+    tolerated = tolerated_of(evidence_vehicles(tx, rollout_id), plan.lying_share)
+    known = tx.session.scalars(sa.select(CohortRow).where(CohortRow.rollout_id == rollout_id))
+    totals = {row.cohort: row for row in known}
+    outliers = [name for row in totals.values() for name in _outliers(tx, row, tolerated)]
+    believed = sa.and_(of_rollout, EvidenceRow.vehicle_id.not_in(outliers[:tolerated]))
+    left_out = tolerated - len(outliers[:tolerated])
+    faulty = sa.func.sum(sa.case((EvidenceRow.faults > 0, 1), else_=0))
+    slow = sa.func.sum(sa.case((EvidenceRow.slow, 1), else_=0))
+    counted = tx.session.execute(
+        sa.select(EvidenceRow.cohort, sa.func.count(), faulty, slow).where(of_rollout).group_by(EvidenceRow.cohort)
+    )
+    cohorts = {
+        cohort: CohortTotals(vehicles, totals[cohort].km, totals[cohort].interventions, faulty, slow)
+        for cohort, vehicles, faulty, slow in counted
+    }
+    sums = (EvidenceRow.decisions, EvidenceRow.prevented, EvidenceRow.avoided, EvidenceRow.missed,
+            EvidenceRow.false_stops)  # fmt: skip
+    in_shadow = tx.session.execute(
+        sa.select(*(sa.func.coalesce(sa.func.sum(each), 0) for each in sums)).where(
+            of_rollout, EvidenceRow.cohort == Cohort.SHADOW.value
+        )
+    ).one()
+    unit = {name: compare_decisions(*counts, plan.shadow_margin) for name, counts in _UNITS.items()}
+    better, worse = EvidenceRow.prevented + EvidenceRow.avoided, EvidenceRow.missed + EvidenceRow.false_stops
+    equal = EvidenceRow.decisions - better - worse
+    against = better * unit["better"].against + worse * unit["worse"].against
+    in_favour = better * unit["better"].in_favour + worse * unit["worse"].in_favour + equal * unit["equal"].in_favour
+    in_canary = cohorts.get(Cohort.CANARY.value) is not None
+    return Evidence(
+        shadow=cohorts.get(Cohort.SHADOW.value, CohortTotals()),
+        canary=cohorts.get(Cohort.CANARY.value, CohortTotals()),
+        control=cohorts.get(Cohort.CONTROL.value, CohortTotals()),
+        decisions=Decisions(*map(int, in_shadow)),
+        shadow_score=Score(
+            _total(tx, of_rollout, against, tolerated),
+            _total(tx, of_rollout, in_favour, tolerated),
+            _total(tx, of_rollout, against, 0),
+        ),
+        score=Score(
+            _total(tx, believed, EvidenceRow.against, left_out),
+            _total(tx, believed, EvidenceRow.in_favour, left_out),
+            _total(tx, believed, EvidenceRow.unguarded, 0),
+        ),
+        tolerated=tolerated,
+        suspects=_most(tx, believed, EvidenceRow.unguarded if in_canary else against, tolerated),
+        outliers=tuple(sorted(outliers[:tolerated])),
+        refused=dict(
+            tx.session.execute(
+                sa.select(RefusedRow.refusal, RefusedRow.count).where(RefusedRow.rollout_id == rollout_id)
+            ).all()
+        ),
+    )
+
+
+def _outliers(tx: Transaction, cohort: CohortRow, tolerated: int) -> list[str]:
+    if not tolerated:
+        return []
+    of_cohort = sa.select(EvidenceRow).where(
+        EvidenceRow.rollout_id == cohort.rollout_id, EvidenceRow.cohort == cohort.cohort
+    )
+    most = tx.session.scalars(of_cohort.order_by(EvidenceRow.interventions.desc()).limit(tolerated))
+    driven = [OfVehicle(row.vehicle_id, row.km, row.interventions) for row in most]
+    return outliers_of(driven, cohort.km, cohort.interventions, tolerated)
+
+
+_UNITS = {"better": (1, 0, 0), "worse": (0, 1, 0), "equal": (0, 0, 1)}
+"""One decision of each kind: evidence on decisions is a sum over them."""
+
+
+def _total(tx: Transaction, where: sa.ColumnElement[bool], score: Any, tolerated: int) -> float:
+    """The sum of a score over all vehicles, without the `tolerated` vehicles that contribute the most."""
+    per_vehicle = (
+        sa.select(sa.func.sum(score).label("score")).where(where).group_by(EvidenceRow.vehicle_id).subquery()
+    )
+    everything = tx.session.scalar(sa.select(sa.func.sum(per_vehicle.c.score))) or 0.0
+    if not tolerated:
+        return float(everything)
+    most = sa.select(per_vehicle.c.score).where(per_vehicle.c.score > 0)
+    left_out = most.order_by(per_vehicle.c.score.desc()).limit(tolerated).subquery()
+    return float(everything - (tx.session.scalar(sa.select(sa.func.sum(left_out.c.score))) or 0.0))
+
+
+def _most(tx: Transaction, where: sa.ColumnElement[bool], score: Any, count: int) -> tuple[str, ...]:
+    """The vehicles that contribute the most to a score."""
+    if not count:
+        return ()
+    total = sa.func.sum(score)
+    query = sa.select(EvidenceRow.vehicle_id).where(where).group_by(EvidenceRow.vehicle_id).having(total > 0)
+    return tuple(sorted(tx.session.scalars(query.order_by(total.desc()).limit(count))))
+
+
+def driven(tx: Transaction, digest: str, now_utc_ns: int) -> Driven | None:
+    """What vehicles drove with a released model in the days that are kept; None for nothing."""
+    sums: Any = tx.session.execute(
+        sa.select(
+            sa.func.sum(DrivenRow.km), sa.func.sum(DrivenRow.interventions), sa.func.min(DrivenRow.began_at_utc_ns)
+        ).where(DrivenRow.digest == digest)
+    ).one()
+    km, interventions, began_ns = sums
+    if km is None:
+        return None
+    return Driven(float(km), int(interventions), ns_to_seconds(max(0, now_utc_ns - began_ns)))
+
+
 def last_rollout_id(tx: Transaction) -> str:
     """Id of the newest rollout; empty before the first."""
     query = sa.select(RolloutRow.rollout_id).order_by(RolloutRow.began_at_utc_ns.desc()).limit(1)
@@ -120,24 +252,30 @@ def is_incomplete(tx: Transaction) -> bool:
 
 
 def rollouts(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> list[RolloutStatus]:
-    """All rollouts, newest first."""
+    """All rollouts, newest first. Evidence is added up only for the newest: for all, it would take ever longer."""
     rows = tx.session.scalars(sa.select(RolloutRow).order_by(RolloutRow.began_at_utc_ns.desc())).all()
     vehicles = tx.session.scalars(sa.select(VehicleRow)).all()
     silent = silent_vehicles(tx, plan, now_utc_ns)
-    return [_status(rollout_of(row), vehicles, silent) for row in rows]
+    nothing = Evidence()
+    return [
+        _status(rollout_of(row), vehicles, silent, nothing if number else evidence(tx, row.rollout_id, plan))
+        for number, row in enumerate(rows)
+    ]
 
 
 def status_of(tx: Transaction, rollout: Rollout, plan: RolloutPlan, now_utc_ns: int) -> RolloutStatus:
     """A rollout with what the fleet does with its model."""
-    return _status(rollout, tx.session.scalars(sa.select(VehicleRow)).all(), silent_vehicles(tx, plan, now_utc_ns))
+    vehicles, silent = tx.session.scalars(sa.select(VehicleRow)).all(), silent_vehicles(tx, plan, now_utc_ns)
+    return _status(rollout, vehicles, silent, evidence(tx, rollout.rollout_id, plan))
 
 
-def _status(rollout: Rollout, vehicles: Sequence[VehicleRow], silent: int) -> RolloutStatus:
+def _status(rollout: Rollout, vehicles: Sequence[VehicleRow], silent: int, known: Evidence) -> RolloutStatus:
     return RolloutStatus(
         rollout=rollout,
         vehicles=sorted(v.vehicle_id for v in vehicles if rollout.digest in (v.active, v.shadow)),
         attested=sum(v.attested == rollout.digest for v in vehicles),
         silent_vehicles=silent,
+        evidence=known,
     )
 
 

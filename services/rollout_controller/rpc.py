@@ -23,6 +23,7 @@ from rollout_controller.codec import change_message, rollout_message, stages_of
 from rollout_controller.metadata import ASSIGNMENT, assignment_bytes, director_files
 from rollout_controller.model import RolloutPlan, SignedAssignment
 from rollout_controller.publishing import Publisher
+from rollout_controller.transactions import assignments
 from rollout_controller.transactions.approval import approve_release
 
 MODEL_SERVICE = "fleet.rollout.v1.ModelService"
@@ -109,7 +110,7 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
             raise PermissionDeniedError("a director answers only its own vehicle", "repository")
         name, now_ns = caller().name, self._clock.now_utc_ns()
         return await self._database.run(
-            lambda tx: transactions.director_assignment(tx, name, self._fleet_id, self._plan, now_ns)
+            lambda tx: assignments.director_assignment(tx, name, self._fleet_id, self._plan, now_ns)
         )
 
     async def FetchTarget(
@@ -145,7 +146,7 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
     ) -> rollout_pb2.ListRolloutsResponse:
         now_ns = self._clock.now_utc_ns()
         found = await self._database.read(lambda tx: queries.rollouts(tx, self._plan, now_ns))
-        return rollout_pb2.ListRolloutsResponse(rollouts=map(rollout_message, found))
+        return rollout_pb2.ListRolloutsResponse(rollouts=[rollout_message(each, self._plan) for each in found])
 
     async def RollBack(self, request: rollout_pb2.RollBackRequest, context: object) -> rollout_pb2.RollBackResponse:
         now_ns = self._clock.now_utc_ns()
@@ -155,7 +156,7 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
                 tx, request.rollout_id, f"by {caller()}: {request.reason}", self._fleet_id, self._plan, now_ns
             )
             status = queries.status_of(tx, rollout, self._plan, now_ns)
-            return rollout_pb2.RollBackResponse(rollout=rollout_message(status)).SerializeToString()
+            return rollout_pb2.RollBackResponse(rollout=rollout_message(status, self._plan)).SerializeToString()
 
         key = request_key(request.request_id)
         answer = await self._database.run(lambda tx: answer_once(tx, key, "RollBack", now_ns, lambda: work(tx)))
@@ -169,11 +170,26 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
         def work(tx: Transaction) -> bytes:
             rollout = approve_release(tx, request.rollout_id, str(caller()), request.reason, self._plan)
             status = queries.status_of(tx, rollout, self._plan, now_ns)
-            return rollout_pb2.ApproveReleaseResponse(rollout=rollout_message(status)).SerializeToString()
+            return rollout_pb2.ApproveReleaseResponse(rollout=rollout_message(status, self._plan)).SerializeToString()
 
         key = request_key(request.request_id)
         answer = await self._database.run(lambda tx: answer_once(tx, key, "ApproveRelease", now_ns, lambda: work(tx)))
         return rollout_pb2.ApproveReleaseResponse.FromString(answer)
+
+    async def RetryRollout(
+        self, request: rollout_pb2.RetryRolloutRequest, context: object
+    ) -> rollout_pb2.RetryRolloutResponse:
+        now_ns = self._clock.now_utc_ns()
+        by = f"{caller()}: {request.reason}" if request.reason else str(caller())
+
+        def work(tx: Transaction) -> bytes:
+            rollout = transactions.retry(tx, request.rollout_id, by, self._fleet_id, self._plan, now_ns)
+            status = queries.status_of(tx, rollout, self._plan, now_ns)
+            return rollout_pb2.RetryRolloutResponse(rollout=rollout_message(status, self._plan)).SerializeToString()
+
+        key = request_key(request.request_id)
+        answer = await self._database.run(lambda tx: answer_once(tx, key, "RetryRollout", now_ns, lambda: work(tx)))
+        return rollout_pb2.RetryRolloutResponse.FromString(answer)
 
 
 def add_to(server: RpcServer, models: ModelService, rollouts: RolloutService) -> None:

@@ -13,7 +13,6 @@ from rollout_controller.model import RolloutPlan
 class RolloutControllerSettings(ServiceSettings):
     """Settings of the controller, in addition to those of every service."""
 
-    fleet_monitor_address: str = Field(description="Address (host:port) of fleet_monitor, which has the evidence.")
     training_orchestrator_address: str = Field(
         description="Address (host:port) of training_orchestrator, the co-signer."
     )
@@ -24,6 +23,9 @@ class RolloutControllerSettings(ServiceSettings):
         gt=0,
         description="Seconds for which a change stays available to watchers once its model has a later one.",
     )
+    keep_evidence_s: float = Field(
+        90 * 86_400.0, gt=0, description="Seconds for which the evidence of each vehicle in an ended rollout is kept."
+    )
     tick_s: float = Field(2.0, gt=0, description="Seconds between two checks of the evidence.")
 
 
@@ -31,8 +33,7 @@ class _PlanFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shadow_percent: int = Field(ge=1, le=100)
-    shadow_frames: int = Field(ge=1)
-    shadow_false_alarms_per_1000: float = Field(ge=0)
+    shadow_margin: float = Field(gt=0, lt=1)
     canary_percents: tuple[int, ...] = Field(min_length=1)
 
     @field_validator("canary_percents")
@@ -42,11 +43,19 @@ class _PlanFile(BaseModel):
             raise ValueError("give shares from 1 to 99, each larger than the one before")
         return percents
 
-    canary_km: float = Field(gt=0)
-    worse_p: float = Field(gt=0, lt=1)
+    worse_ratio: float = Field(gt=1, le=100)
+    false_rollback: float = Field(gt=0, lt=1)
+    false_release: float = Field(gt=0, lt=1)
     inference_p99_ms: float = Field(gt=0)
-    faults: int = Field(ge=0)
     stage_max_s: float = Field(gt=0)
+    extensions: int = Field(2, ge=0)
+    compare_every_km: float = Field(1.0, gt=0)
+    lying_share: float = Field(0.03, ge=0, lt=0.5)
+    most_share: float = Field(3.0, ge=1)
+    fault_vehicles: int = Field(2, ge=1)
+    conditions: tuple[str, ...] = Field((), max_length=32)
+    parked_after_s: float = Field(86_400.0, gt=0)
+    vehicle_time_rate: float = Field(1.0, ge=1)
     silent_after_s: float = Field(7 * 86_400.0, gt=0)
 
 

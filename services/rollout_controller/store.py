@@ -59,6 +59,13 @@ class RolloutRow(Base):
     open: Mapped[bool] = mapped_column(sa.Boolean, index=True)
     approved_by: Mapped[str] = mapped_column(sa.String(128), default="")
     """Person who approved the release, as kind/name."""
+    running_s: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    """Seconds of the stage in which the controller ran and vehicles drove."""
+    reports: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """Reports that count as evidence."""
+    tries: Mapped[int] = mapped_column(default=1)
+    barred: Mapped[str] = mapped_column(sa.Text, default="[]")
+    """JSON list of vehicles that give no evidence, because an earlier try may have ended only because of them."""
 
 
 class ChangeRow(Base):
@@ -89,6 +96,84 @@ class VehicleRow(Base):
     """End of the newest report by the vehicle's clock, at most our time. Late reports of earlier boots end before."""
     last_seen_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0, index=True)
     """When it last reported or asked its director, by our clock."""
+    assigned_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """When its assignment last changed."""
+    revoked: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    """Whether the admission list says that it is not one of the fleet any more."""
+    drove_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """When a report with some distance last arrived from it."""
+
+
+class EvidenceRow(Base):
+    """What one vehicle reported in one cohort of a rollout, as far as it counts, and the evidence that it gives."""
+
+    __tablename__ = "evidence"
+    rollout_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    vehicle_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    cohort: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    assigned_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    """Start of the assignment that `reported_s` belongs to."""
+    reported_s: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    km: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    interventions: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    against: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    """Evidence from interventions, nats, of all comparisons that are complete."""
+    in_favour: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    unguarded: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    decisions: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    prevented: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    avoided: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    missed: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    false_stops: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    faults: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    slow: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+
+
+class CohortRow(Base):
+    """What the vehicles of a cohort drove together, as far as it counts."""
+
+    __tablename__ = "cohorts"
+    rollout_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    cohort: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    vehicles: Mapped[int] = mapped_column(default=0)
+    """Vehicles that drove some of it, or in shadow, decided something."""
+    km: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    interventions: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    decisions: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+
+
+class StretchRow(Base):
+    """What one vehicle drove since its conditions were last compared. A comparison deletes it."""
+
+    __tablename__ = "stretches"
+    rollout_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    conditions: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    vehicle_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    cohort: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    km: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    interventions: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+
+
+class RefusedRow(Base):
+    """Number of reports that are no evidence in a rollout, by reason."""
+
+    __tablename__ = "refused_reports"
+    rollout_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    refusal: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    count: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+
+
+class DrivenRow(Base):
+    """What the vehicles drove with a released model on one day, by our clock."""
+
+    __tablename__ = "driven"
+    digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True)
+    """Days since 1970."""
+    began_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    """When the first report of the day arrived."""
+    km: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    interventions: Mapped[int] = mapped_column(sa.BigInteger, default=0)
 
 
 class WaitingVersionRow(Base):

@@ -1,4 +1,4 @@
-"""The Kafka shell: committed dataset versions and examined runs come in, and what vehicles attest."""
+"""The Kafka shell: committed dataset versions and examined runs come in, and the reports of vehicles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.kit.storage.inbox import Effect
 from rollout_controller import transactions
-from rollout_controller.codec import attestation_in, passed_run_in, version_in
+from rollout_controller.codec import passed_run_in, report_of, version_in
 from rollout_controller.model import RolloutPlan
 from rollout_controller.transactions.lead_times import record_version
 
@@ -30,6 +30,6 @@ def effects(fleet_id: str, plan: RolloutPlan, clock: Clock) -> Mapping[str, Effe
 
     def on_report(tx: Transaction, record: Record) -> None:
         """A vehicle reported."""
-        transactions.record_attestation(tx, attestation_in(record), fleet_id, plan, clock.now_utc_ns())
+        transactions.record_report(tx, report_of(record), fleet_id, plan, clock.now_utc_ns())
 
     return {DATASET: on_version, TRAINING: on_run, HEALTH: on_report}

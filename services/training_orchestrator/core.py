@@ -19,11 +19,11 @@ class Situation:
     """Newest version of the policy's dataset."""
     test_set: DatasetVersion | None
     samples_at_last_candidate: int
-    """Samples of the version of the last run that gave a candidate; 0 before the first."""
+    """Samples of the version of the last run whose candidate was not turned down; 0 before the first."""
     samples_at_last_run: int
     """Samples of the version of the last run, with or without a candidate; 0 before the first."""
     failures: int
-    """Runs that failed or were rejected since the last candidate."""
+    """Runs that failed, were rejected or turned down by a rollout since the last candidate."""
     last_ended_at_utc_ns: int
     """When the last run ended; 0 when none has."""
     run_is_open: bool

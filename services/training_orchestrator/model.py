@@ -39,6 +39,7 @@ class ModelStage(IntEnum):
     CANARY = 3
     RELEASED = 4
     ROLLED_BACK = 5
+    WITHDRAWN = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from training_orchestrator.model import (
 from training_orchestrator.store import ModelStageRow, RunRow, VersionRow
 
 FINAL = [state.value for state in State if state.is_final]
+_TURNED_DOWN = (ModelStage.ROLLED_BACK, ModelStage.WITHDRAWN)
 _IN_ROLLOUT = (ModelStage.SHADOWING, ModelStage.CANARY)
 
 
@@ -79,7 +80,11 @@ def situation(tx: Transaction, policy: Policy) -> Situation:
     test_set = newest_version(tx, policy.test_set)
     of_dataset = sa.select(RunRow).where(RunRow.dataset == policy.dataset).order_by(RunRow.number.desc()).limit(1)
     last = tx.session.scalars(of_dataset).first()
-    candidate = tx.session.scalars(of_dataset.where(RunRow.passed_digest != "")).first()
+    # What was not released has taught the fleet nothing: its samples are not used up.
+    turned_down = sa.select(ModelStageRow.digest).where(ModelStageRow.stage.in_(_TURNED_DOWN))
+    candidate = tx.session.scalars(
+        of_dataset.where(RunRow.passed_digest != "", RunRow.passed_digest.not_in(turned_down))
+    ).first()
     failures = tx.session.scalar(
         sa.select(sa.func.count()).where(
             RunRow.dataset == policy.dataset,

@@ -20,6 +20,7 @@ from fleetloop.kit.bounds import longest_text
 SERVICES = Path(__file__).parents[2] / "services"
 KEEPING = sorted(path.parent.name for path in SERVICES.glob("*/migrations"))
 OTHER_MEANING = {
+    "conditions": "the column has those of a vehicle's report, at most 64 characters, the field those of a firing",
     "request_id": "the column has a hash of it",
     "reason": "the router's column has one of its own reasons, all others are Text",
     "stage": "the column has one of the rollout's stages, the field is a training run's progress",

@@ -40,7 +40,7 @@ fleet.label.v1.LabelService/SubmitLabel              Ll----
 fleet.label.v1.LabelService/UndoLabel                Ll----
 fleet.label.v1.LabelService/ReleaseTask              Ll----
 fleet.label.v1.LabelService/GetProgress              LlMRO-
-fleet.monitor.v1.MonitorService/CompareCohorts       --MRO- rollout-controller
+fleet.monitor.v1.MonitorService/CompareCohorts       --MRO-
 fleet.monitor.v1.MonitorService/ListVehicles         --MRO-
 fleet.rollout.v1.ModelService/WatchModels            --MROS
 fleet.rollout.v1.ModelService/ListModels             --MROS
@@ -49,6 +49,7 @@ fleet.rollout.v1.ModelService/FetchTarget            --MROS V
 fleet.rollout.v1.RolloutService/ListRollouts         --MRO-
 fleet.rollout.v1.RolloutService/RollBack             ---RO-
 fleet.rollout.v1.RolloutService/ApproveRelease       ---R--
+fleet.rollout.v1.RolloutService/RetryRollout         ---R--
 fleet.route.v1.RouteService/ListFirings              -lM-O-
 fleet.route.v1.RouteService/CountFirings             -lMRO- campaign-keeper
 fleet.telemetry.v1.TelemetryService/StreamTelemetry  ------ V

@@ -182,7 +182,7 @@ EVENTS: Sequence[tuple[type[Message], Sequence[Callable[[Record], object]]]] = (
     (dataset_pb2.DatasetCommitted, (orchestrator.version_in, keeper.commit_in, rollout.version_in)),
     (training_pb2.RunChanged, (rollout.passed_run_in,)),
     (rollout_pb2.ModelChanged, (orchestrator.model_change_in,)),
-    (health_pb2.VehicleReport, (rollout.attestation_in,)),
+    (health_pb2.VehicleReport, (rollout.report_of,)),
     (command_pb2.VehicleCommand, (command_of,)),
 )
 

@@ -54,9 +54,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
     config = Path(copytree(ROOT / "config", folder / "config"))
     plan = yaml.safe_load((config / "rollout.yaml").read_text())
     plan |= {
-        "shadow_frames": 40,
-        "canary_km": 0.05,
-        "worse_p": 0.000001,
+        # Two models that never stop are equally bad, and the fleet drives a few hundred metres.
+        "shadow_margin": 0.9,
+        "false_release": 0.8,
+        "false_rollback": 0.000001,
+        "compare_every_km": 0.01,
+        "vehicle_time_rate": 100,
         "shadow_percent": 50,
         "canary_percents": [50],
     }

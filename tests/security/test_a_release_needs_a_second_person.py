@@ -9,39 +9,41 @@ import pytest
 from tests.unit.rollout_controller import test_core, test_transactions
 from tests.unit.rollout_controller.test_transactions import FIRST, SECOND, Fleet
 
+from fleetloop.domain.sequential import Score
 from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError, PermissionDeniedError
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller import queries, transactions
 from rollout_controller.codec import passed_run
 from rollout_controller.core import WAITS_FOR_APPROVAL, next_move
-from rollout_controller.model import Evidence, Rollout, Stage, Totals
+from rollout_controller.model import Evidence, Rollout, Stage
 from rollout_controller.store import Base, ModelRow
 from rollout_controller.transactions.approval import approve_release
 
 PLAN = replace(test_core.PLAN, canary_percents=(10,), needs_approval=True)
-GOOD = Evidence(Totals(), Totals(km=100, interventions=1), Totals(km=100, interventions=6))
-BAD = Evidence(Totals(), Totals(km=100, interventions=60), Totals(km=100, interventions=6))
+GOOD = Evidence(score=Score(in_favour=10.0))
+BAD = Evidence(score=Score(against=10.0, in_favour=10.0))
 APPROVING = replace(test_transactions.PLAN, needs_approval=True)
 
 
 def test_a_good_canary_waits_for_approval_without_a_time_limit() -> None:
-    move = next_move(test_core.CANARY, PLAN, GOOD, 10**18)
+    late = replace(test_core.CANARY, running_s=1e9)
+    move = next_move(late, PLAN, GOOD)
     assert (move.stage, move.canary_percent, move.stays) == (Stage.CANARY, 10, True)
     assert move.reasons[0] == WAITS_FOR_APPROVAL
-    assert next_move(test_core.CANARY, PLAN, GOOD, 1, "user/ann").stage is Stage.RELEASED
-    assert next_move(test_core.CANARY, replace(PLAN, needs_approval=False), GOOD, 1).stage is Stage.RELEASED
+    assert next_move(test_core.CANARY, PLAN, GOOD, "user/ann").stage is Stage.RELEASED
+    assert next_move(test_core.CANARY, replace(PLAN, needs_approval=False), GOOD).stage is Stage.RELEASED
 
 
 @pytest.mark.parametrize("approved_by", ["", "user/ann"])
 def test_an_approval_does_not_outweigh_evidence(approved_by: str) -> None:
-    assert next_move(test_core.CANARY, PLAN, BAD, 1, approved_by).stage is Stage.ROLLED_BACK
-    assert next_move(test_core.CANARY, PLAN, test_core.NOTHING, 1, approved_by).stays
+    assert next_move(test_core.CANARY, PLAN, BAD, approved_by).stage is Stage.ROLLED_BACK
+    assert next_move(test_core.CANARY, PLAN, test_core.NOTHING, approved_by).stays
 
 
 def test_more_canaries_need_no_approval() -> None:
     more = replace(PLAN, canary_percents=(10, 50))
-    assert next_move(test_core.CANARY, more, GOOD, 1).canary_percent == 50
+    assert next_move(test_core.CANARY, more, GOOD).canary_percent == 50
 
 
 @pytest.fixture

@@ -33,6 +33,9 @@ class Rollouts(rollout_pb2_grpc.RolloutServiceServicer):
     async def ApproveRelease(self, request: object, context: object) -> rollout_pb2.ApproveReleaseResponse:
         raise NotImplementedError
 
+    async def RetryRollout(self, request: object, context: object) -> rollout_pb2.RetryRolloutResponse:
+        raise NotImplementedError
+
 
 class Installation:
     """A folder with a person's certificate and the address of one service, and no authority."""

@@ -97,17 +97,33 @@ def approve(
 
 
 @app.command()
+def retry(
+    rollout: Annotated[str, typer.Argument(help="Rollout, as listed by `fleetloop models rollouts`.")],
+    reason: Annotated[str, typer.Option(help="Reason, recorded with the change.")],
+    folder: Folder = FOLDER,
+) -> None:
+    """Begin a rollout again that was withdrawn or rolled back. Its earlier evidence is discarded."""
+    request = rollout_pb2.RetryRolloutRequest(request_id=request_id(), rollout_id=rollout, reason=reason)
+    with channel_to(folder, "rollout_controller") as channel:
+        rollout_pb2_grpc.RolloutServiceStub(channel).RetryRollout(request, timeout=TIMEOUT_S)
+    print(f"rollout {rollout} begins again in shadow")
+
+
+@app.command()
 def rollouts(folder: Folder = FOLDER) -> None:
     """List all rollouts with what they wait for, or why they ended."""
     with channel_to(folder, "rollout_controller") as channel:
         stub = rollout_pb2_grpc.RolloutServiceStub(channel)
         found = stub.ListRollouts(rollout_pb2.ListRolloutsRequest(), timeout=TIMEOUT_S).rollouts
-    table = Table("rollout", "model", "state", "stage", "vehicles", "attested", "why")
+    table = Table("rollout", "model", "state", "stage", "vehicles", "attested", "refused reports", "why")
     for each in found:
         state = rollout_pb2.RolloutState.Name(each.state).removeprefix("ROLLOUT_STATE_").lower()
         stage = rollout_pb2.ModelStage.Name(each.stage).removeprefix("MODEL_STAGE_").lower()
         counts = (str(len(each.vehicles)), str(each.attested))
-        table.add_row(each.rollout_id, each.model_digest[:12], state, stage, *counts, "\n".join(each.reasons))
+        refused = ", ".join(f"{count} {reason}" for reason, count in sorted(each.evidence.refused_reports.items()))
+        table.add_row(
+            each.rollout_id, each.model_digest[:12], state, stage, *counts, refused, "\n".join(each.reasons)
+        )
     Console().print(table if found else "There is no rollout yet.")
     if found and found[0].silent_vehicles:
         print(f"{found[0].silent_vehicles} vehicles have not reported recently; rollouts do not wait for them")

@@ -57,7 +57,8 @@ class LoopState:
         rollout = next((each for each in self.rollouts if each.model_digest == newest.model_digest), None)
         if rollout is None or rollout.state == rollout_pb2.ROLLOUT_STATE_RUNNING:
             return False
-        return rollout.state == rollout_pb2.ROLLOUT_STATE_ROLLED_BACK or rollout.last_attested_at_utc_ns > 0
+        gone = (rollout_pb2.ROLLOUT_STATE_ROLLED_BACK, rollout_pb2.ROLLOUT_STATE_WITHDRAWN)
+        return rollout.state in gone or rollout.last_attested_at_utc_ns > 0
 
 
 class LoopClient:

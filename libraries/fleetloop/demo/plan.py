@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fleetloop.kit.process.clock import seconds_to_ns
 
@@ -40,12 +42,22 @@ class DemoPlan:
     """Wall-clock seconds after which a turn that has not ended counts as stuck."""
 
 
-CONFIG = {
+CONFIG: Mapping[str, Mapping[str, Any]] = {
     # A demo has minutes where a fleet has days, so each stage asks for less evidence.
     "curation.yaml": {"commit_samples": 150, "commit_wait_s": 60},
     "training.yaml": {"new_samples": 250},
     "routing.yaml": {"repeat_s": 5, "clip_expires_s": 120, "per_cell": 2},
-    "rollout.yaml": {"shadow_frames": 400, "canary_km": 3, "stage_max_s": 600, "inference_p99_ms": 500},
+    "rollout.yaml": {
+        "shadow_margin": 0.25,
+        "worse_ratio": 3,
+        "false_rollback": 0.05,
+        "false_release": 0.2,
+        "compare_every_km": 0.2,
+        "stage_max_s": 600,
+        "extensions": 1,
+        "inference_p99_ms": 500,
+        "vehicle_time_rate": 100,
+    },
 }
 """Values of the shipped configuration that the demo replaces."""
 

@@ -57,7 +57,7 @@ class Turn:
     dataset_version: str
     model_version: str
     outcome: str
-    """`released`, `rolled_back` or `rejected`."""
+    """`released`, `rolled_back`, `withdrawn` or `rejected`."""
     reasons: Sequence[str]
     by_trigger: Mapping[str, int]
     labels_by_source: Mapping[str, int]
@@ -106,6 +106,13 @@ def recalls(metrics: Sequence[training_pb2.Metric], task: str = "stop_sign") -> 
     return {m.slice: (m.value, m.low, m.high) for m in found}
 
 
+_OUTCOMES = {
+    rollout_pb2.ROLLOUT_STATE_COMPLETED: "released",
+    rollout_pb2.ROLLOUT_STATE_ROLLED_BACK: "rolled_back",
+    rollout_pb2.ROLLOUT_STATE_WITHDRAWN: "withdrawn",
+}
+
+
 def turn_of(state: LoopState, before: DriveResult, after: DriveResult) -> Turn:
     """Describe the newest turn.
 
@@ -122,8 +129,7 @@ def turn_of(state: LoopState, before: DriveResult, after: DriveResult) -> Turn:
     model = next((each for each in state.models if each.model_digest == run.model_digest), None)
     outcome, reasons = "rejected", list(run.reasons)
     if run.verdict == training_pb2.VERDICT_PASSED and rollout is not None:
-        rolled_back = rollout.state == rollout_pb2.ROLLOUT_STATE_ROLLED_BACK
-        outcome, reasons = ("rolled_back" if rolled_back else "released"), [*run.reasons, *rollout.reasons]
+        outcome, reasons = _OUTCOMES[rollout.state], [*run.reasons, *rollout.reasons]
     drove_after = run.model_digest if outcome == "released" else run.parent_model_digest
     # A vehicle that received a further candidate during a drive drove part of its route with another model. It is
     # left out of both drives, so that the compared routes stay the same.

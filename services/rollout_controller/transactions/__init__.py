@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
@@ -18,26 +18,31 @@ from rollout_controller.codec import (
     change_bytes,
     change_from,
     change_of,
-    fetch_command,
     model_event,
     passed_run_from,
 )
-from rollout_controller.core import assign, chosen_vehicles, is_late, must_sign_again
+from rollout_controller.core import (
+    cannot_deliver,
+    forecast_of,
+    forecast_text,
+    is_late,
+    must_sign_again,
+)
 from rollout_controller.metrics import LAST_VEHICLE_SECONDS
 from rollout_controller.model import (
-    Attestation,
-    Cohort,
     ListedFile,
     Move,
     PassedRun,
     Position,
     Publication,
+    Report,
     Rollout,
     RolloutPlan,
-    SignedAssignment,
     Stage,
 )
 from rollout_controller.store import ChangeRow, ModelRow, PublicationRow, RolloutRow, VehicleRow
+from rollout_controller.transactions.assignments import reassign, record_contact
+from rollout_controller.transactions.evidence import forget_evidence, record_evidence
 from rollout_controller.transactions.lead_times import end_rollout, end_training
 
 _PUBLICATIONS_KEPT_NS = seconds_to_ns(30 * 86_400)
@@ -135,25 +140,83 @@ def begin_next(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: in
     if candidate is None:
         return None
     previous = queries.released(tx)
-    row = RolloutRow(
-        rollout_id=causal_id("rollout", candidate.digest),
-        digest=candidate.digest,
-        previous=previous,
-        stage=Stage.REGISTERED.value,
-        canary_percent=0,
-        began_at_utc_ns=now_utc_ns,
-        stage_began_at_utc_ns=now_utc_ns,
-        reasons="[]",
-        last_attested_at_utc_ns=0,
-        open=True,
-    )
-    tx.session.add(row)
+    row = tx.session.get(RolloutRow, causal_id("rollout", candidate.digest))
+    if row is None:
+        row = RolloutRow(
+            rollout_id=causal_id("rollout", candidate.digest),
+            digest=candidate.digest,
+            previous=previous,
+            stage=Stage.REGISTERED.value,
+            canary_percent=0,
+            began_at_utc_ns=now_utc_ns,
+            stage_began_at_utc_ns=now_utc_ns,
+            reasons="[]",
+            last_attested_at_utc_ns=0,
+            open=True,
+            running_s=0.0,
+            reports=0,
+            tries=1,
+            barred="[]",
+        )
+        tx.session.add(row)
     tx.session.flush()
-    if previous:
-        move = Move(Stage.SHADOWING, 0, (f"runs in shadow on {plan.shadow_percent} % of the vehicles",))
-    else:
-        move = Move(Stage.RELEASED, 100, ("the first model: there is none to compare it with",))
+    carry_out(tx, row, _first_move(tx, previous, plan, now_utc_ns), fleet_id, plan, now_utc_ns)
+    return queries.rollout_of(row)
+
+
+def _first_move(tx: Transaction, previous: str, plan: RolloutPlan, now_utc_ns: int) -> Move:
+    if not previous:
+        return Move(Stage.RELEASED, 100, ("the first model: there is none to compare it with",))
+    forecast = forecast_of(queries.driven(tx, previous, now_utc_ns), plan)
+    text = forecast_text(forecast, plan)
+    if cannot_deliver(forecast, plan):
+        return Move(
+            Stage.WITHDRAWN,
+            0,
+            (
+                f"the plan cannot be carried out: {text}, later than stage_max_s with all extensions",
+                "raise canary_percents, worse_ratio or stage_max_s in config/rollout.yaml, and try it again",
+            ),
+        )
+    return Move(Stage.SHADOWING, 0, (f"runs in shadow on {plan.shadow_percent} % of the vehicles", text))
+
+
+def retry(
+    tx: Transaction,
+    rollout_id: str,
+    by: str,
+    fleet_id: str,
+    plan: RolloutPlan,
+    now_utc_ns: int,
+    without: Collection[str] = (),
+) -> Rollout:
+    """Begin a rollout again that was withdrawn or rolled back, without the evidence of its earlier tries.
+
+    `without` are vehicles whose reports are no evidence in it any more.
+
+    Raises NotFoundError, and FailedPreconditionError when another rollout is open or this one did not end like that.
+    """
+    row = tx.session.get(RolloutRow, rollout_id)
+    if row is None:
+        raise NotFoundError("no such rollout", "rollout_id", "ListRollouts has them all")
+    if row.stage not in (Stage.WITHDRAWN.value, Stage.ROLLED_BACK.value):
+        raise FailedPreconditionError("its candidate was neither withdrawn nor rolled back", "rollout_id")
+    if queries.open_row(tx) is not None:
+        raise FailedPreconditionError("another rollout is open", "rollout_id", "wait until it ends, or roll it back")
+    model = tx.session.get_one(ModelRow, row.digest)
+    if not model.published:
+        raise FailedPreconditionError(
+            "its model was refused before it reached a vehicle", "rollout_id", "train it again"
+        )
+    forget_evidence(tx, rollout_id)
+    row.barred = json.dumps(sorted({*json.loads(row.barred), *without}))
+    row.previous, row.tries = queries.released(tx), row.tries + 1
+    row.began_at_utc_ns, row.last_attested_at_utc_ns, row.reports, row.approved_by = now_utc_ns, 0, 0, ""
+    move = Move(
+        Stage.SHADOWING, 0, (f"tried again by {by}: runs in shadow on {plan.shadow_percent} % of the vehicles",)
+    )
     carry_out(tx, row, move, fleet_id, plan, now_utc_ns)
+    log.info("rollout_tried_again", rollout_id=rollout_id, by=by, tries=row.tries)
     return queries.rollout_of(row)
 
 
@@ -168,9 +231,16 @@ def move_rollout(
 ) -> bool:
     """Carry out a move that was decided at the position `seen`; False when the rollout has moved since then."""
     row = queries.open_row(tx)
-    if row is None or row.rollout_id != rollout_id or queries.rollout_of(row).position != seen:
+    if row is None or row.rollout_id != rollout_id:
+        return False
+    now = queries.rollout_of(row).position
+    if (now.stage, now.canary_percent, now.stage_began_at_utc_ns) != (
+        seen.stage, seen.canary_percent, seen.stage_began_at_utc_ns,
+    ):  # fmt: skip
         return False
     carry_out(tx, row, move, fleet_id, plan, now_utc_ns)
+    if move.without:
+        retry(tx, rollout_id, "the controller", fleet_id, plan, now_utc_ns, move.without)
     return True
 
 
@@ -188,7 +258,7 @@ def carry_out(
                 old.stage = Stage.REGISTERED.value
         model.stage = move.stage.value
         rollout.stage, rollout.canary_percent = move.stage.value, move.canary_percent
-        rollout.stage_began_at_utc_ns = now_utc_ns
+        rollout.stage_began_at_utc_ns, rollout.running_s = now_utc_ns, 0.0
         rollout.open = move.stage in (Stage.SHADOWING, Stage.CANARY)
         tx.session.flush()
         _announce(
@@ -224,76 +294,14 @@ def _announce(
     tx.publish(model_event(change))
 
 
-def reassign(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: int) -> int:
-    """Update every vehicle's assignment and send a command to those whose assignment changed; return how many."""
-    vehicles = tx.session.scalars(sa.select(VehicleRow).order_by(VehicleRow.vehicle_id)).all()
-    heard_since = queries.heard_since_ns(plan, now_utc_ns)
-    names = [vehicle.vehicle_id for vehicle in vehicles if vehicle.last_seen_utc_ns >= heard_since]
-    rollout = queries.open_rollout(tx)
-    position = rollout.position if rollout else None
-    rollout_id = rollout.rollout_id if rollout else queries.last_rollout_id(tx)
-    candidate, driving = (rollout.digest if rollout else ""), queries.released(tx)
-    members = frozenset(
-        vehicle.vehicle_id
-        for vehicle in vehicles
-        if vehicle.rollout_id == rollout_id and vehicle.cohort != Cohort.CONTROL.value
-    )
-    chosen = chosen_vehicles(names, position, rollout_id, plan, members)
-    changed = 0
-    for vehicle in vehicles:
-        new = assign(vehicle.vehicle_id in chosen, position, rollout_id, candidate, driving)
-        if queries.assignment_of(vehicle) == new:
-            continue
-        vehicle.active, vehicle.shadow = new.active, new.shadow
-        vehicle.rollout_id, vehicle.cohort = new.rollout_id, new.cohort.value
-        vehicle.version += 1
-        vehicle.signed_at_utc_ns = now_utc_ns
-        changed += 1
-        tx.publish(fetch_command(fleet_id, vehicle.vehicle_id, rollout_id, vehicle.version, now_utc_ns))
-    return changed
-
-
-def _record_contact(
-    tx: Transaction, vehicle_id: str, fleet_id: str, plan: RolloutPlan, now_utc_ns: int
-) -> VehicleRow:
-    """The row of a vehicle that was just heard from. A vehicle that is new gets its assignment."""
-    row = tx.session.get(VehicleRow, vehicle_id)
-    if row is None:
-        row = VehicleRow(
-            vehicle_id=vehicle_id, version=1, signed_at_utc_ns=now_utc_ns, active="", shadow="", rollout_id="",
-            cohort=Cohort.CONTROL.value, attested="", attested_boot=b"", attested_sequence=-1, attested_at_utc_ns=0,
-            attested_until_utc_ns=0, last_seen_utc_ns=now_utc_ns,
-        )  # fmt: skip
-        tx.session.add(row)
-        tx.session.flush()
-        reassign(tx, fleet_id, plan, now_utc_ns)
-    row.last_seen_utc_ns = max(row.last_seen_utc_ns, now_utc_ns)
-    return row
-
-
-def director_assignment(
-    tx: Transaction, vehicle_id: str, fleet_id: str, plan: RolloutPlan, now_utc_ns: int
-) -> SignedAssignment:
-    """What a vehicle that asks its director is assigned to run.
-
-    The version rises once the metadata is old enough to be signed again: its expiry changes, and vehicles accept
-    changed metadata only with a higher version.
-    """
-    row = _record_contact(tx, vehicle_id, fleet_id, plan, now_utc_ns)
-    if must_sign_again(row.signed_at_utc_ns, now_utc_ns):
-        row.version += 1
-        row.signed_at_utc_ns = now_utc_ns
-    return SignedAssignment(queries.assignment_of(row), row.version, row.signed_at_utc_ns)
-
-
-def record_attestation(
-    tx: Transaction, report: Attestation, fleet_id: str, plan: RolloutPlan, now_utc_ns: int
+def record_report(
+    tx: Transaction, report: Report, fleet_id: str, plan: RolloutPlan, now_utc_ns: int
 ) -> Rollout | None:
-    """Record what a vehicle runs; return the rollout when this was the last vehicle to attest its model.
+    """Record what a vehicle runs and what it did; return the rollout when it was the last to attest its model.
 
     Late reports are ignored: those of the same boot by their sequence, those of an earlier boot by their time.
     """
-    vehicle = _record_contact(tx, report.vehicle_id, fleet_id, plan, now_utc_ns)
+    vehicle = record_contact(tx, report.vehicle_id, fleet_id, plan, now_utc_ns)
     until_ns = min(report.end_utc_ns, now_utc_ns)  # a clock that ran ahead must not hide the reports of later boots
     same_boot = report.boot == vehicle.attested_boot
     last = vehicle.attested_sequence if same_boot else None
@@ -301,9 +309,10 @@ def record_attestation(
         return None
     vehicle.attested_boot, vehicle.attested_sequence = report.boot, report.sequence
     vehicle.attested_until_utc_ns = max(vehicle.attested_until_utc_ns, until_ns)
-    if report.digest == vehicle.attested:
+    record_evidence(tx, vehicle, report, plan, now_utc_ns)
+    if report.assignment.active == vehicle.attested:
         return None
-    vehicle.attested, vehicle.attested_at_utc_ns = report.digest, now_utc_ns
+    vehicle.attested, vehicle.attested_at_utc_ns = report.assignment.active, now_utc_ns
     return complete_rollout(tx, plan, now_utc_ns)
 
 
@@ -316,7 +325,7 @@ def complete_rollout(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> Rol
     row = queries.incomplete_row(tx)
     if row is None:
         return None
-    heard = VehicleRow.last_seen_utc_ns >= queries.heard_since_ns(plan, now_utc_ns)
+    heard = sa.and_(VehicleRow.last_seen_utc_ns >= queries.heard_since_ns(plan, now_utc_ns), ~VehicleRow.revoked)
     if tx.session.scalar(sa.select(sa.exists().where(heard, VehicleRow.attested != row.digest))):
         return None
     last_ns = tx.session.scalar(

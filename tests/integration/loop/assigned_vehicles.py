@@ -25,6 +25,7 @@ from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 
 BOOT = b"assigned"
+WINDOW_NS = 10**9
 _COHORTS = {
     "control": health_pb2.COHORT_CONTROL,
     "shadow": health_pb2.COHORT_SHADOW,
@@ -44,7 +45,6 @@ class Assigned:
     rollout_id: str = ""
     cohort: str = "control"
     sequence: int = 0
-    began_utc_ns: int = field(default_factory=time.time_ns)
 
 
 class AssignedVehicles:
@@ -85,12 +85,12 @@ class AssignedVehicles:
         if not vehicle.history or vehicle.history[-1] != runs:
             vehicle.history.append(runs)
 
-    def reports(self, km: float = 0.0, shadow_frames: int = 0) -> list[Event]:
-        """A report of each vehicle; `shadow_frames` count where a silent model runs."""
-        return [self._report(vehicle, km, shadow_frames) for vehicle in self.all]
+    def reports(self, km: float = 0.0, decisions: int = 0) -> list[Event]:
+        """A report of each vehicle. `decisions` count where a silent model runs; only control vehicles intervene."""
+        return [self._report(vehicle, km, decisions) for vehicle in self.all]
 
     @staticmethod
-    def _report(vehicle: Assigned, km: float, shadow_frames: int) -> Event:
+    def _report(vehicle: Assigned, km: float, decisions: int) -> Event:
         active, shadow = vehicle.history[-1] if vehicle.history else ("", "")
         report_id = causal_id("report", vehicle.name, BOOT, vehicle.sequence)
         now_ns = time.time_ns()
@@ -100,7 +100,7 @@ class AssignedVehicles:
             vehicle_id=vehicle.name,
             boot_id=BOOT,
             sequence=vehicle.sequence,
-            start_utc_ns=vehicle.began_utc_ns,
+            start_utc_ns=now_ns - WINDOW_NS,
             end_utc_ns=now_ns,
             model_digest=active,
             shadow_model_digest=shadow,
@@ -108,10 +108,10 @@ class AssignedVehicles:
             cohort=_COHORTS[vehicle.cohort],
             autopilot_km=km,
             distance_km=km,
-            shadow_frames=shadow_frames if shadow else 0,
+            shadow_decisions=decisions if shadow else 0,
+            interventions=int(km > 0 and vehicle.cohort == "control"),
             inferences=10,
             inference_p99_ms=2.0,
         )
         vehicle.sequence += 1
-        vehicle.began_utc_ns = now_ns
         return event_of(HEALTH, vehicle.name, report_id, message, now_ns)

@@ -25,7 +25,7 @@ SERVICES = [
     "rollout_controller",
 ]
 ON_POSTGRES = ["label_desk", "dataset_curator", "training_orchestrator"]
-PLAN = {"shadow_percent": 50, "shadow_frames": 100, "canary_percents": [50], "canary_km": 10}
+PLAN = {"shadow_percent": 50, "canary_percents": [50], "compare_every_km": 1.0}
 
 
 @pytest.fixture(scope="session")

@@ -159,10 +159,10 @@ async def test_killed_orchestrators_jobs_and_rollouts_make_each_model_once_and_s
     more = labelled_set(tmp_path / "more", SCHEMA, {"none": 10, "held": 50}, 3)
     vehicles = AssignedVehicles(run, [f"assigned-{uuid.uuid4().hex[:6]}" for _ in range(6)])
 
-    async def live(km: float = 0.0, shadow_frames: int = 0) -> None:
+    async def live(km: float = 0.0, decisions: int = 0) -> None:
         """The fleet goes on living: asks, obeys, reports."""
         await vehicles.ask()
-        await story.topics.write(*vehicles.reports(km, shadow_frames))
+        await story.topics.write(*vehicles.reports(km, decisions))
 
     # The publication of the first model cannot be completed for now: a folder lies where its snapshot belongs.
     published = run.layout.objects / "demo" / "tuf" / "models"
@@ -225,7 +225,7 @@ async def test_killed_orchestrators_jobs_and_rollouts_make_each_model_once_and_s
 
     # 4. The rollout is killed in shadow and in canary; the vehicles go on living.
     async def at(stage: int) -> rollout_pb2.Rollout | None:
-        await live(shadow_frames=0)
+        await live()
         rollout = await story.rollout(second)
         return rollout if rollout and rollout.stage == stage else None
 
@@ -234,18 +234,19 @@ async def test_killed_orchestrators_jobs_and_rollouts_make_each_model_once_and_s
     await live()
     await until("shadow again", lambda: at(S.MODEL_STAGE_SHADOWING), 60)
     assert any(vehicle.history[-1] == (first, second) for vehicle in vehicles.all)
-    await live(shadow_frames=50)
+    for _ in range(12):
+        await live(decisions=2)
     await until("canary", lambda: at(S.MODEL_STAGE_CANARY), 60)
     await live()
     story.kill("rollout_controller")
     await until("canary again", lambda: at(S.MODEL_STAGE_CANARY), 60)
     canaries = [vehicle.name for vehicle in vehicles.all if vehicle.history[-1] == (second, "")]
     assert 0 < len(canaries) < len(vehicles.all)
-    await live(km=5.0)
+    await live(km=0.1)
     story.kill("rollout_controller")
 
     async def done() -> rollout_pb2.Rollout | None:
-        await live(km=1.0)
+        await live(km=0.1)
         rollout = await story.rollout(second)
         attested = all(vehicle.history[-1] == (second, "") for vehicle in vehicles.all)
         return rollout if rollout and attested and rollout.attested >= len(vehicles.all) else None

@@ -1,47 +1,54 @@
-"""What the monitor's sums say for and against one candidate, and changes as they are kept."""
+"""Reports as they come in, and changes as they are kept."""
 
 from __future__ import annotations
 
 import pytest
 
-from fleetloop.domain.topics import TRAINING
+from fleetloop.domain.topics import HEALTH, TRAINING
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.protos.health.v1 import health_pb2
-from fleetloop.protos.monitor.v1 import monitor_pb2
 from fleetloop.protos.training.v1 import training_pb2
-from rollout_controller.codec import change_bytes, change_from, change_of, evidence_of, passed_run, passed_run_in
-from rollout_controller.model import Stage, Totals
+from rollout_controller.codec import change_bytes, change_from, change_of, passed_run, passed_run_in, report_of
+from rollout_controller.model import Assignment, Cohort, Decisions, Report, Stage
 
 CANDIDATE, RELEASED = "c" * 64, "a" * 64
+S = 10**9
 
 
-def totals(model: str, shadow: str = "", **sums: float) -> monitor_pb2.CohortTotals:
-    return monitor_pb2.CohortTotals(model_digest=model, shadow_model_digest=shadow, **sums)  # type: ignore[arg-type]
+def report_record(**fields: object) -> Record:
+    known: dict[str, object] = {"vehicle_id": "car", "boot_id": b"12345678"}
+    message = health_pb2.VehicleReport(**known | fields)  # type: ignore[arg-type]
+    return Record(HEALTH, 0, 0, b"car", message.SerializeToString(), [], 0)
 
 
-def test_each_cohort_is_told_by_what_its_vehicles_run() -> None:
-    response = monitor_pb2.CompareCohortsResponse(
-        cohorts=[
-            totals(RELEASED, CANDIDATE, autopilot_km=1, shadow_frames=10, shadow_would_have_prevented=2),
-            totals(CANDIDATE, autopilot_km=2, interventions=3),
-            totals(RELEASED, autopilot_km=4, interventions=5),
-            totals("", autopilot_km=8),
-        ]
+def test_a_report_is_read_with_what_its_vehicle_ran_and_did() -> None:
+    found = report_of(
+        report_record(
+            sequence=7,
+            start_utc_ns=10 * S,
+            end_utc_ns=70 * S,
+            model_digest=RELEASED,
+            shadow_model_digest=CANDIDATE,
+            rollout_id="r",
+            cohort=health_pb2.COHORT_SHADOW,
+            autopilot_km=1.5,
+            interventions=2,
+            overrides=3,
+            shadow_decisions=20,
+            shadow_would_have_prevented=1,
+            shadow_would_have_avoided=2,
+            shadow_would_have_missed=4,
+            shadow_false_alarms=5,
+            inference_p99_ms=9,
+            conditions="night",
+        )
     )
-    evidence = evidence_of(response, CANDIDATE)
-    assert evidence.shadow == Totals(km=1, shadow_frames=10, would_have_prevented=2)
-    assert evidence.canary == Totals(km=2, interventions=3)
-    assert evidence.control == Totals(km=12, interventions=5), "a vehicle that shadows the candidate is no control"
-
-
-def test_sums_are_added_up_and_the_slowest_inference_counts() -> None:
-    rows = [
-        totals(CANDIDATE, autopilot_km=2, interventions=1, shadow_false_alarms=3, inference_p99_ms_max=20),
-        totals(CANDIDATE, autopilot_km=3, interventions=4, shadow_false_alarms=5, inference_p99_ms_max=70),
-        totals(CANDIDATE, inference_p99_ms_max=30),
-    ]
-    canary = evidence_of(monitor_pb2.CompareCohortsResponse(cohorts=rows), CANDIDATE).canary
-    assert canary == Totals(km=5, interventions=5, false_alarms=8, inference_p99_ms=70)
+    assert found == Report(
+        vehicle_id="car", boot=b"12345678", sequence=7, end_utc_ns=70 * S, window_s=60.0,
+        assignment=Assignment(RELEASED, CANDIDATE, "r", Cohort.SHADOW), km=1.5, interventions=5,
+        decisions=Decisions(20, 1, 2, 4, 5), faults=0, unusable=False, inference_p99_ms=9, conditions="night",
+    )  # fmt: skip
+    assert (found.decisions.better, found.decisions.worse, found.decisions.equal) == (3, 9, 8)
 
 
 @pytest.mark.parametrize(
@@ -49,23 +56,17 @@ def test_sums_are_added_up_and_the_slowest_inference_counts() -> None:
     [
         ("inference_failed", True),
         ("shadow_inference_failed", True),
-        ("model_refused", True),
         ("values_out_of_range", True),
+        ("model_refused", False),
+        ("update_failed", False),
         ("spool_full", False),
         ("clip_gone", False),
     ],
 )
 def test_only_faults_of_a_model_count_against_it(fault: str, counts: bool) -> None:
-    row = totals(CANDIDATE)
-    row.faults[fault] = 7
-    row.cohort = health_pb2.COHORT_CANARY
-    found = evidence_of(monitor_pb2.CompareCohortsResponse(cohorts=[row]), CANDIDATE)
-    assert found.canary.faults == (7 if counts else 0)
-
-
-def test_no_report_is_no_evidence() -> None:
-    evidence = evidence_of(monitor_pb2.CompareCohortsResponse(), CANDIDATE)
-    assert (evidence.shadow, evidence.canary, evidence.control) == (Totals(), Totals(), Totals())
+    found = report_of(report_record(faults={fault: 7}))
+    assert (found.faults, found.unusable) == (7 if counts else 0, False)
+    assert report_of(report_record(faults={"model_unusable": 1})).unusable
 
 
 def run_record(**fields: object) -> Record:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,16 +13,26 @@ from fleetloop.protos.command.v1 import command_pb2
 from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller import queries, transactions
 from rollout_controller.codec import passed_run
-from rollout_controller.model import Attestation, Cohort, Move, Rollout, RolloutPlan, Stage
+from rollout_controller.model import Assignment, Cohort, Decisions, Move, Report, Rollout, RolloutPlan, Stage
 from rollout_controller.store import Base, ModelRow, OutboxRow, PublicationRow, VehicleRow
 
 S = 10**9
 PLAN = RolloutPlan(
-    shadow_percent=50, shadow_frames=10, shadow_false_alarms_per_1000=1, canary_percents=(25,), canary_km=1,
-    worse_p=0.01, inference_p99_ms=100, faults=1, stage_max_s=60, silent_after_s=100,
+    shadow_percent=50, shadow_margin=0.1, canary_percents=(25,), worse_ratio=2.0, false_rollback=0.01,
+    false_release=0.05, inference_p99_ms=100, stage_max_s=60, silent_after_s=100,
 )  # fmt: skip
 FIRST, SECOND = "a" * 64, "b" * 64
 BOOT, LATER_BOOT = b"boot-one", b"boot-two"
+
+
+def report(name: str, digest: str, **fields: Any) -> Report:
+    """A report that attests a model, and says nothing else unless it is told to."""
+    known: dict[str, Any] = {
+        "vehicle_id": name, "boot": BOOT, "sequence": 0, "end_utc_ns": 0, "window_s": 1.0,
+        "assignment": Assignment(digest, "", "", Cohort.CONTROL), "km": 0.0, "interventions": 0,
+        "decisions": Decisions(), "faults": 0, "unusable": False, "inference_p99_ms": 1.0, "conditions": "",
+    }  # fmt: skip
+    return Report(**known | fields)
 
 
 class Fleet:
@@ -57,10 +68,10 @@ class Fleet:
     ) -> Rollout | None:
         if sequence < 0:
             sequence = self.sequences[name] = self.sequences.get(name, -1) + 1
-        said = Attestation(name, digest, boot, sequence, round((at_s if end_s < 0 else end_s) * S))
-        return self.database.run_now(
-            lambda tx: transactions.record_attestation(tx, said, "demo", PLAN, round(at_s * S))
+        said = report(
+            name, digest, boot=boot, sequence=sequence, end_utc_ns=round((at_s if end_s < 0 else end_s) * S)
         )
+        return self.database.run_now(lambda tx: transactions.record_report(tx, said, "demo", PLAN, round(at_s * S)))
 
     def vehicle(self, name: str) -> VehicleRow:
         return self.database.run_now(lambda tx: tx.session.get_one(VehicleRow, name))

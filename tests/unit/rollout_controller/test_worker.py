@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
 from prometheus_client import REGISTRY
-from tests.unit.rollout_controller.test_transactions import FIRST, PLAN, SECOND, Fleet
+from tests.unit.rollout_controller.test_transactions import FIRST, PLAN, SECOND, Fleet, report
 
-from fleetloop.kit.storage.database import Database
+from fleetloop.kit.refusal import UnavailableError
+from fleetloop.kit.security.identity import IdentityKind
+from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.testing import ManualClock
-from rollout_controller import queries
-from rollout_controller.model import Evidence, Stage, Totals
+from rollout_controller import queries, transactions
+from rollout_controller.model import Cohort, Decisions, Evidence, Report, Stage
 from rollout_controller.ports import PeerUnavailableError
 from rollout_controller.store import Base, RolloutRow
-from rollout_controller.worker import Worker
+from rollout_controller.worker import IDLE_AFTER_S, Worker
 
 S = 10**9
-ENOUGH = Totals(shadow_frames=PLAN.shadow_frames, km=10 * PLAN.canary_km)
-GOOD = Evidence(shadow=ENOUGH, canary=ENOUGH, control=ENOUGH)
-
-
-class Monitor:
-    """Gives the evidence that the test sets, and can do something while it is asked."""
-
-    def __init__(self) -> None:
-        self.says: Evidence | None = None
-        self.meanwhile: Callable[[], None] = lambda: None
-        self.asked: list[tuple[str, str]] = []
-
-    async def evidence(self, rollout_id: str, candidate: str) -> Evidence | None:
-        self.asked.append((rollout_id, candidate))
-        self.meanwhile()
-        return self.says
 
 
 class Publications:
@@ -51,13 +40,28 @@ class Publications:
         return False
 
 
+class Admissions:
+    """Names the vehicles that the test revokes; fails while it says so."""
+
+    def __init__(self) -> None:
+        self.names: frozenset[str] = frozenset()
+        self.is_readable = True
+
+    def revoked(self, kind: IdentityKind) -> frozenset[str]:
+        assert kind is IdentityKind.VEHICLE
+        if not self.is_readable:
+            raise UnavailableError("the list cannot be read")
+        return self.names
+
+
 class House:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.fleet = Fleet(database)
         self.clock = ManualClock(utc_ns=10 * S)
-        self.monitor, self.publications = Monitor(), Publications()
-        self.worker = Worker(database, self.publications, self.monitor, PLAN, "demo", self.clock)  # type: ignore[arg-type]
+        self.publications, self.admissions = Publications(), Admissions()
+        self.worker = Worker(database, self.publications, PLAN, "demo", self.clock, self.admissions)  # type: ignore[arg-type]
+        self.sequence = 0
 
     def stage(self, digest: str) -> tuple[str, int]:
         row = self.database.read_now(
@@ -76,6 +80,31 @@ class House:
         self.fleet.pass_model(SECOND, 10)
         begun = await self.worker.run_once()
         assert begun is not None and begun.stage is Stage.SHADOWING
+
+    def say(self, cohort: Cohort, **fields: object) -> None:
+        """Every vehicle of a cohort reports."""
+        for row in self.fleet.vehicles():
+            if row.cohort == cohort.value:
+                self.sequence += 1
+                said = report(
+                    row.vehicle_id, "", boot=b"evidence", sequence=self.sequence, end_utc_ns=self.clock.now_utc_ns(),
+                    assignment=queries.assignment_of(row), **fields,
+                )  # fmt: skip
+                self.database.run_now(partial(self._record, said))
+
+    def _record(self, said: Report, tx: Transaction) -> None:
+        transactions.record_report(tx, said, "demo", PLAN, self.clock.now_utc_ns())
+
+    def good_shadow(self) -> None:
+        """Decisions in shadow that are enough to go on."""
+        for _ in range(20):
+            self.say(Cohort.SHADOW, decisions=Decisions(2))
+
+    def good_canary(self) -> None:
+        """Distance that is enough to release."""
+        for _ in range(100):
+            self.say(Cohort.CANARY, km=0.1)
+            self.say(Cohort.CONTROL, km=0.1, interventions=1)
 
 
 @pytest.fixture
@@ -98,23 +127,18 @@ async def test_the_first_model_is_released_at_once_and_needs_no_evidence(house: 
     assert move is not None and (move.stage, move.canary_percent) == (Stage.RELEASED, 100)
     assert moves(Stage.RELEASED) == before + 1
     assert await house.worker.run_once() is None, "no rollout is open"
-    assert house.monitor.asked == []
-
-
-async def test_a_rollout_waits_while_the_monitor_has_no_evidence(house: House) -> None:
-    await house.shadowing()
-    assert await house.worker.run_once() is None
-    assert house.stage(SECOND) == ("shadowing", 0)
-    rollout = house.database.read_now(queries.open_rollout)
-    assert rollout is not None and house.monitor.asked == [(rollout.rollout_id, SECOND)]
 
 
 async def test_a_rollout_moves_from_shadow_over_canary_to_all_vehicles(house: House) -> None:
     await house.shadowing()
-    house.monitor.says = GOOD
     before = {stage: moves(stage) for stage in Stage}
-    for stage, percent in ((Stage.CANARY, 25), (Stage.RELEASED, 100)):
-        house.clock.advance(1)
+    for stage, percent, prove in (
+        (Stage.CANARY, 25, house.good_shadow),
+        (Stage.RELEASED, 100, house.good_canary),
+    ):
+        move = await house.worker.run_once()
+        assert move is not None and move.stays, "there is no evidence yet"
+        prove()
         move = await house.worker.run_once()
         assert move is not None and (move.stage, move.canary_percent) == (stage, percent)
         assert house.stage(SECOND) == (stage.value, percent)
@@ -125,7 +149,8 @@ async def test_a_rollout_moves_from_shadow_over_canary_to_all_vehicles(house: Ho
 
 async def test_evidence_against_a_candidate_rolls_it_back(house: House) -> None:
     await house.shadowing()
-    house.monitor.says = Evidence(Totals(shadow_frames=10, false_alarms=5), Totals(), Totals())
+    for _ in range(8):
+        house.say(Cohort.SHADOW, decisions=Decisions(2, false_stops=2))
     before = moves(Stage.ROLLED_BACK)
     move = await house.worker.run_once()
     assert move is not None and move.stage is Stage.ROLLED_BACK
@@ -136,36 +161,118 @@ async def test_evidence_against_a_candidate_rolls_it_back(house: House) -> None:
 
 async def test_a_rollout_that_waits_notes_why_and_counts_no_move(house: House) -> None:
     await house.shadowing()
-    house.monitor.says = Evidence(Totals(shadow_frames=3), Totals(), Totals())
+    house.say(Cohort.SHADOW, decisions=Decisions(1))
     before = {stage: moves(stage) for stage in Stage}
     move = await house.worker.run_once()
     assert move is not None and move.stays
     rollout = house.database.read_now(queries.open_rollout)
-    assert rollout is not None and rollout.reasons[0].startswith("3 of 10 shadow frames")
+    assert rollout is not None and rollout.reasons[1].startswith("2 decisions in shadow")
     assert {stage: moves(stage) for stage in Stage} == before
+    share = REGISTRY.get_sample_value("fleetloop_rollout_evidence_ratio", {"side": "in_favour"})
+    assert share == pytest.approx(2 * math.log(1.05) / math.log(20))
 
 
-async def test_evidence_of_a_position_that_is_past_moves_nothing(house: House) -> None:
+async def test_an_outage_and_a_parked_fleet_do_not_count_as_time(house: House) -> None:
+    plan = replace(PLAN, stage_max_s=600, extensions=0)
     await house.shadowing()
-    house.monitor.says = GOOD
-    rollout = house.database.read_now(queries.open_rollout)
-    assert rollout is not None
-    house.monitor.meanwhile = lambda: house.fleet.back(rollout.rollout_id, 20)
-    before = moves(Stage.CANARY)
+    house.worker = Worker(house.database, house.publications, plan, "demo", house.clock, house.admissions)  # type: ignore[arg-type]
     await house.worker.run_once()
-    assert house.stage(SECOND) == ("rolled_back", 0), "the operator's rollback stands"
-    assert moves(Stage.CANARY) == before
+
+    def running_s() -> float:
+        found = house.database.read_now(queries.open_rollout)
+        assert found is not None
+        return found.position.running_s
+
+    for _ in range(3):
+        house.clock.advance(5)
+        house.say(Cohort.SHADOW, decisions=Decisions(1))
+        await house.worker.run_once()
+    assert running_s() == pytest.approx(15)
+    house.worker = Worker(house.database, house.publications, plan, "demo", house.clock, house.admissions)  # type: ignore[arg-type]
+    house.clock.advance(3600)  # the controller was away for an hour
+    await house.worker.run_once()
+    assert running_s() == pytest.approx(15)
+    for _ in range(100):
+        house.clock.advance(60)  # it is back, and no vehicle reports
+        await house.worker.run_once()
+    assert running_s() <= 15 + IDLE_AFTER_S
+    assert house.stage(SECOND) == ("shadowing", 0)
 
 
-async def test_a_rollout_that_moved_while_the_evidence_was_asked_for_does_not_move_twice(house: House) -> None:
+async def test_a_candidate_without_a_decision_is_extended_and_then_withdrawn(house: House) -> None:
     await house.shadowing()
-    house.monitor.says = GOOD
-    house.monitor.meanwhile = lambda: house.fleet.move(Stage.CANARY, 25, 9)
+    seen = []
+    while house.database.read_now(queries.open_rollout) is not None:
+        house.clock.advance(30)
+        house.say(Cohort.SHADOW, decisions=Decisions(0))
+        move = await house.worker.run_once()
+        assert move is not None
+        seen.append((move.stays, move.reasons[0][:11]))
+    assert (True, "not decided") in seen
+    assert house.stage(SECOND) == ("withdrawn", 0)
+    assert house.database.read_now(queries.released) == FIRST
+
+
+async def test_a_rollout_that_moved_while_the_evidence_was_read_does_not_move_twice(house: House) -> None:
+    await house.shadowing()
+    house.good_shadow()
+    read = house.database.run
+
+    async def meanwhile(work: Callable[[Transaction], object]) -> object:
+        answer = await read(work)
+        if isinstance(answer, tuple):  # the evidence: an operator moves the rollout by hand before it is used
+            house.fleet.move(Stage.CANARY, 25, 9)
+        return answer
+
+    house.worker._database.run = meanwhile  # type: ignore[method-assign, assignment]
     await house.worker.run_once()
+    house.worker._database.run = read  # type: ignore[method-assign]
     rollout = house.database.read_now(queries.open_rollout)
     assert rollout is not None and rollout.position.stage_began_at_utc_ns == 9 * S
-    assert house.fleet.stages()[-1] == (SECOND, Stage.CANARY)
     assert house.fleet.stages().count((SECOND, Stage.CANARY)) == 1
+
+
+async def test_a_plan_that_the_fleet_cannot_carry_out_is_refused_before_it_begins(house: House) -> None:
+    await house.shadowing()
+    rollout = house.database.read_now(queries.open_rollout)
+    assert rollout is not None
+    house.fleet.back(rollout.rollout_id, 10)
+    for _ in range(20):
+        house.say(Cohort.CONTROL, km=0.1, interventions=1)
+    house.clock.advance(86_400)
+    for number in range(4):
+        house.fleet.attest(f"car-{number}", FIRST, 86_410)
+    house.fleet.pass_model("c" * 64, 86_410)
+    move = await house.worker.run_once()
+    assert move is not None and move.stage is Stage.WITHDRAWN
+    assert move.reasons[0].startswith("the plan cannot be carried out: needs about")
+
+
+async def test_a_revoked_vehicle_leaves_the_rollout_at_once_with_its_evidence(house: House) -> None:
+    await house.shadowing()
+    shadows = [row.vehicle_id for row in house.fleet.vehicles() if row.cohort == "shadow"]
+    for _ in range(3):
+        house.say(Cohort.SHADOW, decisions=Decisions(1, false_stops=1))
+
+    def known() -> Evidence:
+        rollout = house.database.read_now(queries.open_rollout)
+        assert rollout is not None
+        return house.database.read_now(lambda tx: queries.evidence(tx, rollout.rollout_id, PLAN))
+
+    assert known().decisions.total == 6
+    house.admissions.is_readable = False
+    house.admissions.names = frozenset({shadows[0]})
+    await house.worker.run_once()
+    assert known().decisions.total == 6, "a list that cannot be read revokes no vehicle"
+    house.admissions.is_readable = True
+    await house.worker.run_once()
+    assert known().decisions.total == 3 and known().shadow.vehicles == 1
+    row = house.fleet.vehicle(shadows[0])
+    assert (row.cohort, row.shadow, row.revoked) == ("control", "", True)
+    assert sum(row.cohort == "shadow" for row in house.fleet.vehicles()) == 2, "another one takes its place"
+    house.admissions.names = frozenset()
+    await house.worker.run_once()
+    assert not house.fleet.vehicle(shadows[0]).revoked
 
 
 async def test_a_vehicle_that_falls_silent_completes_the_rollout(house: House) -> None:

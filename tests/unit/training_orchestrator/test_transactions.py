@@ -125,6 +125,23 @@ def test_samples_are_counted_from_the_last_run_that_gave_a_candidate(database: D
     assert database.run_now(lambda tx: queries.find_run(tx, "none")) is None
 
 
+@pytest.mark.parametrize("stage", [S.MODEL_STAGE_ROLLED_BACK, S.MODEL_STAGE_WITHDRAWN])
+def test_the_samples_of_a_candidate_that_was_turned_down_are_not_used_up(
+    database: Database, stage: S.ModelStage.ValueType
+) -> None:
+    run_to_its_end(database, OLD)
+    change(database, OLD, S.MODEL_STAGE_RELEASED, 1)
+    grow(database, "v2", 1150)
+    run_to_its_end(database, NEW)
+    change(database, NEW, S.MODEL_STAGE_SHADOWING, 2, previous=OLD)
+    change(database, NEW, stage, 3, previous=OLD)
+    reason = decision(database)
+    assert isinstance(reason, str) and "1 runs without a candidate: again in" in reason, "not at once, in a loop"
+    again = decision(database, 6 + 3600 * 10**9)
+    assert isinstance(again, Start) and again.why.startswith("150 new samples since the last candidate")
+    assert again.parent_digest == OLD
+
+
 def test_a_version_that_is_known_is_noted_once(database: Database) -> None:
     grow(database, "v2", 1100)
     grow(database, "v1", 1000)  # read again from the topic's beginning

@@ -12,7 +12,7 @@ from fleetloop.domain.reports import report_in
 from fleetloop.domain.topics import HEALTH
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.protos.health.v1 import health_pb2
-from rollout_controller.codec import attestation_in
+from rollout_controller.codec import report_of
 
 REPORT = health_pb2.VehicleReport(fleet_id="f", vehicle_id="car", boot_id=b"12345678", sequence=3)
 RECORD = Record(HEALTH, 0, 0, b"car", REPORT.SerializeToString(), [], 0)
@@ -38,4 +38,4 @@ def test_a_report_without_a_boot_is_unreadable() -> None:
 
 def test_no_vehicle_attests_a_model_for_another() -> None:
     with pytest.raises(UnreadableMessageError):
-        attestation_in(replace(RECORD, key=b"another"))
+        report_of(replace(RECORD, key=b"another"))
