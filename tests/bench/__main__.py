@@ -15,6 +15,10 @@ BENCHMARKS = {
     "detector": ("detector.bench", "triggers from topic to topic, beside peers and a consumer that only parses"),
     "archive": ("archive_rate", "telemetry written to Parquet and read back"),
     "desk": ("desk_scale", "the desk's looks with 1,000 and 99,000 ended tasks"),
+    "gates": (
+        "rollout_gates",
+        "wrong decisions of simulated rollouts, and how far bad candidates drive",
+    ),
     "monitor": ("monitor_record", "a report of a vehicle that drove around the clock for 30 days"),
 }
 
