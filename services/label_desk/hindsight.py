@@ -1,8 +1,9 @@
 """Hindsight, the automatic source: what the rest of the clip shows once the car has come closer.
 
-What the model missed at the trigger's moment is often clear a second later, and what the driver then did says whether
-it mattered. Hindsight answers only when both agree: the model saw the thing clearly in at least two later frames, and
-the car halted for no other reason. Everything else is left to people.
+What the model missed at the trigger's moment is often clear a second later. But the model is what is being corrected,
+and where it drives, the car halts for whatever it sees. So hindsight answers only with a witness that does not depend
+on the model: a person who drove the car to its halt, or the map. The model must have seen the thing clearly in at
+least two later frames as well, and the car must have halted for no other reason. Everything else is left to people.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ CLEAR = 0.9
 CLEAR_FRAMES = 2
 HALT_KMH, WAS_DRIVING_KMH = 5.0, 12.0
 """Below the first the car has halted; above the second it was driving before."""
+MAP_NEAR_M = 20.0
+"""A feature of the map is where the car halts when it is nearer than this."""
 _HIDDEN = "occluded"
 log = get_logger(__name__)
 
@@ -40,7 +43,10 @@ def vote_by_clip(drive: Drive, schema: TaskSchema, task_name: str, moment_ns: in
     times = drive.signals[paths[0]].times_ns
     sure = np.min([_at(drive, path, times) for path in paths], axis=0)
     clear = (times > moment_ns) & (sure >= CLEAR)
-    if clear.sum() < CLEAR_FRAMES or not _halted_for_it(drive, moment_ns):
+    halt_ns = _halt_for_it(drive, moment_ns)
+    if clear.sum() < CLEAR_FRAMES or halt_ns is None:
+        return None
+    if not (_person_braked(drive, halt_ns) or _map_promised(drive, task_name, halt_ns)):
         return None
     before = sure[times <= moment_ns]
     choice = _choice(task, hidden=bool(len(before)) and float(before[-1]) < 0.5)
@@ -58,27 +64,57 @@ def _at(drive: Drive, path: str, times_ns: NDArray[np.int64]) -> NDArray[np.floa
     return np.where(index >= 0, values[np.maximum(index, 0)], 0.0) if len(values) else np.zeros(len(times_ns))
 
 
-def _halted_for_it(drive: Drive, moment_ns: int) -> bool:
-    """True when the car was driving and halted after the moment, with no red light and no vehicle in front."""
+def _halt_for_it(drive: Drive, moment_ns: int) -> int | None:
+    """When the car, which was driving, halted after the moment, with no red light and no vehicle in front."""
     speed = drive.signals.get("Vehicle.Speed")
     if speed is None:
-        return False
+        return None
     after = speed.times_ns > moment_ns
     if not after.any() or float(np.max(speed.values)) < WAS_DRIVING_KMH:
-        return False
+        return None
     halted = after & (np.asarray(speed.values, dtype=np.float64) < HALT_KMH)
     if not halted.any():
-        return False
+        return None
     halt_ns = speed.times_ns[halted][:1]
     lead = drive.signals.get("Perception.LeadVehicle.Present")
     if lead is not None and _at(drive, "Perception.LeadVehicle.Present", halt_ns)[0] > 0.5:
+        return None
+    return None if _category_at(drive, "Perception.TrafficLight.State", halt_ns) == "red" else int(halt_ns[0])
+
+
+def _category_at(drive: Drive, path: str, at_ns: NDArray[np.int64]) -> str:
+    """Last known value of a signal of names; empty before the first, and without the signal."""
+    signal = drive.signals.get(path)
+    if signal is None or not len(signal.values):
+        return ""
+    index = int(np.searchsorted(signal.times_ns, at_ns[0], "right")) - 1
+    code = int(signal.values[index]) if index >= 0 else len(signal.dictionary)
+    return signal.dictionary[code] if 0 <= code < len(signal.dictionary) else ""
+
+
+def _person_braked(drive: Drive, halt_ns: int) -> bool:
+    """True when a person drove from the last moment of full speed to the halt. Unknown is not true."""
+    engaged = drive.signals.get("Autopilot.Engaged")
+    speed = drive.signals["Vehicle.Speed"]
+    driving = (speed.times_ns <= halt_ns) & (np.asarray(speed.values, dtype=np.float64) >= WAS_DRIVING_KMH)
+    if engaged is None or not len(engaged.values) or not driving.any():
         return False
-    light = drive.signals.get("Perception.TrafficLight.State")
-    if light is None or not len(light.values):
-        return True
-    index = int(np.searchsorted(light.times_ns, halt_ns[0], "right")) - 1
-    code = int(light.values[max(index, 0)])
-    return not (code < len(light.dictionary) and light.dictionary[code] == "red")
+    since_ns = int(speed.times_ns[driving][-1])
+    if engaged.times_ns[0] > since_ns:
+        return False
+    between = (engaged.times_ns > since_ns) & (engaged.times_ns <= halt_ns)
+    at_first = _at(drive, "Autopilot.Engaged", np.array([since_ns], np.int64))[0]
+    return at_first == 0 and not np.asarray(engaged.values)[between].any()
+
+
+def _map_promised(drive: Drive, task_name: str, halt_ns: int) -> bool:
+    """True when the map has this feature where the car halted."""
+    at_ns = np.array([halt_ns], np.int64)
+    distance = drive.signals.get("Map.FeatureDistance")
+    if distance is None or not len(distance.values) or distance.times_ns[0] > halt_ns:
+        return False
+    near = _at(drive, "Map.FeatureDistance", at_ns)[0] < MAP_NEAR_M
+    return bool(near) and _category_at(drive, "Map.Feature", at_ns) == task_name
 
 
 def _choice(task: TaskDefinition, hidden: bool) -> str | None:

@@ -31,6 +31,7 @@ def clip(**changes: DriveSignal) -> Drive:
         "Perception.StopSign.Applies": signal(series(0.5, 0.95)),
         "Vehicle.Speed": signal(series(28.0, 1.0, from_tick=15)),
         "Perception.LeadVehicle.Present": signal(series(0.1, 0.1)),
+        "Autopilot.Engaged": signal(series(1.0, 0.0, from_tick=13)),
         "Perception.TrafficLight.State": signal(series(0, 0), ("none", "red", "yellow", "green")),
     }
     names = {name.replace(".", "_"): name for name in signals}
@@ -85,3 +86,42 @@ def test_a_clip_without_the_models_answers_says_nothing() -> None:
 
 def test_a_task_without_a_decision_cannot_be_answered() -> None:
     assert vote_by_clip(clip(), SCHEMA, "traffic_light", MOMENT_NS, 7) is None
+
+
+def autopilot_clip(**more: DriveSignal) -> Drive:
+    """The model invents a sign, and the autopilot halts for it."""
+    return clip(Autopilot_Engaged=signal(series(1.0, 1.0)), **more)
+
+
+def without(drive: Drive, name: str) -> Drive:
+    return Drive(drive.info, {path: each for path, each in drive.signals.items() if path != name}, {})
+
+
+def with_map(feature: float, distance_m: float) -> Drive:
+    drive = autopilot_clip()
+    promised = {
+        "Map.Feature": signal(series(feature, feature), ("none", "stop_sign", "traffic_light")),
+        "Map.FeatureDistance": signal(series(80.0, distance_m)),
+    }
+    return Drive(drive.info, {**drive.signals, **promised}, {})
+
+
+def test_the_model_is_no_witness_for_itself() -> None:
+    assert vote_by_clip(autopilot_clip(), SCHEMA, "stop_sign", MOMENT_NS, 7) is None
+
+
+def test_who_drove_is_not_known_is_no_witness_either() -> None:
+    assert vote_by_clip(without(clip(), "Autopilot.Engaged"), SCHEMA, "stop_sign", MOMENT_NS, 7) is None
+
+
+def test_a_person_who_takes_over_at_the_halt_did_not_brake() -> None:
+    late = clip(Autopilot_Engaged=signal(series(1.0, 0.0, from_tick=15)))
+    assert vote_by_clip(late, SCHEMA, "stop_sign", MOMENT_NS, 7) is None
+    back = clip(Autopilot_Engaged=signal([1.0] * 13 + [0.0] + [1.0] * (len(TIMES) - 14)))
+    assert vote_by_clip(back, SCHEMA, "stop_sign", MOMENT_NS, 7) is None
+
+
+def test_the_map_is_a_witness_where_the_car_halts() -> None:
+    assert vote_by_clip(with_map(1, 6.0), SCHEMA, "stop_sign", MOMENT_NS, 7) is not None
+    for feature, distance_m in ((0, 6.0), (2, 6.0), (1, 60.0)):
+        assert vote_by_clip(with_map(feature, distance_m), SCHEMA, "stop_sign", MOMENT_NS, 7) is None

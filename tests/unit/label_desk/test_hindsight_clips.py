@@ -27,6 +27,7 @@ def look(folder: Path, **changes: DriveSignal) -> object:
         "Perception.StopSign.IsSign": DriveSignal(TIMES, later),
         "Perception.StopSign.Applies": DriveSignal(TIMES, later),
         "Vehicle.Speed": DriveSignal(TIMES, np.where(np.arange(len(TIMES)) < 15, 28.0, 1.0)),
+        "Autopilot.Engaged": DriveSignal(TIMES, np.arange(len(TIMES)) < 13),
         LIGHT: DriveSignal(TIMES, np.zeros(len(TIMES), np.uint8), None, ("none", "red")),
     } | {name.replace("_", "."): signal for name, signal in changes.items()}
     target = io.BytesIO()
