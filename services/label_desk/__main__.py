@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
+from random import SystemRandom
 
 from fleetloop.domain.access import load_access
 from fleetloop.domain.clips.limits import clip_limits
@@ -35,7 +36,10 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     prune_ended = partial(transactions.prune_ended, keep_s=settings.keep_ended_s)
     start_storage_tasks(runtime, settings, clock, storage, EFFECTS, {"tasks": prune_ended})
-    worker = Worker(storage.database, clips, schema, clock, settings.automatic_bound)
+    worker = Worker(
+        storage.database, clips, schema, clock, settings.automatic_bound, settings.audit_share,
+        settings.least_agreement, SystemRandom(),
+    )  # fmt: skip
     runtime.spawn("end decided tasks", worker.end_decided_tasks(runtime.stopping))
     runtime.spawn("hindsight", worker.vote_by_hindsight(runtime.stopping))
     server = RpcServer(runtime.service, settings, load_access(settings.config_dir))

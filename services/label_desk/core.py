@@ -1,14 +1,17 @@
 """Pure decisions of the desk: when votes agree, who may be asked, which lease is valid.
 
 People decide by agreement: n equal answers. One automatic source suffices, but only above the confidence bound; below
-it, its vote is kept for the record and people are asked.
+it, its vote is kept for the record and people are asked. People also check a share of its answers, and a source with
+which they agree too seldom decides no more.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from fleetloop.domain.rates import wilson_interval
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from label_desk.model import Decision, Lease, Outcome, Source, Vote
 
@@ -59,6 +62,27 @@ def decide(votes: Sequence[Vote], agreement: int, automatic_bound: float) -> Dec
         if best.confidence >= automatic_bound:
             return Decision(Outcome.AGREED, best.answers, best.source, best.confidence)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Audits:
+    """How often people agreed with an automatic source, of its newest answers that they checked."""
+
+    agreed: int = 0
+    checked: int = 0
+
+    def may_decide(self, least_agreement: float) -> bool:
+        """False once it is refuted that people agree with at least this share of its answers."""
+        return wilson_interval(self.agreed, self.checked)[1] >= least_agreement
+
+
+def is_audited(vote: Vote, chance: float, audits: Audits, audit_share: float, least_agreement: float) -> bool:
+    """Whether people check an automatic answer: at random, and always while its source may not decide.
+
+    `chance` is a random number from 0 to 1 that no one outside can know: a vehicle must not see which of its clips
+    are checked.
+    """
+    return bool(vote.answers) and (chance < audit_share or not audits.may_decide(least_agreement))
 
 
 def _key(vote: Vote) -> tuple[tuple[str, str], ...]:

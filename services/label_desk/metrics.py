@@ -20,6 +20,16 @@ VOTES = Counter(
     "Answers given to label tasks, by source (human, hindsight).",
     ["project", "source"],
 )
+AUDITS = Counter(
+    "fleetloop_label_audited_answers_total",
+    "Automatic answers that people checked, by source and by whether they agreed (agreed, differed).",
+    ["project", "source", "result"],
+)
+SOURCE_DECIDES = Gauge(
+    "fleetloop_label_source_decides",
+    "1 while an automatic source may decide tasks, 0 while people agree with it too seldom.",
+    ["source"],
+)
 HINDSIGHT_UNSURE = Counter(
     "fleetloop_label_unsure_hindsight_total",
     "Label tasks that hindsight left to people, because the clip did not show the answer or could not be read.",

@@ -28,6 +28,18 @@ class LabelDeskSettings(ServiceSettings):
         gt=31 * 86_400.0,
         description="Seconds after which an ended task and its votes are pruned; longer than Kafka keeps tasks.",
     )
+    audit_share: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="Share of automatic answers that people check, deciding those tasks.",
+    )
+    least_agreement: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="Share of checked answers with which people must agree, or their source decides no task.",
+    )
     automatic_bound: float = Field(
         0.9, gt=0, le=1, description="Confidence from 0 to 1 at which an automatic source decides without people."
     )

@@ -41,6 +41,8 @@ class TaskRow(Base):
     wants_hindsight: Mapped[bool] = mapped_column(sa.Boolean)
     wants_people: Mapped[bool] = mapped_column(sa.Boolean)
     """Whether people are asked; always, if the task names no source that the desk can ask."""
+    audited: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    """Whether people check an automatic answer: it does not decide."""
     outcome: Mapped[str] = mapped_column(sa.String(16), default="")
     decided_by: Mapped[str] = mapped_column(sa.String(16), default="")
     settles_at_utc_ns: Mapped[int | None] = mapped_column(sa.BigInteger, nullable=True, index=True)
@@ -74,6 +76,17 @@ class VoteRow(Base):
     answers: Mapped[str] = mapped_column(sa.Text)
     confidence: Mapped[float]
     at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class AuditRow(Base):
+    """An automatic answer that people checked."""
+
+    __tablename__ = "audits"
+    task_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    source: Mapped[str] = mapped_column(sa.String(16))
+    agreed: Mapped[bool]
+    at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    __table_args__ = (sa.Index("audits_by_source", "source", "at_utc_ns"),)
 
 
 class LeaseRow(Base):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
 
@@ -14,8 +15,8 @@ from fleetloop.kit.process.tracing import current_traceparent, span
 from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from fleetloop.kit.storage.database import Transaction
 from label_desk.codec import labelled_event, task_from
-from label_desk.core import decide, may_ask
-from label_desk.metrics import ENDED_TASKS, VOTES
+from label_desk.core import Audits, decide, may_ask
+from label_desk.metrics import AUDITS, ENDED_TASKS, VOTES
 from label_desk.model import Assignment, Decision, Lease, Outcome, Source, Task, Vote
 from label_desk.queries import (
     leases_by_task,
@@ -26,9 +27,11 @@ from label_desk.queries import (
     votes_by_task,
     votes_of,
 )
-from label_desk.store import EndedCountRow, LeaseRow, TaskRow, VoteRow
+from label_desk.store import AuditRow, EndedCountRow, LeaseRow, TaskRow, VoteRow
 
 SERVICE = "label-desk"
+AUDITS_KEPT = 200
+"""Newest checked answers of a source that count, so that one that was corrected may decide again."""
 _PAGE_ROWS = 20
 """Tasks whose votes and leases are read at once while the next task to ask is looked for."""
 
@@ -49,6 +52,7 @@ def create_task(tx: Transaction, task: Task) -> bool:
             traceparent=current_traceparent(),
             wants_hindsight=Source.HINDSIGHT in task.sources,
             wants_people=Source.HUMAN in task.sources or Source.HINDSIGHT not in task.sources,
+            audited=False,
             outcome="",
             decided_by="",
             settles_at_utc_ns=None,
@@ -142,15 +146,25 @@ def submit(
 
 
 def submit_automatic(
-    tx: Transaction, task_id: str, vote: Vote | None, now_utc_ns: int, automatic_bound: float
+    tx: Transaction,
+    task_id: str,
+    vote: Vote | None,
+    now_utc_ns: int,
+    automatic_bound: float,
+    audit: Callable[[Vote, Audits], bool] = lambda vote, audits: False,
 ) -> Decision | None:
-    """Store an automatic source's vote; None when it has none. People are asked unless the vote decides."""
+    """Store an automatic source's vote; None when it has none. People are asked unless the vote decides.
+
+    `audit` says whether people check the vote, by what they found of its source before.
+    """
     row = task_row(tx, task_id)
     if row.outcome or not row.wants_hindsight:
         return None
     row.wants_hindsight = False
     if vote is not None:
         _store_vote(tx, row, vote)
+        if audit(vote, audits_of(tx, vote.source)):
+            row.audited = row.wants_people = True
     decision = _decide(tx, row, now_utc_ns, automatic_bound, undo_window_s=0)
     if decision is None and not row.wants_people:
         decision = Decision(Outcome.CANNOT_TELL, {}, Source.HINDSIGHT, 0.0)
@@ -178,7 +192,7 @@ def _decide(
 ) -> Decision | None:
     """End the task if its votes decide it: at once, or after the undo window."""
     tx.session.flush()
-    decision = decide(votes_of(tx, row.task_id), row.agreement, automatic_bound)
+    decision = decide(votes_of(tx, row.task_id), row.agreement, math.inf if row.audited else automatic_bound)
     if decision is None:
         row.settles_at_utc_ns = None
     elif undo_window_s == 0:
@@ -194,7 +208,7 @@ def end_decided(tx: Transaction, now_utc_ns: int, automatic_bound: float, limit:
         sa.select(TaskRow).where(TaskRow.outcome == "", TaskRow.settles_at_utc_ns <= now_utc_ns).limit(limit)
     ).all()
     for row in due:
-        decision = decide(votes_of(tx, row.task_id), row.agreement, automatic_bound)
+        decision = decide(votes_of(tx, row.task_id), row.agreement, math.inf if row.audited else automatic_bound)
         if decision is None:
             row.settles_at_utc_ns = None
         else:
@@ -207,12 +221,39 @@ def _end(tx: Transaction, row: TaskRow, decision: Decision, now_utc_ns: int) -> 
     row.decided_by = decision.source.value
     row.settles_at_utc_ns, row.ended_at_utc_ns = None, now_utc_ns
     _count_ended(tx, row)
+    if row.audited and decision.source is Source.HUMAN and decision.outcome is Outcome.AGREED:
+        _count_audit(tx, row, decision, now_utc_ns)
     tx.session.execute(sa.delete(LeaseRow).where(LeaseRow.task_id == row.task_id))
     with span("label-desk task ended", parent=row.traceparent, attributes={"outcome": row.outcome}):
         tx.publish(labelled_event(task_from(row.created), decision, votes_of(tx, row.task_id), now_utc_ns))
     ENDED_TASKS.labels(row.project, row.outcome, row.decided_by).inc()
     if decision.outcome is Outcome.AGREED:  # only these go on to a dataset
         observe_stage(SERVICE, LoopStage.LABEL, row.created_at_utc_ns, now_utc_ns)
+
+
+def _count_audit(tx: Transaction, row: TaskRow, decision: Decision, now_utc_ns: int) -> None:
+    """Note whether people agreed with the automatic answers to a task, and forget the oldest such notes."""
+    for vote in votes_of(tx, row.task_id):
+        if vote.source is Source.HUMAN or not vote.answers:
+            continue
+        agreed = dict(vote.answers) == dict(decision.answers)
+        tx.session.merge(AuditRow(task_id=row.task_id, source=vote.source.value, agreed=agreed, at_utc_ns=now_utc_ns))
+        AUDITS.labels(row.project, vote.source.value, "agreed" if agreed else "differed").inc()
+        tx.session.flush()
+        of_source = sa.select(AuditRow.task_id).where(AuditRow.source == vote.source.value)
+        kept = of_source.order_by(AuditRow.at_utc_ns.desc(), AuditRow.task_id).limit(AUDITS_KEPT)
+        tx.session.execute(
+            sa.delete(AuditRow).where(AuditRow.source == vote.source.value, AuditRow.task_id.not_in(kept))
+        )
+
+
+def audits_of(tx: Transaction, source: Source) -> Audits:
+    """What people found when they checked a source's newest answers."""
+    agreed = sa.func.sum(sa.case((AuditRow.agreed, 1), else_=0))
+    found, checked = tx.session.execute(
+        sa.select(sa.func.coalesce(agreed, 0), sa.func.count()).where(AuditRow.source == source.value)
+    ).one()
+    return Audits(int(found), int(checked))
 
 
 def _count_ended(tx: Transaction, row: TaskRow) -> None:

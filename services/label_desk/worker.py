@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from random import Random
 
 from fleetloop.domain.clips.stored import StoredClips
 from fleetloop.domain.tasks import TaskSchema
@@ -15,8 +16,10 @@ from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from label_desk import queries, transactions
+from label_desk.core import Audits, is_audited
 from label_desk.hindsight import hindsight_vote
-from label_desk.metrics import HINDSIGHT_UNSURE, OLDEST_TASK_SECONDS, OPEN_TASKS
+from label_desk.metrics import HINDSIGHT_UNSURE, OLDEST_TASK_SECONDS, OPEN_TASKS, SOURCE_DECIDES
+from label_desk.model import Vote
 
 _END_EVERY_S = 1.0
 _HINDSIGHT_EVERY_S = 0.5
@@ -26,13 +29,28 @@ class Worker:
     """The desk's two periodic loops."""
 
     def __init__(
-        self, database: Database, clips: StoredClips, schema: TaskSchema, clock: Clock, automatic_bound: float
+        self,
+        database: Database,
+        clips: StoredClips,
+        schema: TaskSchema,
+        clock: Clock,
+        automatic_bound: float,
+        audit_share: float,
+        least_agreement: float,
+        rng: Random,
     ) -> None:
         self._database = database
         self._clips = clips
         self._schema = schema
         self._clock = clock
         self._automatic_bound = automatic_bound
+        self._audit_share = audit_share
+        self._least_agreement = least_agreement
+        self._rng = rng
+
+    def _audit(self, vote: Vote, audits: Audits) -> bool:
+        SOURCE_DECIDES.labels(vote.source.value).set(audits.may_decide(self._least_agreement))
+        return is_audited(vote, self._rng.random(), audits, self._audit_share, self._least_agreement)
 
     async def end_decided_tasks(self, stopping: asyncio.Event) -> None:
         """End decided tasks whose undo window is over, and set the gauges, until `stopping`."""
@@ -68,6 +86,7 @@ class Worker:
                     vote=vote,
                     now_utc_ns=self._clock.now_utc_ns(),
                     automatic_bound=self._automatic_bound,
+                    audit=self._audit,
                 )
             )
             if decision is None:

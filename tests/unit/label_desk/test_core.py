@@ -10,8 +10,10 @@ from fleetloop.domain.tasks import load_task_schema
 from label_desk.core import (
     EXTRA_VOTES_BEFORE_DISPUTE,
     AnswerError,
+    Audits,
     check_answers,
     decide,
+    is_audited,
     may_ask,
     people_wanted,
 )
@@ -148,3 +150,21 @@ def test_answers_are_checked_against_the_schema() -> None:
         check_answers(SCHEMA, "stop_sign", {"traffic_light": "red"})
     with pytest.raises(AnswerError, match="this task asks about stop_sign"):
         check_answers(SCHEMA, "stop_sign", {"another": "plain"})
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 50), st.integers(0, 50), st.floats(0.01, 1))
+def test_a_share_of_automatic_answers_is_checked_and_all_of_a_source_that_is_wrong_too_often(
+    chance: float, agreed: int, differed: int, share: float
+) -> None:
+    audits = Audits(agreed, agreed + differed)
+    checked = is_audited(vote("hindsight/1", "held", source=Source.HINDSIGHT), chance, audits, share, 0.9)
+    assert checked is (chance < share or not audits.may_decide(0.9))
+    assert not is_audited(vote("hindsight/1", None, source=Source.HINDSIGHT), chance, audits, share, 0.9)
+
+
+def test_a_source_stops_only_on_evidence_and_may_come_back() -> None:
+    assert Audits().may_decide(0.9), "nothing is known against it"
+    assert Audits(0, 1).may_decide(0.5), "one wrong answer is no evidence"
+    assert Audits(88, 100).may_decide(0.9)
+    assert not Audits(10, 20).may_decide(0.9)
+    assert Audits(195, 200).may_decide(0.9)

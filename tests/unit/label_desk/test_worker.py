@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from prometheus_client import REGISTRY
@@ -41,7 +42,9 @@ def clock() -> ManualClock:
 def worker(database: Database, clock: ManualClock, tmp_path: Path) -> Iterator[Worker]:
     schema = load_task_schema(config_folder() / "tasks.yaml")
     with reading(Objects(tmp_path.as_uri()), schema) as clips:
-        yield Worker(database, clips, schema, clock, automatic_bound=0.9)
+        yield Worker(
+            database, clips, schema, clock, automatic_bound=0.9, audit_share=1e-9, least_agreement=0.9, rng=Random(1)
+        )
 
 
 async def one_turn(worker: Worker) -> None:
