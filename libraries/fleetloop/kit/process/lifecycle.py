@@ -131,6 +131,11 @@ def run_service(service: str, settings_type: type[S], start: Callable[[Runtime, 
         sys.exit(EXIT_USAGE)
     configure_logs(service, settings.log_format, settings.log_level)
     try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)  # it may be lost, as on a new machine
+    except OSError as error:
+        log.error("wrong_settings", problems=[f"FLEETLOOP_STATE_DIR: {error}; name a folder that can be written"])
+        sys.exit(EXIT_USAGE)
+    try:
         configure_tracing(service, settings.trace_file, settings.trace_file_bytes, settings.otlp_endpoint)
     except SettingsError as error:
         log.error("wrong_settings", problems=str(error).splitlines())

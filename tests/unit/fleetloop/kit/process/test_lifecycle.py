@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import aiohttp
 import pytest
 
 from fleetloop.kit.process.exit_codes import EXIT_BROKEN_DEPENDENCY, EXIT_USAGE
-from fleetloop.kit.process.lifecycle import Runtime
+from fleetloop.kit.process.lifecycle import Runtime, run_service
+from fleetloop.kit.process.private_files import private_files
 from fleetloop.kit.process.settings import ServiceSettings, SettingsError
 
 SETTINGS = ServiceSettings(kafka_bootstrap_servers="nowhere:1")
@@ -78,3 +81,28 @@ async def test_health_is_answered_by_what_the_checks_say() -> None:
     assert seen[1][0] == 503 and "ready: no partitions yet" in seen[1][1]
     assert seen[2:4] == [(503, "live: stuck\n"), (503, "live: stuck\n")]
     assert seen[4][0] == 200 and "# HELP" in seen[4][1]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, state: Path) -> tuple[int, list[bool]]:
+    """Run a service that ends at once; its exit code, and whether its state folder was there when it started."""
+    monkeypatch.setenv("FLEETLOOP_STATE_DIR", str(state))
+    monkeypatch.setenv("FLEETLOOP_KAFKA_BOOTSTRAP_SERVERS", "nowhere:1")
+    seen: list[bool] = []
+
+    async def start(runtime: Runtime, settings: ServiceSettings) -> None:
+        seen.append(settings.state_dir.is_dir())
+        runtime.stopping.set()
+
+    with private_files(), pytest.raises(SystemExit) as ended:
+        run_service("test", ServiceSettings, start)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, seen
+
+
+def test_a_service_whose_state_folder_is_gone_makes_a_new_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The monitor used to end at each start, for good, after its folder was deleted."""
+    assert run(monkeypatch, tmp_path / "state" / "test") == (0, [True])
+    (tmp_path / "file").write_text("")
+    assert run(monkeypatch, tmp_path / "file" / "test") == (EXIT_USAGE, [])
