@@ -161,7 +161,7 @@ def _against(position: Position, evidence: Evidence, plan: RolloutPlan) -> tuple
 
 def _is_its_own(count: int, watched: CohortTotals, others: int, evidence: Evidence, plan: RolloutPlan) -> bool:
     """True when enough vehicles have what the others do not have as often, even if some of them lie."""
-    least = min(plan.fault_vehicles, max(1, watched.vehicles))
+    least = min(plan.fault_vehicles, max(1, watched.vehicles, evidence.members))
     if count - evidence.tolerated < least:
         return False
     control = evidence.control.vehicles

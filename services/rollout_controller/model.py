@@ -220,6 +220,8 @@ class Evidence:
     """Evidence from its decisions in shadow, nats."""
     score: Score = field(default_factory=Score)
     """Evidence from interventions, nats."""
+    members: int = 0
+    """Vehicles that are assigned the candidate, whether they have reported or not."""
     tolerated: int = 0
     """Vehicles that may have lied: the scores hold without any so many."""
     suspects: tuple[str, ...] = ()

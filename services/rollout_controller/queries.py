@@ -125,6 +125,8 @@ def evidence_vehicles(tx: Transaction, rollout_id: str) -> int:
 def evidence(tx: Transaction, rollout_id: str, plan: RolloutPlan) -> Evidence:
     """All evidence in a rollout. It takes as long for a rollout that ran for a year as for a new one."""
     of_rollout = EvidenceRow.rollout_id == rollout_id
+    # What a vehicle says of decisions counts only where the candidate runs in shadow.
+    of_shadow = sa.and_(of_rollout, EvidenceRow.cohort == Cohort.SHADOW.value)
     tolerated = tolerated_of(evidence_vehicles(tx, rollout_id), plan.lying_share)
     known = tx.session.scalars(sa.select(CohortRow).where(CohortRow.rollout_id == rollout_id))
     totals = {row.cohort: row for row in known}
@@ -143,9 +145,7 @@ def evidence(tx: Transaction, rollout_id: str, plan: RolloutPlan) -> Evidence:
     sums = (EvidenceRow.decisions, EvidenceRow.prevented, EvidenceRow.avoided, EvidenceRow.missed,
             EvidenceRow.false_stops)  # fmt: skip
     in_shadow = tx.session.execute(
-        sa.select(*(sa.func.coalesce(sa.func.sum(each), 0) for each in sums)).where(
-            of_rollout, EvidenceRow.cohort == Cohort.SHADOW.value
-        )
+        sa.select(*(sa.func.coalesce(sa.func.sum(each), 0) for each in sums)).where(of_shadow)
     ).one()
     unit = {name: compare_decisions(*counts, plan.shadow_margin) for name, counts in _UNITS.items()}
     better, worse = EvidenceRow.prevented + EvidenceRow.avoided, EvidenceRow.missed + EvidenceRow.false_stops
@@ -159,9 +159,9 @@ def evidence(tx: Transaction, rollout_id: str, plan: RolloutPlan) -> Evidence:
         control=cohorts.get(Cohort.CONTROL.value, CohortTotals()),
         decisions=Decisions(*map(int, in_shadow)),
         shadow_score=Score(
-            _total(tx, of_rollout, against, tolerated),
-            _total(tx, of_rollout, in_favour, tolerated),
-            _total(tx, of_rollout, against, 0),
+            _total(tx, of_shadow, against, tolerated),
+            _total(tx, of_shadow, in_favour, tolerated),
+            _total(tx, of_shadow, against, 0),
         ),
         score=Score(
             _total(tx, believed, EvidenceRow.against, left_out),
@@ -169,7 +169,12 @@ def evidence(tx: Transaction, rollout_id: str, plan: RolloutPlan) -> Evidence:
             _total(tx, believed, EvidenceRow.unguarded, 0),
         ),
         tolerated=tolerated,
-        suspects=_most(tx, believed, EvidenceRow.unguarded if in_canary else against, tolerated),
+        suspects=(
+            _most(tx, believed, EvidenceRow.unguarded, tolerated)
+            if in_canary
+            else _most(tx, of_shadow, against, tolerated)
+        ),
+        members=_members(tx, rollout_id),
         outliers=tuple(sorted(outliers[:tolerated])),
         refused=dict(
             tx.session.execute(
@@ -177,6 +182,12 @@ def evidence(tx: Transaction, rollout_id: str, plan: RolloutPlan) -> Evidence:
             ).all()
         ),
     )
+
+
+def _members(tx: Transaction, rollout_id: str) -> int:
+    """How many vehicles are assigned the candidate, to drive with it or in shadow."""
+    of_rollout = (VehicleRow.rollout_id == rollout_id, VehicleRow.cohort != Cohort.CONTROL.value)
+    return tx.session.scalar(sa.select(sa.func.count()).where(*of_rollout)) or 0
 
 
 def _outliers(tx: Transaction, cohort: CohortRow, tolerated: int) -> list[str]:

@@ -318,7 +318,7 @@ def test_a_withdrawn_candidate_is_tried_again_without_its_evidence(rollout: Roll
     assert rollout.names(Cohort.SHADOW) == [] and rollout.fleet.vehicle("car-0").active == FIRST
     again = retry()
     assert (again.position.stage, again.tries, again.is_open, again.reports) == (Stage.SHADOWING, 2, True, 0)
-    assert rollout.evidence() == Evidence() and len(rollout.names(Cohort.SHADOW)) == 4
+    assert rollout.evidence() == Evidence(members=4) and len(rollout.names(Cohort.SHADOW)) == 4
     stages = [stage for digest, stage in rollout.fleet.stages() if digest == SECOND]
     assert stages == [Stage.REGISTERED, Stage.SHADOWING, Stage.WITHDRAWN, Stage.SHADOWING]
     ids = rollout.database.read_now(lambda tx: [each.event_id for each in queries.changes_after(tx, 0)])
