@@ -64,6 +64,8 @@ class Recipe(_Frozen):
     """Weight of each task's loss; 1 by default."""
     plain_slices: tuple[str, ...] = ("none", "plain", "light")
     """Slices of the test set in which a first model has to be better than chance. All others are rare."""
+    remember: bool = False
+    """Whether training from a parent holds its answers where a sample has none, so that it forgets no task."""
     threads: int = Field(default=1, ge=0)
     """Threads of torch; 0 for one per core. On a shared machine one is fastest, because two wait for each other."""
 

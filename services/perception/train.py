@@ -14,15 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fleetloop.domain.tasks import TaskSchema
 from fleetloop.kit.process.atomic_file import replacing
 from perception.data import BatchSampler, Samples
+from perception.inference import predict
 from perception.model import Net
 from perception.recipe import Recipe
 
+SURE = 0.8
+"""Probability from which on the parent's category is remembered."""
 CHECKPOINT, NOTES = "checkpoint.safetensors", "step"
 CHECKPOINT_PERIOD_S = 5.0
 Report = Callable[[int, float], None]
@@ -65,6 +69,30 @@ def loss_of(
     return total
 
 
+def remembered(
+    targets: Mapping[str, NDArray[np.float32]], parent: Mapping[str, NDArray[np.float32]], schema: TaskSchema
+) -> dict[str, NDArray[np.float32]]:
+    """Fill in answers that no one gave with those of the model that training starts from.
+
+    A mined sample is labelled for one task. Without this, training on it changes the answers to all others, which
+    nothing holds in place (learning without forgetting, Li and Hoiem 2016). What was answered is never changed. A
+    category that the parent is not sure of stays unknown.
+
+    Args:
+        targets: The answers by column, NaN where unknown.
+        parent: The parent's activated outputs by column.
+        schema: The task schema.
+    """
+    filled = {}
+    for column, (_, head) in schema.columns().items():
+        known, answer = targets[column], parent[column]
+        if head.kind == "categorical":
+            sure = answer.max(1, keepdims=True) >= SURE
+            answer = np.where(sure, answer.argmax(1)[:, None], np.nan)
+        filled[column] = np.where(np.isnan(known), answer, known).astype(np.float32)
+    return filled
+
+
 def train(
     samples: Samples,
     schema: TaskSchema,
@@ -99,7 +127,10 @@ def train(
     )
     sampler = BatchSampler(samples.groups, recipe.hard_fraction)
     frames = torch.from_numpy(samples.frames)
-    targets = {column: torch.from_numpy(values) for column, values in samples.targets.items()}
+    known = samples.targets
+    if parent is not None and recipe.start == "parent" and recipe.remember:
+        known = remembered(known, _parents_answers(parent, samples, schema, recipe), schema)
+    targets = {column: torch.from_numpy(values) for column, values in known.items()}
     step, spent_s = _resume(folder, net, average, optimizer)
     began, saved, loss = clock(), time.monotonic(), math.nan
     # The schedule follows whichever is further advanced, steps or processor time, so that it always ends at zero.
@@ -126,6 +157,14 @@ def train(
     net.load_state_dict(average)
     net.eval()
     return Trained(net, loss, step)
+
+
+def _parents_answers(
+    parent: Path, samples: Samples, schema: TaskSchema, recipe: Recipe
+) -> Mapping[str, NDArray[np.float32]]:
+    net = Net(schema, recipe)
+    net.load_state_dict(load_file(parent))
+    return predict(net, samples.frames, schema)
 
 
 def _save(

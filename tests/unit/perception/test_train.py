@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.unit.perception.nets import RECIPE, SCHEMA, red_squares
 
+from perception.data import Samples
 from perception.evaluate import decisions
 from perception.inference import predict
-from perception.train import CHECKPOINT, loss_of, train
+from perception.train import CHECKPOINT, loss_of, remembered, train
 
 
 def test_a_net_learns_to_see_red_squares() -> None:
@@ -80,3 +82,41 @@ def test_the_schedule_ends_when_the_time_is_up() -> None:
     ticks = iter(np.arange(0, 1e6, 10.0).tolist())
     trained = train(red_squares(20, 1), SCHEMA, RECIPE, 1, clock=lambda: float(next(ticks)))
     assert trained.steps < 10
+
+
+def test_only_what_no_one_answered_is_remembered_of_the_parent() -> None:
+    samples = red_squares(6, 1)
+    rng = np.random.default_rng(2)
+    parent = {
+        column: rng.random((6, head.width)).astype(np.float32) for column, (_, head) in SCHEMA.columns().items()
+    }
+    parent["light.state"] = np.array([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9]] * 2, np.float32)
+    targets = dict(samples.targets)
+    targets["light.state"] = np.full((6, 1), np.nan, np.float32)
+    targets["sign.is_sign"][2:] = np.nan
+    filled = remembered(targets, parent, SCHEMA)
+    np.testing.assert_array_equal(filled["light.state"][:3, 0], [0, np.nan, 1])
+    np.testing.assert_array_equal(filled["sign.is_sign"][:2], samples.targets["sign.is_sign"][:2])
+    np.testing.assert_array_equal(filled["sign.is_sign"][2:], parent["sign.is_sign"][2:])
+    for column, known in targets.items():
+        answered = ~np.isnan(known)
+        np.testing.assert_array_equal(filled[column][answered], known[answered])
+
+
+def test_a_net_that_remembers_does_not_forget_a_task_that_no_sample_answers(tmp_path: Path) -> None:
+    """A parent that knows signs is trained on pictures of them in which only the lights are answered, at random."""
+    samples = red_squares(80, 3)
+    parent = train(samples, SCHEMA, RECIPE, 1)
+    save_file(parent.net.state_dict(), tmp_path / "parent.safetensors")
+    rng = np.random.default_rng(4)
+    unknown = {column: np.full_like(values, np.nan) for column, values in samples.targets.items()}
+    unknown["light.state"] = rng.integers(0, 2, (80, 1)).astype(np.float32)
+    later = Samples(samples.frames, unknown, samples.slices, [""] * 80)
+    frames, actual = red_squares(80, 5).frames, decisions(SCHEMA, red_squares(80, 5).targets)["sign"]
+    right = {}
+    for remember in (False, True):
+        recipe = RECIPE.model_copy(update={"start": "parent", "remember": remember})
+        net = train(later, SCHEMA, recipe, 2, parent=tmp_path / "parent.safetensors").net
+        right[remember] = float((decisions(SCHEMA, predict(net, frames, SCHEMA))["sign"] == actual).mean())
+    assert right[True] > 0.9
+    assert right[True] >= right[False]
