@@ -38,7 +38,7 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
     start_storage_tasks(runtime, settings, clock, storage, EFFECTS, {"tasks": prune_ended})
     worker = Worker(
         storage.database, clips, schema, clock, settings.automatic_bound, settings.audit_share,
-        settings.least_agreement, SystemRandom(),
+        settings.least_agreement, SystemRandom(), settings.undo_window_s,
     )  # fmt: skip
     runtime.spawn("end decided tasks", worker.end_decided_tasks(runtime.stopping))
     runtime.spawn("hindsight", worker.vote_by_hindsight(runtime.stopping))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from fleetloop.kit.process.clock import ns_to_seconds
+from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.refusal import NotFoundError
 from fleetloop.kit.storage.database import Transaction
 from label_desk.codec import task_from
@@ -39,9 +39,20 @@ def tasks_for_hindsight(tx: Transaction, limit: int = 20) -> list[Task]:
     return [task_from(row.created) for row in rows]
 
 
-def has_decided(tx: Transaction, now_utc_ns: int) -> bool:
+def is_due(now_utc_ns: int, undo_window_s: float | None = None) -> sa.ColumnElement[bool]:
+    """The condition that a task's undo window is over.
+
+    A time that is further ahead than the window is long was written while the clock was ahead, and is over as well.
+    """
+    over = TaskRow.settles_at_utc_ns <= now_utc_ns
+    if undo_window_s is None:
+        return over
+    return sa.or_(over, TaskRow.settles_at_utc_ns > now_utc_ns + seconds_to_ns(undo_window_s))
+
+
+def has_decided(tx: Transaction, now_utc_ns: int, undo_window_s: float | None = None) -> bool:
     """True when votes have decided a task and its undo window is over."""
-    return bool(tx.session.scalar(sa.select(sa.exists().where(TaskRow.settles_at_utc_ns <= now_utc_ns))))
+    return bool(tx.session.scalar(sa.select(sa.exists().where(is_due(now_utc_ns, undo_window_s)))))
 
 
 def progress(tx: Transaction, now_utc_ns: int) -> list[ProjectProgress]:

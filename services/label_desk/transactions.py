@@ -19,6 +19,7 @@ from label_desk.core import Audits, decide, may_ask
 from label_desk.metrics import AUDITS, ENDED_TASKS, VOTES
 from label_desk.model import Assignment, Decision, Lease, Outcome, Source, Task, Vote
 from label_desk.queries import (
+    is_due,
     leases_by_task,
     live_lease,
     open_leases,
@@ -202,10 +203,16 @@ def _decide(
     return decision
 
 
-def end_decided(tx: Transaction, now_utc_ns: int, automatic_bound: float, limit: int = 200) -> int:
+def end_decided(
+    tx: Transaction,
+    now_utc_ns: int,
+    automatic_bound: float,
+    limit: int = 200,
+    undo_window_s: float | None = None,
+) -> int:
     """End at most `limit` decided tasks whose undo window is over; return how many were due."""
     due = tx.session.scalars(
-        sa.select(TaskRow).where(TaskRow.outcome == "", TaskRow.settles_at_utc_ns <= now_utc_ns).limit(limit)
+        sa.select(TaskRow).where(TaskRow.outcome == "", is_due(now_utc_ns, undo_window_s)).limit(limit)
     ).all()
     for row in due:
         decision = decide(votes_of(tx, row.task_id), row.agreement, math.inf if row.audited else automatic_bound)

@@ -38,6 +38,7 @@ class Worker:
         audit_share: float,
         least_agreement: float,
         rng: Random,
+        undo_window_s: float | None = None,
     ) -> None:
         self._database = database
         self._clips = clips
@@ -47,6 +48,7 @@ class Worker:
         self._audit_share = audit_share
         self._least_agreement = least_agreement
         self._rng = rng
+        self._undo_window_s = undo_window_s
 
     def _audit(self, vote: Vote, audits: Audits) -> bool:
         SOURCE_DECIDES.labels(vote.source.value).set(audits.may_decide(self._least_agreement))
@@ -57,7 +59,9 @@ class Worker:
         while not stopping.is_set():
             while await self._database.read(self._has_decided):
                 await self._database.run(
-                    lambda tx: transactions.end_decided(tx, self._clock.now_utc_ns(), self._automatic_bound)
+                    lambda tx: transactions.end_decided(
+                        tx, self._clock.now_utc_ns(), self._automatic_bound, undo_window_s=self._undo_window_s
+                    )
                 )
             await pause(stopping, _END_EVERY_S)
 
@@ -66,7 +70,7 @@ class Worker:
         for project in queries.progress(tx, now_ns):
             OPEN_TASKS.labels(project.project).set(project.open)
             OLDEST_TASK_SECONDS.labels(project.project).set(project.oldest_open_s)
-        return queries.has_decided(tx, now_ns)
+        return queries.has_decided(tx, now_ns, self._undo_window_s)
 
     async def vote_by_hindsight(self, stopping: asyncio.Event) -> None:
         """Let hindsight vote on new tasks until `stopping`. People are asked about what it cannot answer."""

@@ -14,7 +14,7 @@ from tests.unit.label_desk.test_transactions import MOST, S, answer, created, pu
 
 from fleetloop.kit.refusal import RefusedError
 from fleetloop.kit.storage.database import Database
-from label_desk import transactions
+from label_desk import queries, transactions
 from label_desk.model import Assignment, Outcome, Source, Vote
 from label_desk.store import Base, TaskRow
 
@@ -123,3 +123,20 @@ def test_every_open_task_has_a_way_forward_whatever_happened(
     else:
         raise AssertionError("the task is stuck")
     database.close()
+
+
+def test_a_clock_that_was_ahead_holds_up_no_decided_task(database: Database) -> None:
+    """The clock was 80 s ahead while people answered, and stepped back: the task would end 80 s late."""
+    database.run_now(lambda tx: transactions.create_task(tx, created()))
+    for author in ("ann", "ben"):
+        answer(database, author, "plain", 90 * S)
+
+    def ended(now_s: int, window_s: float | None) -> int:
+        return database.run_now(lambda tx: transactions.end_decided(tx, now_s * S, 0.9, undo_window_s=window_s))
+
+    assert database.read_now(lambda tx: queries.has_decided(tx, 11 * S, 5.0))
+    assert ended(91, 5.0) == 0, "the undo window is not over yet"
+    assert ended(11, None) == 0
+    assert ended(11, 5.0) == 1
+    (label,) = published(database)
+    assert dict(label.answers) == {"stop_sign": "plain"}
