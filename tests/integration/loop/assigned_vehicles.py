@@ -25,7 +25,6 @@ from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 
 BOOT = b"assigned"
-WINDOW_NS = 10**9
 _COHORTS = {
     "control": health_pb2.COHORT_CONTROL,
     "shadow": health_pb2.COHORT_SHADOW,
@@ -45,6 +44,8 @@ class Assigned:
     rollout_id: str = ""
     cohort: str = "control"
     sequence: int = 0
+    reported_until_ns: int = field(default_factory=time.time_ns)
+    """End of its last report: no vehicle reports of one second twice, and the controller counts none that does."""
 
 
 class AssignedVehicles:
@@ -100,7 +101,7 @@ class AssignedVehicles:
             vehicle_id=vehicle.name,
             boot_id=BOOT,
             sequence=vehicle.sequence,
-            start_utc_ns=now_ns - WINDOW_NS,
+            start_utc_ns=vehicle.reported_until_ns,
             end_utc_ns=now_ns,
             model_digest=active,
             shadow_model_digest=shadow,
@@ -113,5 +114,5 @@ class AssignedVehicles:
             inferences=10,
             inference_p99_ms=2.0,
         )
-        vehicle.sequence += 1
+        vehicle.sequence, vehicle.reported_until_ns = vehicle.sequence + 1, now_ns
         return event_of(HEALTH, vehicle.name, report_id, message, now_ns)
