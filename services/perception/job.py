@@ -34,6 +34,7 @@ from fleetloop.domain.run_folder import (
 )
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError, load_task_schema
 from fleetloop.kit.process.atomic_file import remove_drafts, replace_text
+from perception.examination.plan import ExaminationPlanError, load_budget, load_plan
 from perception.recipe import Recipe, RecipeError, load_recipe
 
 HEARTBEAT_PERIOD_S = 2.0
@@ -57,17 +58,20 @@ class Progress:
 def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, progress: Progress) -> RunResult:
     """Read the dataset, train, evaluate and export.
 
-    Raises RunFolderError, DatasetError or ExportError.
+    Raises RunFolderError, ExaminationPlanError, DatasetError, ExportError or BudgetError.
     """
     # Importing torch takes seconds; the lock, the heartbeat and the checks of the request come first.
     import torch
 
     from fleetloop.domain.artifacts import WEIGHTS
-    from perception import data, evaluate, examination
+    from perception import data, evaluate
+    from perception.examination.gates import Examinee, examine_model
+    from perception.examination.verdict import combined
     from perception.export import export
     from perception.inference import predict, predict_exported
     from perception.train import train
 
+    plan, budget = load_plan(request.examination), load_budget(request.vehicle)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     progress.report("read", message=f"{request.dataset.table} {request.dataset.tag}")
@@ -86,17 +90,11 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
     progress.report("evaluate", trained.steps, recipe.steps, trained.loss, f"{len(test)} scenes")
     outputs = predict(trained.net, test.frames, schema)
     metrics = evaluate.metrics(schema, outputs, test.targets, test.slices, recipe.plain_slices)
-    correct = evaluate.correct_answers(schema, outputs, test.targets)
-    parent_metrics, parent_correct = [], None
+    parent_metrics, parent_outputs = [], None
     if request.parent is not None:
         # The parent answers by its exported graphs, as the vehicles run it.
         parent_outputs = predict_exported(request.parent, test.frames, schema)
         parent_metrics = evaluate.metrics(schema, parent_outputs, test.targets, test.slices, recipe.plain_slices)
-        parent_correct = evaluate.correct_answers(schema, parent_outputs, test.targets)
-    if parent_correct is None:
-        verdict = examination.examine_first(schema, correct, test.slices, recipe.plain_slices)
-    else:
-        verdict = examination.examine(correct, parent_correct, test.slices, recipe.plain_slices)
     progress.report("export", trained.steps, recipe.steps, trained.loss)
     card = {
         "schema_name": schema.name,
@@ -112,9 +110,17 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
         "metrics": [metric.model_dump() for metric in metrics],
     }
     digest, files = export(trained.net, schema, card, folder / "model")
+
+    def examining(what: str) -> None:
+        progress.report("examine", trained.steps, recipe.steps, trained.loss, what)
+
+    examinee = Examinee(folder / "model", outputs, request.parent, parent_outputs, test, recipe.plain_slices)
+    gates = list(examine_model(examinee, schema, request.schema_path, plan, budget, examining))
+    passed, reasons = combined(gates)
     return RunResult(
-        passed=verdict.passed,
-        reasons=verdict.reasons,
+        passed=passed,
+        reasons=reasons,
+        gates=gates,
         metrics=metrics,
         parent_metrics=parent_metrics,
         model_digest=digest,
@@ -182,7 +188,7 @@ def _run_checked(folder: Path, progress: Progress) -> RunResult | RunFailure:
         request = read_request(folder)
         schema = load_task_schema(request.schema_path)
         return run(folder, request, schema, load_recipe(request.recipe, schema), progress)
-    except (RunFolderError, TaskSchemaError, RecipeError) as error:
+    except (RunFolderError, TaskSchemaError, RecipeError, ExaminationPlanError) as error:
         return RunFailure(error=str(error))
     except ValueError as error:
         # By name: importing perception.data would import lance and numpy before the request is checked.

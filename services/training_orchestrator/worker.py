@@ -130,6 +130,8 @@ class Worker:
             dataset=inputs.dataset,
             test_set=inputs.test_set,
             parent=parent,
+            examination=_if_there(config / "examination.yaml"),
+            vehicle=_if_there(config / "vehicle.yaml"),
         )
         await self._database.run(lambda tx: transactions.record_start(tx, run_id, self._clock.now_utc_ns()))
         await asyncio.to_thread(self._jobs.launch, run_id, request)
@@ -195,3 +197,8 @@ class Worker:
         RUNS.labels("failed").inc()
         log.error("run_failed", run_id=run_id, reason=reason)
         await self._database.run(lambda tx: transactions.fail_run(tx, run_id, reason, self._clock.now_utc_ns()))
+
+
+def _if_there(path: Path) -> Path | None:
+    """The file; None where a configuration of before has none, so that the job's own values hold."""
+    return path if path.exists() else None

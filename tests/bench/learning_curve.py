@@ -27,8 +27,10 @@ from fleetloop.worlds.town.labelled import (
     sample,
     test_counts,
 )
-from perception import evaluate, examination
+from perception import evaluate
 from perception.data import Samples
+from perception.examination.plan import ExaminationPlan
+from perception.examination.slices import examine, examine_first
 from perception.inference import predict
 from perception.recipe import load_recipe
 from perception.train import train
@@ -102,9 +104,9 @@ def run(seed: int, labels: int, plain: int, each: int, mix: str, out: Path) -> N
         found = evaluate.metrics(schema, outputs, test.targets, test.slices, plain_slices)
         right = evaluate.correct_answers(schema, outputs, test.targets)
         if parent_right is None:
-            verdict = examination.examine_first(schema, right, test.slices, plain_slices)
+            verdict = examine_first(schema, right, test.slices, plain_slices)
         else:
-            verdict = examination.examine(right, parent_right, test.slices, plain_slices)
+            verdict = examine(right, parent_right, test.slices, plain_slices, ExaminationPlan().error)
         parent_right = right
         step = {
             "seed": seed, "recipe": recipe, "labels": rows, "steps": trained.steps, "seconds": spent[0],

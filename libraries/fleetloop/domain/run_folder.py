@@ -80,6 +80,10 @@ class RunRequest(_Contract):
     test_set: VersionRef
     parent: Path | None
     """Folder with the files of the model to start from and to compare with; None for a first model."""
+    examination: Path | None = None
+    """File with what the examination requires (config/examination.yaml); None for the job's own values."""
+    vehicle: Path | None = None
+    """File with what a vehicle has for a model (config/vehicle.yaml); None for the job's own values."""
 
 
 class Metric(_Contract):
@@ -97,6 +101,15 @@ class Metric(_Contract):
     samples: int
 
 
+class Gate(_Contract):
+    """What one side of the examination says."""
+
+    name: str
+    """Such as slices or robustness."""
+    passed: bool
+    reasons: Sequence[str]
+
+
 class RunResult(_Contract):
     """The content of `result.json` of a run that trained a model."""
 
@@ -107,6 +120,8 @@ class RunResult(_Contract):
     metrics: Sequence[Metric]
     parent_metrics: Sequence[Metric] = ()
     """The parent's metrics on the same test set; empty for a first model."""
+    gates: Sequence[Gate] = ()
+    """What each side of the examination says. `passed` and `reasons` combine them."""
     model_digest: str
     """`fleetloop.domain.artifacts.artifact_digest` of the vehicle files."""
     files: Mapping[str, str]

@@ -61,7 +61,7 @@ def test_a_run_leaves_a_model_its_figures_and_its_progress(tmp_path: Path) -> No
     contents = {name: (folder / files[name]).read_bytes() for name in VEHICLE_FILES}
     assert result["model_digest"] == artifact_digest({name: sha256_hex(data) for name, data in contents.items()})
     stages = [json.loads(line)["stage"] for line in (folder / "progress.jsonl").read_text().splitlines()]
-    assert list(dict.fromkeys(stages)) == ["read", "train", "evaluate", "export", "done"]
+    assert list(dict.fromkeys(stages)) == ["read", "train", "evaluate", "export", "examine", "done"]
     card = json.loads(contents["card.json"])
     assert card["schema_version"] == SCHEMA.version and card["seed"] == 1 and card["parent"] is None
     assert (folder / "heartbeat").exists()
@@ -70,11 +70,38 @@ def test_a_run_leaves_a_model_its_figures_and_its_progress(tmp_path: Path) -> No
     assert (folder / "result.json").stat().st_mtime_ns == before
 
 
+def test_a_later_model_passes_every_gate_against_its_parent(tmp_path: Path) -> None:
+    first = folder_with(tmp_path)
+    assert gates_of(result_of(first)) == ["slices", "budget"], "there is nothing to be compared with"
+    later = tmp_path / "later"
+    later.mkdir()
+    request = json.loads((first / "request.json").read_text())
+    (later / "request.json").write_text(json.dumps({**request, "parent": str(first / "model"), "seed": 2}))
+    result = result_of(later)
+    assert gates_of(result) == ["slices", "budget", "calibration", "robustness"]
+    assert result["passed"] is False, "it gained nothing"
+    assert str(result["reasons"][0]).startswith("[slices] Nothing improved in the rare slices")  # type: ignore[index]
+
+
+def gates_of(result: dict[str, object]) -> list[str]:
+    gates = result["gates"]
+    assert isinstance(gates, list)
+    return [gate["name"] for gate in gates]
+
+
+def test_a_budget_that_is_too_small_refuses_the_model(tmp_path: Path) -> None:
+    (tmp_path / "vehicle.yaml").write_text("files_mb: 0.001\n")
+    result = result_of(folder_with(tmp_path, vehicle=str(tmp_path / "vehicle.yaml")))
+    assert result["passed"] is False
+    assert str(result["reasons"][0]).startswith("[budget] Too much: its files have ")  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"seed": "many"}, "seed"),
         ({"recipe": "/nowhere.yaml"}, "recipe"),
+        ({"examination": "/nowhere.yaml"}, "/nowhere.yaml: cannot be read"),
         ({"schema": "/nowhere.yaml"}, "/nowhere.yaml"),
         ({"dataset": {"table": "x", "tag": "v1"}}, "dataset.version"),
         ({"test_set": {"table": "/none.lance", "tag": "v1", "version": "v1"}}, "/none.lance"),

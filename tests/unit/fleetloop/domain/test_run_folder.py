@@ -40,6 +40,7 @@ RESULT: dict[str, Any] = {
     "reasons": ["Rare slices improved."],
     "metrics": [METRIC],
     "parent_metrics": [],
+    "gates": [{"name": "slices", "passed": True, "reasons": ["Rare slices improved."]}],
     "model_digest": "ab" * 32,
     "files": {"head.onnx": "model/head.onnx"},
 }

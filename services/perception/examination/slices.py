@@ -1,46 +1,21 @@
-"""Whether a model passed: every question in every slice of the test set, compared with the model in the field.
+"""The gate on answers: every question in every slice of the test set, compared with the model in the field.
 
 A question is a task's decision, or one of its other heads. A candidate and its parent answer the same frozen scenes
-and are compared scene by scene with McNemar's exact test (1947), which detects differences that two intervals would
-hide. There are many comparisons, so Holm's method (1979) keeps the probability that any of them is wrong.
+and are compared scene by scene with McNemar's exact test, which detects differences that two intervals would hide.
+Holm's method keeps the probability that any of the many comparisons is wrong.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from fleetloop.domain.rates import wilson_interval
 from fleetloop.domain.tasks import TaskSchema
 from perception.evaluate import Correct
-
-T = TypeVar("T")
-SIGNIFICANT = 0.05
-"""Probability that a model which lost nothing is rejected, and that one which gained nothing passes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Undecided:
-    """A question that too few scenes of a slice answer: it neither passes nor fails."""
-
-    question: str
-    slice: str
-    scenes: int
-    more: int
-    """Scenes that are needed in addition."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether the model passed, with the reasons as sentences."""
-
-    passed: bool
-    reasons: list[str]
-    undecided: tuple[Undecided, ...] = ()
+from perception.examination.statistics import decidable_with, holm, p_first_is_better
+from perception.examination.verdict import Undecided, Verdict, undecided_text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,12 +71,14 @@ def examine_first(schema: TaskSchema, right: Correct, slices: Sequence[str], pla
         if len(known) < enough:
             undecided.append(Undecided(question, each, len(known), enough - len(known)))
     if reasons:
-        return Verdict(False, [*reasons, *_said(undecided)], tuple(undecided))
+        return Verdict(False, [*reasons, *undecided_text(undecided)], tuple(undecided))
     count = len({question for question, *_ in found})
     return Verdict(True, [f"First model; better than chance at {count} questions in every plain slice."])
 
 
-def examine(right: Correct, parent_right: Correct, slices: Sequence[str], plain: Sequence[str]) -> Verdict:
+def examine(
+    right: Correct, parent_right: Correct, slices: Sequence[str], plain: Sequence[str], error: float
+) -> Verdict:
     """A later model passes if it lost nothing, and gained at some question in the rare slices together.
 
     What was lost or gained is what is significant among all comparisons of its kind. A slice with too few scenes for
@@ -112,6 +89,7 @@ def examine(right: Correct, parent_right: Correct, slices: Sequence[str], plain:
         parent_right: Those of the model in the field, of the same scenes.
         slices: Slice of each scene.
         plain: Slices that are not rare.
+        error: Probability that a model which lost nothing is refused, and that one which gained nothing passes.
     """
     compared = [
         each
@@ -120,7 +98,7 @@ def examine(right: Correct, parent_right: Correct, slices: Sequence[str], plain:
         for name in sorted(set(slices))
         if len((each := _compared(question, name, right, parent_right, np.array(slices) == name)).now)
     ]
-    decidable = decidable_with(len(compared))
+    decidable = decidable_with(len(compared), error)
     undecided = [
         Undecided(each.question, each.slice, len(each.now), decidable - len(each.now))
         for each in compared
@@ -129,10 +107,10 @@ def examine(right: Correct, parent_right: Correct, slices: Sequence[str], plain:
     decided = [each for each in compared if len(each.now) >= decidable]
     if not decided:
         return Verdict(
-            False, ["Nothing to examine: no slice has enough scenes.", *_said(undecided)], tuple(undecided)
+            False, ["Nothing to examine: no slice has enough scenes.", *undecided_text(undecided)], tuple(undecided)
         )
     worse = {each: p_first_is_better(each.before, each.now) for each in decided}
-    lost = holm(worse)
+    lost = holm(worse, error)
     reasons = [
         f"{each.question} got worse in {each.slice}: {_percent(each.before)} to {_percent(each.now)} of "
         f"{len(each.now)} scenes, p {worse[each]:.2g}."
@@ -145,34 +123,12 @@ def examine(right: Correct, parent_right: Correct, slices: Sequence[str], plain:
         if question in parent_right
         if len((each := _compared(question, "rare", right, parent_right, rare)).now)
     ]
-    gained = holm({each: p_first_is_better(each.now, each.before) for each in together})
+    gained = holm({each: p_first_is_better(each.now, each.before) for each in together}, error)
     reasons += [f"{each.question} improved in the rare slices: {_change(each)}." for each in gained]
     if not gained:
         shown = "; ".join(f"{each.question} {_change(each)}" for each in together) or "there are none"
         reasons.append(f"Nothing improved in the rare slices: {shown}.")
-    return Verdict(not lost and bool(gained), [*reasons, *_said(undecided)], tuple(undecided))
-
-
-def holm(p_values: Mapping[T, float], error: float = SIGNIFICANT) -> list[T]:
-    """The hypotheses that Holm's method rejects, most significant first."""
-    rejected = []
-    for number, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        if p > error / (len(p_values) - number):
-            break
-        rejected.append(key)
-    return rejected
-
-
-def decidable_with(comparisons: int, error: float = SIGNIFICANT) -> int:
-    """Least number of scenes with which a loss of all of them would be significant among so many comparisons."""
-    return math.ceil(math.log2(max(1, comparisons) / error))
-
-
-def p_first_is_better(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """McNemar's exact one-sided p-value that `first` is correct more often than `second` only by chance."""
-    # Only scenes on which the two differ carry information; under the null hypothesis each is a coin toss.
-    gained, lost = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
-    return 1.0 if gained == 0 else float(special.betainc(gained, lost + 1, 0.5))
+    return Verdict(not lost and bool(gained), [*reasons, *undecided_text(undecided)], tuple(undecided))
 
 
 def _compared(
@@ -191,14 +147,6 @@ def _known(answers: NDArray[np.float64], slices: Sequence[str], name: str) -> ND
 def _change(each: _Compared) -> str:
     p = p_first_is_better(each.now, each.before)
     return f"{_percent(each.before)} to {_percent(each.now)} of {len(each.now)} scenes, p {p:.2g}"
-
-
-def _said(undecided: Sequence[Undecided]) -> list[str]:
-    if not undecided:
-        return []
-    most = ", ".join(f"{each.question} in {each.slice} ({each.more} more scenes)" for each in undecided[:10])
-    further = f", and {len(undecided) - 10} more" if len(undecided) > 10 else ""
-    return [f"Not decided for want of scenes: {most}{further}."]
 
 
 def _percent(correct: NDArray[np.float64]) -> str:

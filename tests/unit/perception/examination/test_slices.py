@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.perception.nets import SCHEMA
 
-from perception.examination import (
-    SIGNIFICANT,
-    Undecided,
-    chance_of,
-    decidable_with,
-    examine,
-    examine_first,
-    holm,
-    p_first_is_better,
-)
+from perception.evaluate import Correct
+from perception.examination import slices as gate
+from perception.examination.slices import chance_of, examine_first
+from perception.examination.verdict import Undecided, Verdict
 
 PLAIN = ("plain", "none")
 Right = dict[str, np.ndarray]
+ERROR = 0.05
+
+
+def examine(now: Correct, before: Correct, slices: list[str], plain: tuple[str, ...]) -> Verdict:
+    return gate.examine(now, before, slices, plain, ERROR)
 
 
 def right(*groups: tuple[str, int, int], question: str = "sign") -> tuple[Right, list[str]]:
@@ -93,34 +89,6 @@ def test_a_slice_with_too_few_scenes_neither_passes_nor_fails() -> None:
     verdict = examine(now, before, slices, PLAIN)
     assert verdict.passed and verdict.undecided == (Undecided("sign", "snow", 4, 2),)
     assert verdict.reasons[-1] == "Not decided for want of scenes: sign in snow (2 more scenes)."
-
-
-@given(st.integers(1, 300))
-def test_what_is_decidable_could_be_lost_significantly(comparisons: int) -> None:
-    scenes = decidable_with(comparisons)
-    lost = p_first_is_better(np.ones(scenes), np.zeros(scenes))
-    assert lost <= SIGNIFICANT / comparisons
-    assert p_first_is_better(np.ones(scenes - 1), np.zeros(scenes - 1)) > SIGNIFICANT / comparisons
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemars_p_value_is_the_tail_of_fair_coins(gained: int, lost: int) -> None:
-    first = np.r_[np.ones(gained), np.zeros(lost), 1, 0]
-    second = np.r_[np.zeros(gained), np.ones(lost), 1, 0]
-    total = gained + lost
-    exact = sum(math.comb(total, k) for k in range(gained, total + 1)) / 2**total
-    assert p_first_is_better(first, second) == pytest.approx(exact)
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_holm_rejects_at_least_what_bonferroni_does(p_values: list[float]) -> None:
-    numbered = dict(enumerate(p_values))
-    rejected = set(holm(numbered))
-    assert {n for n, p in numbered.items() if p <= SIGNIFICANT / len(p_values)} <= rejected
-    assert all(p_values[n] <= SIGNIFICANT for n in rejected)
-    assert not rejected or max(p_values[n] for n in rejected) <= min(
-        [p_values[n] for n in numbered if n not in rejected] or [1]
-    )
 
 
 def test_equal_models_are_seldom_told_apart() -> None:

@@ -1,0 +1,11 @@
+"""The examination of a trained model: gates that compare it with the model in the field, and one verdict.
+
+| module | gate |
+|---|---|
+| `slices.py` | every question in every slice of the test set |
+| `robustness.py` | the same questions with a dead camera, noise, blur, darkness and mounts that turned |
+| `calibration.py` | whether what the model says with 80 % probability is right in 80 % of the scenes |
+| `budget.py` | time, memory and size of the exported model |
+
+Each gate has a share of the probability with which a model is refused that lost nothing.
+"""
