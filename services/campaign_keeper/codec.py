@@ -211,7 +211,11 @@ def label_in(record: Record) -> Origin | None:
 
 
 def commit_in(record: Record) -> tuple[str, list[tuple[str, int, int]]]:
-    """The commit id in a record of fleet.dataset.v1, and (trigger, version, samples) of what the version kept."""
+    """The commit id in a record of fleet.dataset.v1, and (trigger, version, samples) of what the version kept.
+
+    Of samples that it removed from its parent, the number is negative.
+    """
     committed = parse(dataset_pb2.DatasetCommitted, record)
     kept = [(row.trigger, row.version, row.samples) for row in committed.by_trigger if row.trigger]
-    return committed.event_id, kept
+    removed = committed.retraction.removed_by_trigger
+    return committed.event_id, kept + [(row.trigger, row.version, -row.samples) for row in removed if row.trigger]

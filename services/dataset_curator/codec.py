@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from dataset_curator.model import DatasetVersion, LabelledMoment, TriggerCount
+from collections.abc import Iterable
+
+from dataset_curator.model import (
+    DatasetCuration,
+    DatasetVersion,
+    LabelledMoment,
+    Retraction,
+    RetractionRule,
+    RowSelector,
+    TriggerCount,
+)
 from fleetloop.domain.messages import event_of, parse
 from fleetloop.domain.topics import DATASET
 from fleetloop.kit.messaging.events import Event
@@ -72,10 +82,7 @@ def version_message(version: DatasetVersion) -> dataset_pb2.DatasetCommitted:
         parent=version.parent,
         samples=version.samples,
         added=version.added,
-        by_trigger=[
-            dataset_pb2.TriggerCount(trigger=each.trigger, version=each.version, samples=each.samples)
-            for each in version.by_trigger
-        ],
+        by_trigger=_count_messages(version.by_trigger),
         diff_address=version.diff_address,
         table_address=version.table_address,
         lance_tag=version.lance_tag,
@@ -89,6 +96,82 @@ def version_message(version: DatasetVersion) -> dataset_pb2.DatasetCommitted:
         added_sample_ids=version.added_sample_ids,
         detected_at_utc_ns=version.detected_at_utc_ns,
         content_digest=version.content_digest,
+        changed=version.removed,
+        retraction=None if version.retraction is None else _retraction_message(version.retraction),
+    )
+
+
+def _count_messages(counts: Iterable[TriggerCount]) -> list[dataset_pb2.TriggerCount]:
+    return [
+        dataset_pb2.TriggerCount(trigger=each.trigger, version=each.version, samples=each.samples) for each in counts
+    ]
+
+
+def _counts(messages: Iterable[dataset_pb2.TriggerCount]) -> tuple[TriggerCount, ...]:
+    return tuple(TriggerCount(each.trigger, each.version, each.samples) for each in messages)
+
+
+def selector_message(rows: RowSelector) -> dataset_pb2.RowSelector:
+    """A selector as a message."""
+    return dataset_pb2.RowSelector(
+        vehicle_id=rows.vehicle_id,
+        clip_id=rows.clip_id,
+        trigger=rows.trigger,
+        trigger_version=rows.trigger_version,
+        label_source=rows.label_source,
+    )
+
+
+def selector_of(message: dataset_pb2.RowSelector) -> RowSelector:
+    """A RowSelector as a value."""
+    return RowSelector(
+        message.vehicle_id, message.clip_id, message.trigger, message.trigger_version, message.label_source
+    )
+
+
+def _retraction_message(retraction: Retraction) -> dataset_pb2.Retraction:
+    return dataset_pb2.Retraction(
+        rows=selector_message(retraction.rows),
+        retracted_by=retraction.by,
+        first_version=retraction.first_version,
+        removed_by_slice=retraction.by_slice,
+        removed_by_trigger=_count_messages(retraction.by_trigger),
+        removed_sample_ids=retraction.sample_ids,
+        removed_detected_at_utc_ns=retraction.detected_at_utc_ns,
+    )
+
+
+def _retraction_of(message: dataset_pb2.Retraction) -> Retraction:
+    return Retraction(
+        rows=selector_of(message.rows),
+        by=message.retracted_by,
+        first_version=message.first_version,
+        by_slice=dict(message.removed_by_slice),
+        by_trigger=_counts(message.removed_by_trigger),
+        sample_ids=tuple(message.removed_sample_ids),
+        detected_at_utc_ns=tuple(message.removed_detected_at_utc_ns),
+    )
+
+
+def rule_message(rule: RetractionRule) -> dataset_pb2.RetractionRule:
+    """A rule as a message."""
+    return dataset_pb2.RetractionRule(
+        dataset=rule.dataset,
+        rows=selector_message(rule.rows),
+        version=rule.version,
+        first_version=rule.first_version,
+        retracted_by=rule.by,
+        reason=rule.reason,
+        retracted_at_utc_ns=rule.at_utc_ns,
+        readmitted_at_utc_ns=rule.readmitted_at_utc_ns,
+        readmitted_by=rule.readmitted_by,
+    )
+
+
+def curation_message(curation: DatasetCuration) -> dataset_pb2.DatasetCuration:
+    """What a dataset lacks, as a message."""
+    return dataset_pb2.DatasetCuration(
+        dataset=curation.dataset, waiting=curation.waiting, retractions=map(rule_message, curation.retractions)
     )
 
 
@@ -101,7 +184,7 @@ def version_of(message: dataset_pb2.DatasetCommitted) -> DatasetVersion:
         parent=message.parent,
         samples=message.samples,
         added=message.added,
-        by_trigger=tuple(TriggerCount(each.trigger, each.version, each.samples) for each in message.by_trigger),
+        by_trigger=_counts(message.by_trigger),
         diff_address=message.diff_address,
         table_address=message.table_address,
         lance_tag=message.lance_tag,
@@ -115,6 +198,8 @@ def version_of(message: dataset_pb2.DatasetCommitted) -> DatasetVersion:
         added_sample_ids=tuple(message.added_sample_ids),
         detected_at_utc_ns=tuple(message.detected_at_utc_ns),
         content_digest=message.content_digest,
+        removed=message.changed,
+        retraction=_retraction_of(message.retraction) if message.HasField("retraction") else None,
     )
 
 
@@ -142,3 +227,10 @@ def import_answer(version: DatasetVersion) -> bytes:
 def version_in_answer(answer: bytes) -> DatasetVersion:
     """The version in the answer to an import request."""
     return version_of(dataset_pb2.ImportDatasetResponse.FromString(answer).committed)
+
+
+def retraction_answer(version: DatasetVersion | None, discarded_waiting: int) -> bytes:
+    """The answer to a request for a retraction, as it is kept."""
+    return dataset_pb2.RetractRowsResponse(
+        committed=None if version is None else version_message(version), discarded_waiting=discarded_waiting
+    ).SerializeToString()

@@ -4,22 +4,20 @@ What happens when the process dies: before the record, nothing was done. After i
 up in Lance and either writes the samples or finds them written. Tagging and the diff are idempotent. The last
 transaction stores the version, publishes its event, and deletes the record. A commit that fails in between is
 resolved in the same way before the next commit of its dataset, and an import whose caller disconnects is finished
-nevertheless.
+nevertheless. A retraction is a commit that deletes rows: the record has all that it needs, so it is always finished.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from dataset_curator import queries, transactions
-from dataset_curator.core import plan_commit
-from dataset_curator.metrics import COMMITS, REFUSED, UNREADABLE_TABLES, WAITING
+from dataset_curator.core import is_retracted, plan_commit, selects
+from dataset_curator.metrics import COMMITS, REFUSED, RETRACTED, UNREADABLE_TABLES, WAITING
 from dataset_curator.model import (
     DatasetVersion,
     LabelledMoment,
@@ -27,25 +25,30 @@ from dataset_curator.model import (
     PendingCommit,
     Plan,
     RefusalReason,
+    RetractionRule,
+    RowSelector,
     Sample,
     TriggerCount,
 )
 from dataset_curator.ports import Trunk
 from dataset_curator.preparing import sample_of
+from dataset_curator.retracting import first_version_with, removed_rows, retraction_of, version_without
 from dataset_curator.settings import Curation
-from dataset_curator.tables import DatasetTables, TableUnreadableError, digested_row
+from dataset_curator.tables import DatasetTables, TableUnreadableError
+from dataset_curator.version_content import diff_of, digest_after
 from fleetloop.domain.clips import ClipError
 from fleetloop.domain.clips.stored import StoredClips
-from fleetloop.domain.dataset_digest import DIGESTED, dataset_digest
 from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import Clock, ns_to_seconds
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.metrics import LoopStage, observe_stage
 from fleetloop.kit.process.tracing import span
+from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects, object_address
 
+T = TypeVar("T")
 log = get_logger(__name__)
 MOST_IDS_IN_EVENT = 10_000
 """Sample ids in the event of a version: topics limit the size of an event. The diff has all ids."""
@@ -80,7 +83,7 @@ class Committer:
         self._fleet_id = fleet_id
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
-        self._imports: set[asyncio.Future[DatasetVersion]] = set()
+        self._requests: set[asyncio.Future[Any]] = set()
 
     async def recover(self) -> None:
         """Resolve the pending commits that an earlier process left, except those whose table cannot be read."""
@@ -103,7 +106,7 @@ class Committer:
         dataset = commit.dataset
         await self._require_tables(dataset)
         version = await asyncio.to_thread(self._tables.has_commit, dataset, commit.commit_id)
-        if version is None and commit.request_id:
+        if version is None and commit.request_id and commit.version.retraction is None:
             # The samples came with the request, and its caller, who got no answer, retries it.
             await self._database.run(lambda tx: transactions.abandon_commit(tx, dataset))
             return
@@ -139,9 +142,12 @@ class Committer:
             await self._resolve_pending(dataset)
             limit = self._curation.commit_most
             labelled = (await self._database.read(lambda tx: queries.waiting(tx, dataset)))[:limit]
-            samples, unreadable = await asyncio.to_thread(self._prepare, labelled)
+            rules = await self._database.read(lambda tx: queries.retractions(tx, dataset))
+            retracted = {m.sample_id: RefusalReason.RETRACTED for m in labelled if is_retracted(m, rules)}
+            allowed = [moment for moment in labelled if moment.sample_id not in retracted]
+            samples, unreadable = await asyncio.to_thread(self._prepare, allowed)
             plan = await asyncio.to_thread(self._plan, dataset, samples, frozen)
-            refused: dict[str, RefusalReason] = {**plan.refused, **unreadable}
+            refused: dict[str, RefusalReason] = {**plan.refused, **unreadable, **retracted}
             for sample_id, why in refused.items():
                 REFUSED.labels(dataset, why.value).inc()
                 log.info("sample_refused", dataset=dataset, sample_id=sample_id, reason=why.value)
@@ -160,9 +166,13 @@ class Committer:
         It goes on when the caller is cancelled. A retry of a request that was carried out gets the same version.
         Raises KnownSampleError, and imports nothing, when the set gives an id of the dataset to other pictures.
         """
-        work = asyncio.ensure_future(self._import(dataset, samples, reason, frozen, request_id))
-        self._imports.add(work)
-        work.add_done_callback(self._imports.discard)
+        return await self._to_its_end(self._import(dataset, samples, reason, frozen, request_id))
+
+    async def _to_its_end(self, request: Coroutine[Any, Any, T]) -> T:
+        """The answer to a request, which is carried out also when its caller is cancelled."""
+        work = asyncio.ensure_future(request)
+        self._requests.add(work)
+        work.add_done_callback(self._requests.discard)
         return await asyncio.shield(work)
 
     async def _import(
@@ -193,6 +203,54 @@ class Committer:
                 else:
                     kept[sample.content_sha256] = sample
             return await self._commit(dataset, list(kept.values()), [], refused, reason, frozen, request_id)
+
+    async def retract(self, dataset: str, rows: RowSelector, reason: str, by: str, request_id: str) -> None:
+        """Commit a version without some rows, and refuse their origin from now on. The answer is kept by request id.
+
+        It goes on when the caller is cancelled. Raises NotFoundError when no row and no waiting sample is of this
+        origin, FailedPreconditionError for a test set.
+        """
+        await self._to_its_end(self._retract(dataset, rows, reason, by, request_id))
+
+    async def _retract(self, dataset: str, rows: RowSelector, reason: str, by: str, request_id: str) -> None:
+        async with self._one_at_a_time:
+            await self._resolve_pending(dataset)
+            if await self._database.read(lambda tx: tx.response_of(request_id, queries.RETRACT_METHOD)) is not None:
+                return
+            await self._require_tables(dataset)
+            before = await self._database.read(lambda tx: queries.newest_version(tx, dataset))
+            if before is not None and before.frozen:
+                remedy = "import the set without these rows under another name"
+                raise FailedPreconditionError(f"{dataset} is a frozen test set", "dataset", remedy)
+            moments = await self._database.read(lambda tx: queries.waiting(tx, dataset))
+            waiting = [moment.sample_id for moment in moments if selects(rows, moment)]
+            removed = await asyncio.to_thread(removed_rows, self._tables, before, rows) if before is not None else []
+            now_ns = self._clock.now_utc_ns()
+            if before is None or not removed:
+                if not waiting:
+                    problem = f"neither the newest version of {dataset} nor what waits for it has rows of {rows}"
+                    raise NotFoundError(problem, "rows", "DiffVersions lists the rows of a version")
+                rule = RetractionRule(dataset, rows, "", "", by, reason, now_ns)
+                await self._database.run(
+                    lambda tx: transactions.retract_waiting(tx, rule, waiting, request_id, now_ns)
+                )
+                return
+            number = await self._database.read(lambda tx: queries.newest_number(tx, dataset))
+            first = await asyncio.to_thread(first_version_with, self._tables, dataset, number, rows)
+            retraction = retraction_of(rows, by, first, removed, MOST_IDS_IN_EVENT)
+            commit_id = causal_id("retraction", dataset, number + 1, str(rows))
+            version = replace(
+                version_without(before, number + 1, retraction, len(removed), reason, now_ns),
+                event_id=commit_id,
+                diff_address=self._diff_address(dataset, number + 1, commit_id, now_ns),
+                refused={RefusalReason.RETRACTED.value: len(waiting)} if waiting else {},
+                content_digest=await asyncio.to_thread(
+                    digest_after, self._tables, dataset, before, (), {row["sample_id"] for row in removed}
+                ),
+            )
+            commit = PendingCommit(dataset, commit_id, number + 1, version, waiting, [], request_id)
+            await self._database.run(lambda tx: transactions.begin_commit(tx, commit))
+            await self._finish(commit, ())
 
     def _prepare(self, labelled: Sequence[LabelledMoment]) -> tuple[list[Sample], dict[str, RefusalReason]]:
         samples, unreadable = [], {}
@@ -243,9 +301,7 @@ class Committer:
                 TriggerCount(trigger, trigger_version, count)
                 for (trigger, trigger_version), count in sorted(by_trigger.items())
             ),
-            diff_address=object_address(
-                self._fleet_id, "diffs", now_ns, f"{dataset}-v{number}-{commit_id[:8]}.parquet"
-            ),
+            diff_address=self._diff_address(dataset, number, commit_id, now_ns),
             table_address=self._tables.address(dataset),
             lance_tag=f"v{number}",
             reason=reason,
@@ -257,7 +313,7 @@ class Committer:
             task_schema_version=f"{self._schema.name}-{self._schema.version}",
             added_sample_ids=tuple(sample.sample_id for sample in admitted[:MOST_IDS_IN_EVENT]),
             detected_at_utc_ns=tuple(detected[:MOST_IDS_IN_EVENT]),
-            content_digest=await asyncio.to_thread(self._digest, dataset, before, admitted),
+            content_digest=await asyncio.to_thread(digest_after, self._tables, dataset, before, admitted),
         )
         commit = PendingCommit(
             dataset, commit_id, number, version, used_up, [sample.sample_id for sample in admitted], request_id
@@ -265,50 +321,40 @@ class Committer:
         await self._database.run(lambda tx: transactions.begin_commit(tx, commit))
         return await self._finish(commit, admitted)
 
-    def _digest(self, dataset: str, before: DatasetVersion | None, admitted: Sequence[Sample]) -> str:
-        """The content of the version to come: the parent's rows and the new ones.
-
-        Raises TableUnreadableError when the parent's rows are not those that were committed: a change of the table
-        must not become part of a version.
-        """
-        rows = list(self._tables.rows(dataset, before.lance_tag, DIGESTED)) if before is not None else []
-        if before is not None and before.content_digest and dataset_digest(rows) != before.content_digest:
-            raise TableUnreadableError(
-                f"{dataset} {before.version} has other rows than when it was committed: restore it from a backup"
-            )
-        return dataset_digest([*rows, *(digested_row(sample) for sample in admitted)])
+    def _diff_address(self, dataset: str, number: int, commit_id: str, now_ns: int) -> str:
+        return object_address(self._fleet_id, "diffs", now_ns, f"{dataset}-v{number}-{commit_id[:8]}.parquet")
 
     async def _finish(self, commit: PendingCommit, samples: Sequence[Sample]) -> DatasetVersion:
         """Write, tag and announce a pending commit, whichever of these steps was done before."""
         version = commit.version
         lance_version = await asyncio.to_thread(self._tables.has_commit, commit.dataset, commit.commit_id)
-        if lance_version is None:
+        if lance_version is None and version.retraction is not None:
+            lance_version = await asyncio.to_thread(
+                self._tables.delete, commit.dataset, commit.commit_id, version.retraction.rows
+            )
+        elif lance_version is None:
             lance_version = await asyncio.to_thread(
                 self._tables.append, commit.dataset, commit.commit_id, samples, self._trunk.width
             )
         await asyncio.to_thread(self._tables.tag, commit.dataset, version.lance_tag, lance_version)
-        await asyncio.to_thread(self._write_diff, version, set(commit.admitted_ids))
+        diff = await asyncio.to_thread(diff_of, self._tables, version, set(commit.admitted_ids))
+        await asyncio.to_thread(self._objects.put_once, version.diff_address, diff)
         traces = await self._database.read(lambda tx: queries.traces(tx, commit.waiting_ids))
         with span("dataset-curator commit", links=traces, attributes={"version": version.version}):
             now_ns = self._clock.now_utc_ns()
             await self._database.run(lambda tx: transactions.finish_commit(tx, commit, now_ns))
         COMMITS.labels(commit.dataset).inc()
+        RETRACTED.labels(commit.dataset).inc(version.removed)
         for sample in samples:
             if sample.detected_at_utc_ns:  # imported samples did not come through the loop
                 observe_stage(
                     transactions.SERVICE, LoopStage.DATASET, sample.labelled_at_utc_ns, version.committed_at_utc_ns
                 )
-        log.info("version_committed", dataset=commit.dataset, version=version.version, added=version.added)
+        log.info(
+            "version_committed",
+            dataset=commit.dataset,
+            version=version.version,
+            added=version.added,
+            removed=version.removed,
+        )
         return version
-
-    def _write_diff(self, version: DatasetVersion, added: Collection[str]) -> None:
-        """Store the added samples with their answers as Parquet beside the version; the event may have only some."""
-        columns = ["sample_id", "trigger", "trigger_version", "answers"]
-        rows = [
-            {**row, "change": "added"}
-            for row in self._tables.rows(version.dataset, version.lance_tag, columns)
-            if row["sample_id"] in added
-        ]
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows), buffer)
-        self._objects.put_once(version.diff_address, buffer.getvalue())

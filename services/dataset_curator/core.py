@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dataset_curator.model import Neighbour, Plan, RefusalReason, Sample
+from dataset_curator.model import LabelledMoment, Neighbour, Plan, RefusalReason, RetractionRule, RowSelector, Sample
+from fleetloop.kit.refusal import InvalidArgumentError
+
+LABEL_SOURCES = ("human", "hindsight", "sensor", "model", "imported")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,37 @@ def set_digest(samples: Sequence[Sample]) -> str:
         for answers in [json.dumps(each.answers, sort_keys=True)]
     )
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def check_selector(rows: RowSelector) -> None:
+    """Raises InvalidArgumentError unless exactly one property selects the rows."""
+    if sum(map(bool, (rows.vehicle_id, rows.clip_id, rows.trigger, rows.label_source))) != 1:
+        raise InvalidArgumentError("name exactly one of vehicle_id, clip_id, trigger and label_source", "rows")
+    if rows.trigger_version and not rows.trigger:
+        raise InvalidArgumentError("name the trigger whose version it is", "rows.trigger")
+    if rows.label_source and rows.label_source not in LABEL_SOURCES:
+        raise InvalidArgumentError(f"name one of {', '.join(LABEL_SOURCES)}", "rows.label_source")
+
+
+def selects(rows: RowSelector, moment: LabelledMoment) -> bool:
+    """True when a labelled moment is of the selected origin."""
+    if rows.trigger:
+        return moment.trigger == rows.trigger and rows.trigger_version in (0, moment.trigger_version)
+    if rows.vehicle_id:
+        return moment.vehicle_id == rows.vehicle_id
+    return moment.clip_id == rows.clip_id if rows.clip_id else moment.label_source == rows.label_source
+
+
+def is_retracted(moment: LabelledMoment, rules: Iterable[RetractionRule]) -> bool:
+    """True when a retraction refuses this moment: its origin was retracted, and not readmitted before its detection.
+
+    The time of detection is the detector's, so that no vehicle can choose it.
+    """
+    return any(
+        selects(rule.rows, moment)
+        and (not rule.readmitted_at_utc_ns or moment.detected_at_utc_ns <= rule.readmitted_at_utc_ns)
+        for rule in rules
+    )
 
 
 def plan_commit(

@@ -13,6 +13,10 @@ UNREADABLE_TABLES = Counter(
 COMMITS = Counter("fleetloop_dataset_commits_total", "Dataset versions that were committed.", ["dataset"])
 REFUSED = Counter(
     "fleetloop_dataset_refused_samples_total",
-    "Samples that were refused, by reason (exact_duplicate, near_duplicate, in_test_set, unreadable_clip).",
+    "Samples that were refused, by reason "
+    "(exact_duplicate, near_duplicate, in_test_set, unreadable_clip, retracted).",
     ["dataset", "reason"],
+)
+RETRACTED = Counter(
+    "fleetloop_dataset_retracted_samples_total", "Samples that retractions removed from a dataset.", ["dataset"]
 )

@@ -17,6 +17,7 @@ class RefusalReason(StrEnum):
     NEAR_DUPLICATE = "near_duplicate"
     IN_TEST_SET = "in_test_set"
     UNREADABLE_CLIP = "unreadable_clip"
+    RETRACTED = "retracted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,71 @@ class TriggerCount:
 
 
 @dataclass(frozen=True, slots=True)
+class RowSelector:
+    """Rows by their origin. Exactly one of vehicle, clip, trigger and source is set."""
+
+    vehicle_id: str = ""
+    clip_id: str = ""
+    trigger: str = ""
+    trigger_version: int = 0
+    """0 for all versions of the trigger."""
+    label_source: str = ""
+
+    def __str__(self) -> str:
+        version = f" v{self.trigger_version}" if self.trigger_version else ""
+        named = {
+            "vehicle": self.vehicle_id,
+            "clip": self.clip_id,
+            "trigger": self.trigger + version if self.trigger else "",
+            "source": self.label_source,
+        }
+        return " and ".join(f"{name} {value}" for name, value in named.items() if value)
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """What a version removed from its parent."""
+
+    rows: RowSelector
+    by: str
+    """Person who asked for it, as kind/name."""
+    first_version: str
+    """The oldest version that has the rows."""
+    by_slice: Mapping[str, int]
+    by_trigger: Sequence[TriggerCount]
+    sample_ids: Sequence[str]
+    """The first of them, as in `DatasetVersion.added_sample_ids`."""
+    detected_at_utc_ns: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RetractionRule:
+    """An origin whose samples are refused since a retraction."""
+
+    dataset: str
+    rows: RowSelector
+    version: str
+    """Version that removed the rows; empty when no version had any."""
+    first_version: str
+    by: str
+    reason: str
+    at_utc_ns: int
+    readmitted_at_utc_ns: int = 0
+    """Samples that were detected later than this are admitted again; 0 while all are refused."""
+    readmitted_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCuration:
+    """What a dataset does not have, or does not have yet."""
+
+    dataset: str
+    waiting: int
+    """Labelled samples that wait for a commit."""
+    retractions: Sequence[RetractionRule]
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetVersion:
     """A version of a dataset, as it is announced."""
 
@@ -144,6 +210,9 @@ class DatasetVersion:
     """When each added sample was detected, at most 10,000; imported samples have none."""
     content_digest: str = ""
     """`fleetloop.domain.dataset_digest` of all rows; empty for versions of before it existed."""
+    removed: int = 0
+    retraction: Retraction | None = None
+    """None for a version that adds samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +229,4 @@ class PendingCommit:
     admitted_ids: Sequence[str]
     """Samples that it adds."""
     request_id: str = ""
-    """Import request that it answers; empty for a commit of labels."""
+    """Request for an import or a retraction that it answers; empty for a commit of labels."""

@@ -8,11 +8,19 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from dataset_curator.codec import labelled_from, version_from, version_in_answer
-from dataset_curator.model import DatasetVersion, LabelledMoment, PendingCommit
-from dataset_curator.store import IntentRow, VersionRow, WaitingRow
+from dataset_curator.model import (
+    DatasetCuration,
+    DatasetVersion,
+    LabelledMoment,
+    PendingCommit,
+    RetractionRule,
+    RowSelector,
+)
+from dataset_curator.store import IntentRow, RetractionRow, VersionRow, WaitingRow
 from fleetloop.kit.storage.database import Transaction
 
 IMPORT_METHOD = "ImportDataset"
+RETRACT_METHOD = "RetractRows"
 
 
 def waiting_datasets(tx: Transaction) -> list[str]:
@@ -85,3 +93,41 @@ def imported_version(tx: Transaction, request_id: str) -> DatasetVersion | None:
     """The version that an import request made; None when it was not carried out."""
     answer = tx.response_of(request_id, IMPORT_METHOD)
     return None if answer is None else version_in_answer(answer)
+
+
+def retractions(tx: Transaction, dataset: str = "") -> list[RetractionRule]:
+    """The retractions of one dataset or of all, newest first; those that ended refuse what was detected before."""
+    query = sa.select(RetractionRow).order_by(RetractionRow.retracted_at_utc_ns.desc(), RetractionRow.rule_id)
+    if dataset:
+        query = query.where(RetractionRow.dataset == dataset)
+    return [rule_of(row) for row in tx.session.scalars(query)]
+
+
+def rule_of(row: RetractionRow) -> RetractionRule:
+    """A row as a value."""
+    return RetractionRule(
+        dataset=row.dataset,
+        rows=RowSelector(row.vehicle_id, row.clip_id, row.trigger, row.trigger_version, row.label_source),
+        version=row.version,
+        first_version=row.first_version,
+        by=row.retracted_by,
+        reason=row.reason,
+        at_utc_ns=row.retracted_at_utc_ns,
+        readmitted_at_utc_ns=row.readmitted_at_utc_ns,
+        readmitted_by=row.readmitted_by,
+    )
+
+
+def curation(tx: Transaction, dataset: str = "") -> list[DatasetCuration]:
+    """What one dataset or each of them does not have, or does not have yet, by name."""
+    waits = sa.select(WaitingRow.dataset, sa.func.count()).group_by(WaitingRow.dataset)
+    waiting_by_name: dict[str, int] = {row[0]: row[1] for row in tx.session.execute(waits)}
+    rules: dict[str, list[RetractionRule]] = {}
+    for rule in retractions(tx, dataset):
+        rules.setdefault(rule.dataset, []).append(rule)
+    names = {*tx.session.scalars(sa.select(VersionRow.dataset).distinct()), *waiting_by_name, *rules}
+    return [
+        DatasetCuration(name, waiting_by_name.get(name, 0), rules.get(name, []))
+        for name in sorted(names)
+        if dataset in ("", name)
+    ]

@@ -6,9 +6,9 @@ import asyncio
 import json
 
 from dataset_curator import queries, transactions
-from dataset_curator.codec import version_message
+from dataset_curator.codec import curation_message, rule_message, selector_of, version_message
 from dataset_curator.committing import Committer, KnownSampleError
-from dataset_curator.core import set_digest
+from dataset_curator.core import check_selector, set_digest
 from dataset_curator.ports import Trunk
 from dataset_curator.preparing import imported_sample
 from dataset_curator.tables import DatasetTables
@@ -18,7 +18,8 @@ from fleetloop.domain.tasks import TaskSchema, TaskSchemaError
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from fleetloop.kit.rpc import RpcServer, caller, request_key
-from fleetloop.kit.storage.database import Database
+from fleetloop.kit.storage.database import Database, Transaction
+from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.protos.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 
@@ -118,6 +119,41 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         return dataset_pb2.DiffVersionsResponse(
             changes=changes[:_MOST_CHANGES], truncated=len(changes) > _MOST_CHANGES
         )
+
+    async def RetractRows(
+        self, request: dataset_pb2.RetractRowsRequest, context: object
+    ) -> dataset_pb2.RetractRowsResponse:
+        if not request.request_id:
+            raise InvalidArgumentError("give every attempt of one request the same random id", "request_id")
+        if not request.reason.strip():
+            raise InvalidArgumentError("say why, for those who find the version later", "reason")
+        rows = selector_of(request.rows)
+        check_selector(rows)
+        key = request_key(request.request_id)
+        await self._committer.retract(request.dataset, rows, request.reason, str(caller()), key)
+        answer = await self._database.read(lambda tx: tx.response_of(key, queries.RETRACT_METHOD))
+        return dataset_pb2.RetractRowsResponse.FromString(answer or b"")
+
+    async def ReadmitRows(
+        self, request: dataset_pb2.ReadmitRowsRequest, context: object
+    ) -> dataset_pb2.ReadmitRowsResponse:
+        rows = selector_of(request.rows)
+        check_selector(rows)
+        by, now_ns = str(caller()), self._clock.now_utc_ns()
+
+        def work(tx: Transaction) -> bytes:
+            rule = transactions.readmit(tx, request.dataset, rows, by, now_ns)
+            return dataset_pb2.ReadmitRowsResponse(rule=rule_message(rule)).SerializeToString()
+
+        key = request_key(request.request_id)
+        answer = await self._database.run(lambda tx: answer_once(tx, key, "ReadmitRows", now_ns, lambda: work(tx)))
+        return dataset_pb2.ReadmitRowsResponse.FromString(answer)
+
+    async def GetCuration(
+        self, request: dataset_pb2.GetCurationRequest, context: object
+    ) -> dataset_pb2.GetCurationResponse:
+        found = await self._database.read(lambda tx: queries.curation(tx, request.dataset))
+        return dataset_pb2.GetCurationResponse(datasets=map(curation_message, found))
 
     def _changes(self, request: dataset_pb2.DiffVersionsRequest) -> list[dataset_pb2.SampleChange]:
         columns = ["sample_id", "task", "choice", "trigger", "trigger_version", "answers"]

@@ -61,6 +61,29 @@ class ProposalRow(Base):
     proposed_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, index=True)
 
 
+class RetractionRow(Base):
+    """An origin whose samples are refused. A repeated retraction of the same origin replaces the row."""
+
+    __tablename__ = "retractions"
+    rule_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    """Hash of the dataset and the origin."""
+    dataset: Mapped[str] = mapped_column(sa.String(64), index=True)
+    vehicle_id: Mapped[str] = mapped_column(sa.String(128))
+    clip_id: Mapped[str] = mapped_column(sa.String(64))
+    trigger: Mapped[str] = mapped_column(sa.String(128))
+    trigger_version: Mapped[int]
+    label_source: Mapped[str] = mapped_column(sa.String(16))
+    version: Mapped[str] = mapped_column(sa.String(64))
+    """Version that removed the rows; empty when no version had any."""
+    first_version: Mapped[str] = mapped_column(sa.String(16))
+    retracted_by: Mapped[str] = mapped_column(sa.String(128))
+    reason: Mapped[str] = mapped_column(sa.Text)
+    retracted_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    readmitted_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    """Samples that were detected later than this are admitted again; 0 while all are refused."""
+    readmitted_by: Mapped[str] = mapped_column(sa.String(128), default="")
+
+
 class IntentRow(Base):
     """A pending commit. There is one per dataset: the primary key refuses a second one."""
 
@@ -75,4 +98,4 @@ class IntentRow(Base):
     admitted_ids: Mapped[str] = mapped_column(sa.Text)
     """JSON list of the samples that it adds."""
     request_id: Mapped[str] = mapped_column(sa.String(128), default="")
-    """Import request that it answers; empty for a commit of labels."""
+    """Request for an import or a retraction that it answers; empty for a commit of labels."""

@@ -17,7 +17,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from dataset_curator.model import Neighbour, Sample
+from dataset_curator.model import Neighbour, RowSelector, Sample
 from fleetloop.kit.outage import OutageError
 from fleetloop.kit.storage.addresses import table_address
 
@@ -76,6 +76,19 @@ def digested_row(sample: Sample) -> dict[str, str]:
         "slice": sample.slice,
         "trigger": sample.trigger,
     }
+
+
+def condition(rows: RowSelector) -> str:
+    """The rows as Lance selects them. The values are names, which have no quotes; a quote is escaped nevertheless."""
+    if rows.trigger_version:
+        return f"{_equals('trigger', rows.trigger)} AND trigger_version = {int(rows.trigger_version)}"
+    columns = ("vehicle_id", "clip_id", "trigger", "label_source")
+    return next(_equals(column, getattr(rows, column)) for column in columns if getattr(rows, column))
+
+
+def _equals(column: str, value: str) -> str:
+    quoted = value.replace("'", "''")
+    return f"{column} = '{quoted}'"
 
 
 class DatasetTables:
@@ -145,6 +158,31 @@ class DatasetTables:
         )
         return int(written.version)
 
+    def delete(self, dataset: str, commit_id: str, rows: RowSelector) -> int:
+        """Delete rows in one Lance version that carries the commit id; return that version. Older tags keep the rows.
+
+        It is Lance's `delete` in two steps, because that one takes no transaction properties.
+        """
+        table = self.open(dataset)
+        if table is None:
+            raise TableUnreadableError(f"{dataset} has no table at {self.address(dataset)}; restore it from a backup")
+        where = condition(rows)
+        changed, emptied = [], []
+        with self._reading(dataset):
+            for fragment in table.get_fragments():
+                if not fragment.count_rows(filter=where):
+                    continue
+                left = fragment.delete(where)
+                if left is None:
+                    emptied.append(fragment.fragment_id)
+                else:
+                    changed.append(left)
+        operation = lance.LanceOperation.Delete(changed, emptied, where)
+        transaction = lance.Transaction(
+            read_version=table.version, operation=operation, transaction_properties={COMMIT_PROPERTY: commit_id}
+        )
+        return int(lance.LanceDataset.commit(table, transaction, max_retries=0).version)
+
     def tag(self, dataset: str, tag: str, version: int) -> None:
         """Tag a Lance version, unless the tag exists."""
         table = self.open(dataset)
@@ -197,9 +235,18 @@ class DatasetTables:
 
         return neighbours_of
 
-    def rows(self, dataset: str, tag: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Rows of a version, some columns of them."""
+    def rows(
+        self, dataset: str, tag: str, columns: Sequence[str], of: RowSelector | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Rows of a version, all or those of an origin, and some columns of them."""
         with self._reading(dataset):
             table = lance.dataset(self.address(dataset), version=tag, storage_options=self._options)
-            for batch in table.to_batches(columns=list(columns)):
+            where = None if of is None else condition(of)
+            for batch in table.to_batches(columns=list(columns), filter=where):
                 yield from batch.to_pylist()
+
+    def has_rows(self, dataset: str, tag: str, of: RowSelector) -> bool:
+        """True when a version has rows of an origin."""
+        with self._reading(dataset):
+            table = lance.dataset(self.address(dataset), version=tag, storage_options=self._options)
+            return bool(table.count_rows(filter=condition(of)))

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from dataset_curator.codec import import_answer, version_bytes, version_event
-from dataset_curator.model import LabelledMoment, PendingCommit
-from dataset_curator.queries import IMPORT_METHOD
-from dataset_curator.store import IntentRow, ProposalRow, VersionRow, WaitingRow
+from dataset_curator.codec import import_answer, retraction_answer, version_bytes, version_event
+from dataset_curator.model import LabelledMoment, PendingCommit, RetractionRule, RowSelector
+from dataset_curator.queries import IMPORT_METHOD, RETRACT_METHOD, rule_of
+from dataset_curator.store import IntentRow, ProposalRow, RetractionRow, VersionRow, WaitingRow
+from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.process.tracing import current_traceparent
+from fleetloop.kit.refusal import NotFoundError
 from fleetloop.kit.storage.database import Transaction
 
 SERVICE = "dataset-curator"
@@ -90,5 +92,61 @@ def finish_commit(tx: Transaction, commit: PendingCommit, now_utc_ns: int) -> No
     discard_waiting(tx, commit.dataset, commit.waiting_ids)
     abandon_commit(tx, commit.dataset)
     tx.publish(version_event(version))
-    if commit.request_id:
+    if version.retraction is not None:
+        retraction = version.retraction
+        rule = RetractionRule(
+            commit.dataset, retraction.rows, version.version, retraction.first_version, retraction.by, version.reason,
+            version.committed_at_utc_ns,
+        )  # fmt: skip
+        refuse_from_now_on(tx, rule)
+        answer = retraction_answer(version, len(commit.waiting_ids))
+        tx.remember_response(commit.request_id, RETRACT_METHOD, answer, now_utc_ns)
+    elif commit.request_id:
         tx.remember_response(commit.request_id, IMPORT_METHOD, import_answer(version), now_utc_ns)
+
+
+def refuse_from_now_on(tx: Transaction, rule: RetractionRule) -> None:
+    """Refuse samples of an origin from the next commit on."""
+    rows = rule.rows
+    tx.session.merge(
+        RetractionRow(
+            rule_id=_rule_id(rule.dataset, rows),
+            dataset=rule.dataset,
+            vehicle_id=rows.vehicle_id,
+            clip_id=rows.clip_id,
+            trigger=rows.trigger,
+            trigger_version=rows.trigger_version,
+            label_source=rows.label_source,
+            version=rule.version,
+            first_version=rule.first_version,
+            retracted_by=rule.by,
+            reason=rule.reason,
+            retracted_at_utc_ns=rule.at_utc_ns,
+            readmitted_at_utc_ns=0,
+            readmitted_by="",
+        )
+    )
+
+
+def retract_waiting(
+    tx: Transaction, rule: RetractionRule, sample_ids: Sequence[str], request_id: str, now_utc_ns: int
+) -> None:
+    """Retract an origin of which samples wait, and of which no version has rows."""
+    discard_waiting(tx, rule.dataset, sample_ids)
+    refuse_from_now_on(tx, rule)
+    tx.remember_response(request_id, RETRACT_METHOD, retraction_answer(None, len(sample_ids)), now_utc_ns)
+
+
+def readmit(tx: Transaction, dataset: str, rows: RowSelector, by: str, now_utc_ns: int) -> RetractionRule:
+    """Admit samples of a retracted origin again that are detected from now on. Raises NotFoundError."""
+    row = tx.session.get(RetractionRow, _rule_id(dataset, rows))
+    if row is None or row.readmitted_at_utc_ns:
+        raise NotFoundError(f"{dataset} refuses no samples of {rows}", "rows", "GetCuration lists what it refuses")
+    row.readmitted_at_utc_ns, row.readmitted_by = now_utc_ns, by
+    return rule_of(row)
+
+
+def _rule_id(dataset: str, rows: RowSelector) -> str:
+    return causal_id(
+        "retraction", dataset, rows.vehicle_id, rows.clip_id, rows.trigger, rows.trigger_version, rows.label_source
+    )

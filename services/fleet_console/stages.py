@@ -80,7 +80,8 @@ def _dataset(facts: Facts, now_utc_ns: int) -> Stage:
     if not growing:
         return Stage("Dataset", "none", "", "", "no version yet", away=away)
     newest = max(growing, key=lambda version: version.committed_at_utc_ns)
-    note = f"{number(newest.samples)} samples, {number(newest.added)} new"
+    change = f"{number(newest.changed)} retracted" if newest.changed else f"{number(newest.added)} new"
+    note = f"{number(newest.samples)} samples, {change}"
     return Stage("Dataset", newest.version, newest.dataset, age(newest.committed_at_utc_ns, now_utc_ns), note,
                  away=away)  # fmt: skip
 

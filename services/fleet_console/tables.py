@@ -41,13 +41,13 @@ def version_rows(facts: Facts, now_utc_ns: int) -> list[Row]:
         sources: Counter[str] = Counter()
         for row in version.by_trigger:
             sources[row.trigger or "imported"] += row.samples
-        changed = f", {number(version.changed)} changed" if version.changed else ""
+        removed = f" −{number(version.changed)}" if version.changed else ""
         rows.append(
             {
                 "key": f"{version.dataset}/{version.version}",
                 "version": f"{version.dataset} {version.version}",
                 "samples": number(version.samples),
-                "added": f"+{number(version.added)}{changed}",
+                "added": f"+{number(version.added)}{removed}",
                 "from": listed(sources) or "–",
                 "refused": listed(dict(version.refused)) or "–",
                 "reason": version.reason + (" (frozen)" if version.frozen else ""),

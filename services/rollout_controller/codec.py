@@ -103,6 +103,7 @@ def version_in(record: Record) -> CommittedVersion:
         frozen=committed.frozen,
         committed_at_utc_ns=committed.committed_at_utc_ns,
         detected_at_utc_ns=tuple(committed.detected_at_utc_ns),
+        removed_detected_at_utc_ns=tuple(committed.retraction.removed_detected_at_utc_ns),
     )
 
 

@@ -46,7 +46,7 @@ class PassedRun:
     """Person who started the run, as kind/name; empty when the policy did."""
 
     def includes(self, version: CommittedVersion) -> bool:
-        """True when the model was trained on the samples of `version`."""
+        """True when the model was trained on the samples of `version`, as far as they were not retracted since."""
         return self.dataset == version.dataset and self.dataset_number >= version.number
 
 
@@ -62,6 +62,8 @@ class CommittedVersion:
     committed_at_utc_ns: int
     detected_at_utc_ns: Sequence[int]
     """Detection of each sample that it added, at most 10,000; imported samples have none."""
+    removed_detected_at_utc_ns: Sequence[int] = ()
+    """Detection of each sample that it removed from its parent, at most 10,000."""
 
 
 @dataclass(frozen=True, slots=True)

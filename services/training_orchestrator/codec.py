@@ -54,6 +54,7 @@ def version_of(committed: dataset_pb2.DatasetCommitted) -> DatasetVersion:
         earliest_detected_at_utc_ns=committed.earliest_detected_at_utc_ns,
         latest_detected_at_utc_ns=committed.latest_detected_at_utc_ns,
         content_digest=committed.content_digest,
+        removed=committed.changed,
     )
 
 

@@ -19,9 +19,9 @@ class Situation:
     """Newest version of the policy's dataset."""
     test_set: DatasetVersion | None
     samples_at_last_candidate: int
-    """Samples of the version of the last run whose candidate was not turned down; 0 before the first."""
+    """Samples that had ever been added for the last run whose candidate was not turned down; 0 before the first."""
     samples_at_last_run: int
-    """Samples of the version of the last run, with or without a candidate; 0 before the first."""
+    """Samples that had ever been added for the last run, with or without a candidate; 0 before the first."""
     failures: int
     """Runs that failed, were rejected or turned down by a rollout since the last candidate."""
     last_ended_at_utc_ns: int
@@ -52,20 +52,23 @@ def due(policy: Policy, now: Situation, now_utc_ns: int) -> Start | str:
     There is one run at a time, none while a candidate is in its rollout (the run would start from the model before
     it), and none without a frozen test set to examine the model on. A run without a candidate uses up no samples: it
     is retried once `new_samples` more have come, or after a wait that doubles: a failing recipe must not loop.
+    A retraction makes no sample new and none old: only added samples count.
     """
     if now.run_is_open:
         return "a run is under way"
     if now.newest is None:
         return f"dataset {policy.dataset} has no version yet"
+    if not now.newest.samples:
+        return f"dataset {policy.dataset} has no samples: all were retracted"
     if now.test_set is None:
         return f"test set {policy.test_set} has no version yet: import it before the first run"
     if now.rollout_is_open:
         return "a candidate is on its way to the vehicles"
-    new = now.newest.samples - now.samples_at_last_candidate
+    new = now.newest.ever_added - now.samples_at_last_candidate
     is_first = now.samples_at_last_candidate == 0
     if not is_first and new < policy.new_samples:
         return f"{new} of {policy.new_samples} new samples"
-    since_failure = now.newest.samples - now.samples_at_last_run
+    since_failure = now.newest.ever_added - now.samples_at_last_run
     if now.failures and since_failure < policy.new_samples:
         left_s = wait_s(now.failures, policy) - ns_to_seconds(now_utc_ns - now.last_ended_at_utc_ns)
         if left_s > 0:

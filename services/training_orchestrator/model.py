@@ -76,6 +76,15 @@ class DatasetVersion:
     latest_detected_at_utc_ns: int = 0
     content_digest: str = ""
     """What the rows must be; empty for versions of before it existed."""
+    removed: int = 0
+    """Samples that this version removed from its parent."""
+    removed_so_far: int = 0
+    """Samples that this version and all before it removed."""
+
+    @property
+    def ever_added(self) -> int:
+        """Samples that were added until this version, the removed ones too. Later versions have no fewer."""
+        return self.samples + self.removed_so_far
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def newest_version(tx: Transaction, dataset: str, version: str = "") -> DatasetV
         earliest_detected_at_utc_ns=row.earliest_detected_at_utc_ns,
         latest_detected_at_utc_ns=row.latest_detected_at_utc_ns,
         content_digest=row.content_digest,
+        removed_so_far=row.removed_so_far,
     )
 
 

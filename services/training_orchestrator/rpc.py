@@ -75,6 +75,8 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         if version is None:
             remedy = "DatasetService.ListVersions has them all"
             raise InvalidArgumentError("no such version", "dataset_version", remedy)
+        if not version.samples:
+            raise FailedPreconditionError(f"{version.version} has no samples: all were retracted", "dataset_version")
         if test_set is None or not test_set.frozen:
             raise FailedPreconditionError(f"import the frozen test set {policy.test_set} first", "dataset")
         situation = queries.situation(tx, policy)

@@ -39,6 +39,8 @@ class VersionRow(Base):
     earliest_detected_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
     latest_detected_at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
     content_digest: Mapped[str] = mapped_column(sa.String(64), default="", server_default="")
+    removed_so_far: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Samples that this version and all before it removed."""
     traceparent: Mapped[str | None] = mapped_column(sa.String(64))
 
 
@@ -50,6 +52,7 @@ class RunRow(Base):
     number: Mapped[int] = mapped_column(unique=True)
     dataset: Mapped[str] = mapped_column(sa.String(64), index=True)
     samples: Mapped[int]
+    """Samples that had ever been added when it began, so that the count of new ones never falls."""
     state: Mapped[str] = mapped_column(sa.String(16), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     passed_digest: Mapped[str] = mapped_column(sa.String(64), default="", index=True)

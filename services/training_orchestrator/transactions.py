@@ -25,6 +25,7 @@ def record_version(tx: Transaction, version: DatasetVersion) -> None:
     """Store a dataset's new version. A known one is ignored: its topic is kept longer than the ids in the inbox."""
     if version_row(tx, version.dataset, version.version) is not None:
         return
+    before = version_row(tx, version.dataset)
     tx.session.add(
         VersionRow(
             dataset=version.dataset,
@@ -36,6 +37,7 @@ def record_version(tx: Transaction, version: DatasetVersion) -> None:
             earliest_detected_at_utc_ns=version.earliest_detected_at_utc_ns,
             latest_detected_at_utc_ns=version.latest_detected_at_utc_ns,
             content_digest=version.content_digest,
+            removed_so_far=version.removed + (before.removed_so_far if before is not None else 0),
             traceparent=current_traceparent(),
         )
     )
@@ -81,7 +83,7 @@ def queue_run(tx: Transaction, start: Start, first_seed: int, now_utc_ns: int, s
         run_id=run.run_id,
         number=number,
         dataset=run.dataset,
-        samples=start.version.samples,
+        samples=start.version.ever_added,
         state="",
         attempts=0,
         passed_digest="",

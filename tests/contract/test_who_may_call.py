@@ -33,6 +33,9 @@ fleet.campaign.v1.CampaignService/GetLedger          -lMRO-
 fleet.dataset.v1.DatasetService/ImportDataset        --M---
 fleet.dataset.v1.DatasetService/ListVersions         -lMRO-
 fleet.dataset.v1.DatasetService/DiffVersions         -lMRO-
+fleet.dataset.v1.DatasetService/RetractRows          --M---
+fleet.dataset.v1.DatasetService/ReadmitRows          --M---
+fleet.dataset.v1.DatasetService/GetCuration          -lMRO-
 fleet.detect.v1.DetectorService/GetDetector          --M-O-
 fleet.label.v1.LabelService/LeaseTask                Ll----
 fleet.label.v1.LabelService/GetTaskFrames            LlM-O-

@@ -86,7 +86,7 @@ def _count(tx: Transaction, campaign: str, trigger: str, version: int, count: Co
     if row is None:
         row = EarningRow(campaign=campaign, trigger=trigger, version=version, count=count.value, value=0)
         tx.session.add(row)
-    row.value += amount
+    row.value = max(0, row.value + amount)  # a retraction may name samples that an older database counted
     tx.session.flush()
     EARNINGS.labels(campaign, trigger, str(version), count.value).set(row.value)
     return Counted(campaign, trigger, version, row.value)

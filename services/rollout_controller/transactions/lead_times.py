@@ -2,12 +2,13 @@
 
 A dataset version that is committed is kept here until a model trained on it, or on a later version, drives every
 vehicle. Each of its samples then leaves the stage `rollout`, and its lead time is known. A candidate that is rolled
-back ends nothing: its samples wait for the next model that is released.
+back ends nothing: its samples wait for the next model that is released. A retracted sample gets no lead time.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import sqlalchemy as sa
 
@@ -27,8 +28,11 @@ def record_version(tx: Transaction, version: CommittedVersion) -> bool:
     """Keeps a committed version until a model trained on it drives; False when no lead time can come of it.
 
     None comes of a test set, of imported samples, and of a version that the released model was trained on: the
-    database was created later than that model, or the event is very late.
+    database was created later than that model, or the event is very late. A version that removes samples ends their
+    waiting.
     """
+    if version.removed_detected_at_utc_ns:
+        _forget(tx, version)
     if version.frozen or not version.detected_at_utc_ns:
         return False
     if tx.session.get(WaitingVersionRow, (version.dataset, version.number)) is not None:
@@ -49,6 +53,25 @@ def record_version(tx: Transaction, version: CommittedVersion) -> bool:
     expired = WaitingVersionRow.committed_at_utc_ns < version.committed_at_utc_ns - KEPT_NS
     tx.session.execute(sa.delete(WaitingVersionRow).where(expired))
     return True
+
+
+def _forget(tx: Transaction, version: CommittedVersion) -> None:
+    """Deletes the samples that a version removed from those that wait. Samples of one instant are interchangeable."""
+    removed = Counter(version.removed_detected_at_utc_ns)
+    earlier = sa.select(WaitingVersionRow).where(
+        WaitingVersionRow.dataset == version.dataset, WaitingVersionRow.number < version.number
+    )
+    for row in tx.session.scalars(earlier.order_by(WaitingVersionRow.number)).all():
+        left = []
+        for detected_at_utc_ns in json.loads(row.detected_at_utc_ns):
+            if removed[detected_at_utc_ns] > 0:
+                removed[detected_at_utc_ns] -= 1
+            else:
+                left.append(detected_at_utc_ns)
+        if left:
+            row.detected_at_utc_ns = json.dumps(left)
+        else:
+            tx.session.delete(row)
 
 
 def end_training(tx: Transaction, run: PassedRun) -> None:
@@ -80,7 +103,7 @@ def end_rollout(tx: Transaction, run: PassedRun, last_attested_at_utc_ns: int) -
 
 
 def _included(run: PassedRun) -> sa.Select[WaitingVersionRow]:
-    """The waiting versions whose samples the model of `run` was trained on: versions only ever add samples."""
+    """The waiting versions whose samples the model of `run` was trained on; retracted samples no longer wait."""
     return sa.select(WaitingVersionRow).where(
         WaitingVersionRow.dataset == run.dataset, WaitingVersionRow.number <= run.dataset_number
     )

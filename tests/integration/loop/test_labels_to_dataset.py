@@ -159,6 +159,45 @@ async def test_killing_desk_and_curator_loses_and_doubles_nothing(topics: Topics
         assert {vote.author for vote in votes if vote.source == label_pb2.LABEL_SOURCE_HUMAN} == {"ann", "ben"}
 
 
+async def test_killing_the_curator_while_it_retracts_loses_and_doubles_nothing(
+    topics: Topics, run: EmbeddedRun
+) -> None:
+    """The rows of one clip are removed while the curator is SIGKILLed; the caller tries again with the same id."""
+    dataset = f"set-{uuid.uuid4().hex[:8]}"
+    questions = [question(Objects(run.layout.objects.as_uri()), dataset, number) for number in range(20, 32)]
+    right = {event.key: CHOICES[index % 3] for index, event in enumerate(questions)}
+    await topics.write(*questions)
+    await asyncio.gather(*(label_all(run, name, dataset, right, kills=[]) for name in ("ann", "ben")))
+    (first, *_) = await topics.read(DATASET, dataset, 1, within_s=60)
+    before = dataset_pb2.DatasetCommitted.FromString(first.value)
+    forged = label_pb2.LabelTaskCreated.FromString(questions[3].payload).provenance
+    credentials = run.fleet.credentials()
+    files = (credentials.ca, credentials.cert, credentials.key)
+    request = dataset_pb2.RetractRowsRequest(
+        request_id=uuid.uuid4().hex,
+        dataset=dataset,
+        rows=dataset_pb2.RowSelector(clip_id=forged.clip_id),
+        reason="forged",
+    )
+    async with open_channel("dataset-curator", run.fleet.address("dataset_curator"), *files) as channel:
+        curator = dataset_pb2_grpc.DatasetServiceStub(channel)
+        for delay_s in (0.02, 0.1):
+            attempt = asyncio.ensure_future(curator.RetractRows(request, timeout=10))
+            await asyncio.sleep(delay_s)
+            run.supervisor.kill("dataset_curator", signal.SIGKILL)
+            await asyncio.gather(attempt, return_exceptions=True)
+            await asyncio.sleep(1)
+            await asyncio.to_thread(run.supervisor.wait_ready, 60)
+        deadline = time.monotonic() + 60
+        answer = await patiently(lambda: curator.RetractRows(request, timeout=10), deadline)
+    assert (answer.committed.version, answer.committed.samples, answer.committed.changed) == ("v2", 11, 1)
+    assert answer.committed.retraction.first_version == before.version == "v1"
+    committed = await topics.read(DATASET, dataset, 2, within_s=30)
+    assert len({dict(message.headers)["ce_id"] for message in committed}) == 2, "v1 and v2, each announced once"
+    table = lance.dataset(before.table_address, version="v2").to_table(columns=["sample_id"])
+    assert set(table["sample_id"].to_pylist()) == set(right) - {forged.sample_id}
+
+
 async def test_a_labelled_set_is_imported_once_and_damage_names_its_place(run: EmbeddedRun, tmp_path: Path) -> None:
     credentials = run.fleet.credentials()
     files = (credentials.ca, credentials.cert, credentials.key)

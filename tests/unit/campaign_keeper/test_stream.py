@@ -34,3 +34,19 @@ def test_a_dataset_version_that_is_read_again_long_after_counts_once(database: D
         database.run_now(lambda tx: take(tx, record))
     (entry,) = database.run_now(queries.ledger)
     assert (entry.trigger, entry.kept) == ("fast", 7)
+
+
+def test_retracted_samples_are_no_longer_counted_as_kept(database: Database) -> None:
+    take = effects(SystemClock())[DATASET]
+    added, removed = ([dataset_pb2.TriggerCount(trigger="fast", version=1, samples=n)] for n in (7, 3))
+    versions = [
+        dataset_pb2.DatasetCommitted(event_id="c1", dataset="d", by_trigger=added),
+        dataset_pb2.DatasetCommitted(
+            event_id="c2", dataset="d", retraction=dataset_pb2.Retraction(removed_by_trigger=removed)
+        ),
+    ]
+    for committed in versions:
+        record = Record(DATASET, 0, 0, b"d", committed.SerializeToString(), [], 0)
+        database.run_now(lambda tx, r=record: take(tx, r))  # type: ignore[misc]
+    (entry,) = database.run_now(queries.ledger)
+    assert (entry.trigger, entry.kept) == ("fast", 4)

@@ -14,7 +14,7 @@ from dataset_curator.codec import (
     version_in_answer,
     version_message,
 )
-from dataset_curator.model import DatasetVersion, TriggerCount
+from dataset_curator.model import DatasetVersion, Retraction, RowSelector, TriggerCount
 from fleetloop.domain.topics import LABEL
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.protos.common.v1 import provenance_pb2
@@ -27,7 +27,11 @@ VERSION = DatasetVersion(
     reason="labels", committed_at_utc_ns=9, earliest_detected_at_utc_ns=4, latest_detected_at_utc_ns=5, frozen=True,
     refused={"in_test_set": 2}, task_schema_version="town-1", added_sample_ids=("a", "b", "c"),
     detected_at_utc_ns=(4, 4, 5),
-    content_digest="c" * 64,
+    content_digest="c" * 64, removed=1,
+    retraction=Retraction(
+        RowSelector(trigger="flicker", trigger_version=2), "user/ann", "v1", {"night": 1},
+        (TriggerCount("flicker", 2, 1),), ("d",), (3,),
+    ),
 )  # fmt: skip
 ORIGIN = provenance_pb2.Provenance(sample_id="s", vehicle_id="car", trigger="flicker", trigger_version=2)
 
@@ -73,7 +77,7 @@ def test_a_version_is_kept_and_answered_with_every_field() -> None:
     assert version_from(version_bytes(VERSION)) == VERSION
     assert version_in_answer(import_answer(VERSION)) == VERSION
     names = {field.name for field, _ in version_message(VERSION).ListFields()}
-    assert names == set(dataset_pb2.DatasetCommitted.DESCRIPTOR.fields_by_name) - {"changed"}
+    assert names == set(dataset_pb2.DatasetCommitted.DESCRIPTOR.fields_by_name)
 
 
 def test_a_version_is_announced_under_the_id_of_its_commit() -> None:

@@ -210,3 +210,15 @@ def test_a_stage_whose_beginning_is_unknown_is_not_observed() -> None:
     assert REGISTRY.get_sample_value("fleetloop_stage_seconds_count", labels) is None
     observe_stage("test-unknown", LoopStage.CLIP, 4 * S, 5 * S)
     assert REGISTRY.get_sample_value("fleetloop_stage_seconds_sum", labels) == 1.0
+
+
+def test_a_retracted_sample_gets_no_lead_time(loop: Loop) -> None:
+    loop.commit(version(1, at_s=100, detected_s=[10, 40, 40]))
+    loop.commit(version(2, at_s=110, detected_s=[50]))
+    assert not loop.commit(version(3, at_s=115, detected_s=[], removed_detected_at_utc_ns=(40 * S, 50 * S)))
+    assert loop.waiting() == [1]
+    loop.commit(version(4, at_s=120, detected_s=[60]))
+    loop.train(FIRST, "v4", at_s=130)
+    loop.release(FIRST, 131, attested_s=180)
+    assert loop.observed()["lead"] == (3, (180 - 10) + (180 - 40) + (180 - 60))
+    assert loop.waiting() == []

@@ -57,6 +57,13 @@ def grow(database: Database, version: str, samples: int) -> None:
     database.run_now(lambda tx: transactions.record_version(tx, version_of(committed)))
 
 
+def shrink(database: Database, version: str, samples: int, removed: int) -> None:
+    committed = dataset_pb2.DatasetCommitted(
+        dataset="town", version=version, samples=samples, changed=removed, lance_tag=version, table_address="t"
+    )
+    database.run_now(lambda tx: transactions.record_version(tx, version_of(committed)))
+
+
 def test_no_run_starts_between_passing_and_the_end_of_the_rollout(database: Database) -> None:
     run_to_its_end(database, OLD)
     grow(database, "v2", 1200)
@@ -147,3 +154,26 @@ def test_a_version_that_is_known_is_noted_once(database: Database) -> None:
     grow(database, "v1", 1000)  # read again from the topic's beginning
     newest = database.run_now(lambda tx: queries.newest_version(tx, "town"))
     assert newest is not None and newest.version == "v2"
+
+
+def test_a_retraction_makes_no_sample_new_and_none_old(database: Database) -> None:
+    run_to_its_end(database, OLD)
+    for sequence, stage in ((1, S.MODEL_STAGE_REGISTERED), (2, S.MODEL_STAGE_RELEASED)):
+        change(database, OLD, stage, sequence)
+    grow(database, "v2", 1060)
+    shrink(database, "v3", 860, removed=200)
+    assert decision(database) == "60 of 100 new samples"
+    grow(database, "v4", 900)
+    start = decision(database)
+    assert isinstance(start, Start)
+    assert (start.version.version, start.why) == ("v4", "100 new samples since the last candidate")
+    run_to_its_end(database, NEW)
+    change(database, NEW, S.MODEL_STAGE_RELEASED, 3, previous=OLD)
+    assert decision(database) == "0 of 100 new samples"
+    grow(database, "v5", 999)
+    assert decision(database) == "99 of 100 new samples"
+
+
+def test_no_run_starts_on_a_version_without_samples(database: Database) -> None:
+    shrink(database, "v2", 0, removed=1000)
+    assert decision(database) == "dataset town has no samples: all were retracted"
