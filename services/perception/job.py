@@ -58,13 +58,14 @@ class Progress:
 def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, progress: Progress) -> RunResult:
     """Read the dataset, train, evaluate and export.
 
-    Raises RunFolderError, ExaminationPlanError, DatasetError, ExportError or BudgetError.
+    Raises RunFolderError, ExaminationPlanError, DatasetError, ExportError, BudgetError or ModelError.
     """
     # Importing torch takes seconds; the lock, the heartbeat and the checks of the request come first.
     import torch
 
     from fleetloop.domain.artifacts import WEIGHTS
     from perception import data, evaluate
+    from perception.drives import world_of
     from perception.examination.gates import Examinee, examine_model
     from perception.examination.verdict import combined
     from perception.export import export
@@ -72,6 +73,7 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
     from perception.train import train
 
     plan, budget = load_plan(request.examination), load_budget(request.vehicle)
+    world_of(plan.closed_loop, schema)  # before hours of training
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     progress.report("read", message=f"{request.dataset.table} {request.dataset.tag}")
@@ -191,8 +193,8 @@ def _run_checked(folder: Path, progress: Progress) -> RunResult | RunFailure:
     except (RunFolderError, TaskSchemaError, RecipeError, ExaminationPlanError) as error:
         return RunFailure(error=str(error))
     except ValueError as error:
-        # By name: importing perception.data would import lance and numpy before the request is checked.
-        if type(error).__name__ == "DatasetError":
+        # By name: importing their modules would import lance and ONNX Runtime before the request is checked.
+        if type(error).__name__ in ("DatasetError", "ModelError"):
             return RunFailure(error=str(error))
         raise
 

@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import psutil
 
-from fleetloop.domain.artifacts import ENCODER, HEAD
+from fleetloop.domain.onnx_runner import OnnxRunner
 from fleetloop.domain.tasks import load_task_schema
 
 INFERENCES = 200
@@ -31,31 +30,20 @@ def main() -> None:
     given = parser.parse_args()
     schema = load_task_schema(given.schema)
     camera = schema.cameras[0]
-    rng = np.random.default_rng(1)
-    frames = rng.integers(0, 256, (16, 1, len(schema.cameras), camera.height, camera.width, 3), np.uint8)
+    shape = (16, 1, len(schema.cameras), camera.height, camera.width, 3)
+    frames = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
     process = psutil.Process()
     before = most = process.memory_info().rss
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = given.threads, 1
-    encoder, head = (
-        onnxruntime.InferenceSession(given.model / name, options, providers=["CPUExecutionProvider"])
-        for name in (ENCODER, HEAD)
-    )
-    columns = list(schema.columns())
-    kept: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
+    runner = OnnxRunner.load(given.model, schema, given.threads)
     took_ms = []
     for number in range(_WARMUP + INFERENCES):
         began = time.process_time()
-        tokens = encoder.run(None, {"cameras": frames[number % len(frames)]})[0]
-        kept = [*kept, tokens][-schema.frames.count :]
-        seen = np.stack([kept[0]] * (schema.frames.count - len(kept)) + kept, 1)
-        head.run(columns, {"tokens": seen})
+        runner.infer(["vehicle"], frames[number % len(frames)])
         if number >= _WARMUP:
             took_ms.append(1000 * (time.process_time() - began) / given.threads)
         most = max(most, process.memory_info().rss)
-    sys.stdout.write(
-        json.dumps({"p99_ms": float(np.percentile(took_ms, 99)), "memory_mb": (most - before) / 1e6}) + "\n"
-    )
+    cost = {"p99_ms": float(np.percentile(took_ms, 99)), "memory_mb": (most - before) / 1e6}
+    sys.stdout.write(json.dumps(cost) + "\n")
 
 
 if __name__ == "__main__":

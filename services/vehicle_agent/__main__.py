@@ -43,9 +43,9 @@ class OnnxModels:
     """Models on ONNX Runtime with one thread each; implements `ports.Models`."""
 
     def __init__(self, schema: TaskSchema) -> None:
-        from vehicle_agent import runner  # a recorded drive needs no ONNX Runtime
+        from fleetloop.domain import onnx_runner  # a recorded drive needs no ONNX Runtime
 
-        self._runner = runner
+        self._runner = onnx_runner
         self._schema = schema
 
     def load(self, folder: Path) -> Runner:

@@ -46,6 +46,7 @@ CONFIG: Mapping[str, Mapping[str, Any]] = {
     # A demo has minutes where a fleet has days, so each stage asks for less evidence.
     "curation.yaml": {"commit_samples": 150, "commit_wait_s": 60},
     "training.yaml": {"new_samples": 250},
+    "examination.yaml": {"scenes": 180, "vehicles": 16},
     "routing.yaml": {"repeat_s": 5, "clip_expires_s": 120, "per_cell": 2},
     "rollout.yaml": {
         "shadow_margin": 0.25,

@@ -8,12 +8,15 @@ from fleetloop.domain.run_folder import Gate
 from fleetloop.domain.tasks import TaskSchema
 from perception import evaluate
 from perception.data import Samples
+from perception.drives import drive, watch, world_of
 from perception.evaluate import Correct, Outputs
 from perception.examination import slices
 from perception.examination.budget import cost_of, examine_budget
 from perception.examination.calibration import examine_calibration, stated
+from perception.examination.closed_loop import examine_drives
 from perception.examination.plan import ExaminationPlan, VehicleBudget
 from perception.examination.robustness import chosen_scenes, damages, examine_damaged
+from perception.examination.temporal import examine_sequences
 from perception.examination.verdict import gate
 from perception.inference import predict_exported
 
@@ -49,7 +52,7 @@ def examine_model(
 ) -> Iterator[Gate]:
     """Yield what each gate says. A first model has nothing to be compared with, and passes fewer gates.
 
-    Raises BudgetError when the exported model does not run.
+    Raises BudgetError or ModelError when an exported model does not run.
     """
     test = examinee.test
     right = evaluate.correct_answers(schema, examinee.outputs, test.targets)
@@ -78,6 +81,14 @@ def examine_model(
     answers = [_damaged_answers(folder, test, schema, plan) for folder in (examinee.parent, examinee.model)]
     error = plan.error * plan.shares.robustness
     yield gate("robustness", examine_damaged(answers[0], answers[1], plan.robustness, error))
+    if (world := world_of(plan.closed_loop, schema)) is None:
+        return
+    say("temporal")
+    old, new = watch(world(), (examinee.parent, examinee.model), schema, plan.closed_loop)
+    yield gate("temporal", examine_sequences(old, new, plan.error * plan.shares.temporal))
+    say("closed loop")
+    roads = [drive(world(), folder, schema, plan.closed_loop) for folder in (examinee.parent, examinee.model)]
+    yield gate("closed_loop", examine_drives(roads[0], roads[1], plan.error * plan.shares.closed_loop))
 
 
 def _damaged_answers(folder: Path, test: Samples, schema: TaskSchema, plan: ExaminationPlan) -> Mapping[str, Correct]:

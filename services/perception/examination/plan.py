@@ -1,7 +1,7 @@
 """What the examination requires, as people edit it: config/examination.yaml and config/vehicle.yaml."""
 
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,9 +20,11 @@ class _Frozen(BaseModel):
 class ErrorShares(_Frozen):
     """How the error is divided among the gates that may refuse a good model by chance."""
 
-    slices: float = Field(default=0.6, gt=0, le=1)
-    robustness: float = Field(default=0.2, ge=0, le=1)
-    calibration: float = Field(default=0.2, ge=0, le=1)
+    slices: float = Field(default=0.5, gt=0, le=1)
+    closed_loop: float = Field(default=0.15, ge=0, le=1)
+    temporal: float = Field(default=0.15, ge=0, le=1)
+    robustness: float = Field(default=0.1, ge=0, le=1)
+    calibration: float = Field(default=0.1, ge=0, le=1)
 
     @model_validator(mode="after")
     def _make_a_whole(self) -> Self:
@@ -54,6 +56,24 @@ class Calibration(_Frozen):
     """A calibration error that is larger by more than this than that of the model in the field refuses a model."""
 
 
+class ClosedLoop(_Frozen):
+    """The gates on driving and on time."""
+
+    world: Literal["town", "none"] = "none"
+    """Where to drive: the simulated town, or nowhere."""
+    vehicles: int = Field(default=32, ge=1, le=1000)
+    seconds: float = Field(default=100.0, ge=1)
+    """Simulated seconds that each vehicle drives."""
+    seed: int = 1
+    """Of routes and drivers."""
+    town_seed: int = Field(default=950_000, ge=0)
+    """Of the town. No fleet drives in those from 700,000 on."""
+    stretch_m: float = Field(default=60.0, gt=0)
+    """Metres of road that are compared as one."""
+    harsh_mps2: float = Field(default=3.0, gt=0)
+    """Deceleration of the autopilot that counts as harsh, m/s^2."""
+
+
 class ExaminationPlan(_Frozen):
     """The content of config/examination.yaml."""
 
@@ -62,6 +82,7 @@ class ExaminationPlan(_Frozen):
     shares: ErrorShares = ErrorShares()
     robustness: Robustness = Robustness()
     calibration: Calibration = Calibration()
+    closed_loop: ClosedLoop = ClosedLoop()
 
 
 class VehicleBudget(_Frozen):

@@ -9,10 +9,10 @@ import torch
 from tests.unit.perception.nets import RECIPE, SCHEMA, red_squares
 
 from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
+from fleetloop.domain.onnx_runner import ModelError, OnnxRunner, perceived_signals
 from perception.export import export
 from perception.inference import predict, predict_exported
 from perception.model import Net
-from vehicle_agent.runner import ModelError, OnnxRunner, perceived_signals
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def test_an_exported_model_is_run_and_weighed(tmp_path: Path) -> None:
     schema_path = tmp_path / "tasks.yaml"
     schema_path.write_text(yaml.safe_dump(SCHEMA.model_dump(mode="json")))
     trained = train(red_squares(40, 1), SCHEMA, RECIPE.model_copy(update={"steps": 2}), 1)
-    export(trained.net, SCHEMA, {}, tmp_path / "model")
+    export(trained.net, SCHEMA, {"schema_version": SCHEMA.version}, tmp_path / "model")
     cost = cost_of(tmp_path / "model", schema_path, BUDGET)
     size = sum((tmp_path / "model" / name).stat().st_size for name in ("encoder.onnx", "head.onnx", "card.json"))
     assert cost.files_mb == size / 1e6 and 0 < cost.p99_ms < 1000 and 0 < cost.memory_mb < 500

@@ -11,7 +11,10 @@ from perception.examination.plan import ExaminationPlan, ExaminationPlanError, V
 
 
 def test_the_shipped_files_have_the_values_that_hold_without_them() -> None:
-    assert load_plan(config_folder() / "examination.yaml") == load_plan(None) == ExaminationPlan()
+    shipped = load_plan(config_folder() / "examination.yaml")
+    assert shipped.closed_loop.world == "town", "which a fleet with its own tasks does not have"
+    nowhere = shipped.closed_loop.model_copy(update={"world": "none"})
+    assert shipped.model_copy(update={"closed_loop": nowhere}) == load_plan(None) == ExaminationPlan()
     assert load_budget(config_folder() / "vehicle.yaml") == load_budget(None) == VehicleBudget()
 
 
@@ -20,7 +23,10 @@ def test_the_shipped_files_have_the_values_that_hold_without_them() -> None:
     [
         ("error: 0.9", "error"),
         ("robustness: {margn: 0.1}", "robustness.margn"),
-        ("shares: {slices: 0.9, robustness: 0.2}", "add up to 1.3"),
+        (
+            "shares: {slices: 0.5, temporal: 0.6, closed_loop: 0.1}",
+            "add up to 1.4",
+        ),
         ("[", "examination.yaml"),
     ],
 )

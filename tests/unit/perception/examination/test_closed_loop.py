@@ -1,0 +1,61 @@
+"""A model that drives worse on the same roads is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from perception.examination.closed_loop import Event, Road, examine_drives
+
+ERROR = 0.01
+
+
+def road(stretches: int, **shares: float) -> Road:
+    """The first stretches have events, by share."""
+    return Road(
+        {
+            (number % 4, number): frozenset(
+                Event[name.upper()] for name, share in shares.items() if number < share * stretches
+            )
+            for number in range(stretches)
+        },
+        1.0,
+    )
+
+
+def test_more_events_of_any_kind_refuse_a_model() -> None:
+    for name in ("missed_stop", "needless_stop", "harsh_braking"):
+        verdict = examine_drives(road(200), road(200, **{name: 0.1}), ERROR)
+        assert not verdict.passed and f"{Event[name.upper()]} on the same roads: in 0 to 20" in " ".join(
+            verdict.reasons
+        )
+        assert examine_drives(road(200, **{name: 0.1}), road(200), ERROR).passed
+        assert examine_drives(road(200, **{name: 0.1}), road(200, **{name: 0.1}), ERROR).passed
+
+
+def test_missed_and_needless_stops_count_together() -> None:
+    """Neither is significant by itself."""
+    verdict = examine_drives(road(200), road(200, missed_stop=0.03, needless_stop=0.0), ERROR)
+    assert verdict.passed
+    both = {where: frozenset[Event]() for where in road(200).events}
+    for number, where in enumerate(list(both)[:12]):
+        both[where] = frozenset({Event.MISSED_STOP if number % 2 else Event.NEEDLESS_STOP})
+    verdict = examine_drives(road(200), Road(both, 1.0), ERROR)
+    assert [reason.partition(" on")[0] for reason in verdict.reasons] == ["More takeovers"]
+
+
+def test_only_roads_that_both_drove_are_compared() -> None:
+    far, near = road(200), Road({where: frozenset({Event.MISSED_STOP}) for where in list(road(40).events)[:5]}, 0.1)
+    verdict = examine_drives(far, near, ERROR)
+    assert not verdict.passed and verdict.reasons == ["Nothing to examine: 5 stretches of road cannot show any loss."]
+    assert not examine_drives(far, Road({}, 0.0), ERROR).passed
+
+
+def test_equal_models_are_seldom_told_apart() -> None:
+    rng, refused = np.random.default_rng(4), 0
+    for _ in range(300):
+        one, two = (
+            Road({(0, n): frozenset(event for event in Event if rng.random() < 0.15) for n in range(200)}, 1.0)
+            for _ in range(2)
+        )
+        refused += not examine_drives(one, two, 0.05).passed
+    assert refused <= 18
