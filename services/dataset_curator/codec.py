@@ -171,7 +171,15 @@ def rule_message(rule: RetractionRule) -> dataset_pb2.RetractionRule:
 def curation_message(curation: DatasetCuration) -> dataset_pb2.DatasetCuration:
     """What a dataset lacks, as a message."""
     return dataset_pb2.DatasetCuration(
-        dataset=curation.dataset, waiting=curation.waiting, retractions=map(rule_message, curation.retractions)
+        dataset=curation.dataset,
+        waiting=curation.waiting,
+        retractions=map(rule_message, curation.retractions),
+        held=[
+            dataset_pb2.HeldSamples(vehicle_id=each.vehicle_id, held=each.held, samples=each.samples)
+            for each in curation.held
+        ],
+        vehicle_samples=curation.vehicle_samples,
+        most_of_a_vehicle=curation.most_of_a_vehicle,
     )
 
 

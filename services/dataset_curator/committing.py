@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from dataset_curator import queries, transactions
-from dataset_curator.core import is_retracted, plan_commit, selects
-from dataset_curator.metrics import COMMITS, REFUSED, RETRACTED, UNREADABLE_TABLES, WAITING
+from dataset_curator.core import ShareBound, is_retracted, plan_commit, selects, within_share
+from dataset_curator.metrics import COMMITS, HELD, REFUSED, RETRACTED, UNREADABLE_TABLES, WAITING
 from dataset_curator.model import (
     DatasetVersion,
     LabelledMoment,
@@ -85,6 +85,11 @@ class Committer:
         self._one_at_a_time = asyncio.Lock()
         self._requests: set[asyncio.Future[Any]] = set()
 
+    @property
+    def share(self) -> ShareBound:
+        """The most samples that one vehicle may have."""
+        return self._curation.share
+
     async def recover(self) -> None:
         """Resolve the pending commits that an earlier process left, except those whose table cannot be read."""
         async with self._one_at_a_time:
@@ -133,30 +138,48 @@ class Committer:
         """
         async with self._one_at_a_time:
             now_ns = self._clock.now_utc_ns()
-            count, oldest_ns = await self._database.read(lambda tx: queries.waiting_count(tx, dataset))
-            WAITING.labels(dataset).set(count)
-            if not self._curation.policy.is_due(count, ns_to_seconds(now_ns - oldest_ns)):
+            share = self._curation.share
+            state = await self._database.read(lambda tx: queries.waiting_state(tx, dataset, share))
+            WAITING.labels(dataset).set(state.fresh)
+            HELD.labels(dataset).set(state.held)
+            waited_s = ns_to_seconds(now_ns - state.oldest_ns) if state.fresh else 0.0
+            if not self._curation.policy.is_due(state.fresh + state.admissible, waited_s):
                 return None
             frozen = await self._database.read(queries.frozen_datasets)
             await self._require_tables(dataset, *frozen)
             await self._resolve_pending(dataset)
-            limit = self._curation.commit_most
-            labelled = (await self._database.read(lambda tx: queries.waiting(tx, dataset)))[:limit]
+            await self._count_vehicles(dataset)
+            most = self._curation.commit_most
+            labelled = await self._database.read(lambda tx: queries.candidates(tx, dataset, share, most))
             rules = await self._database.read(lambda tx: queries.retractions(tx, dataset))
             retracted = {m.sample_id: RefusalReason.RETRACTED for m in labelled if is_retracted(m, rules)}
             allowed = [moment for moment in labelled if moment.sample_id not in retracted]
-            samples, unreadable = await asyncio.to_thread(self._prepare, allowed)
+            counts = await self._database.read(lambda tx: queries.vehicle_counts(tx, dataset))
+            chosen = within_share(allowed, counts, share)
+            samples, unreadable = await asyncio.to_thread(self._prepare, chosen)
             plan = await asyncio.to_thread(self._plan, dataset, samples, frozen)
             refused: dict[str, RefusalReason] = {**plan.refused, **unreadable, **retracted}
             for sample_id, why in refused.items():
                 REFUSED.labels(dataset, why.value).inc()
                 log.info("sample_refused", dataset=dataset, sample_id=sample_id, reason=why.value)
-            used_up = [moment.sample_id for moment in labelled]
-            if not plan.admitted:
+            admitted = within_share(plan.admitted, counts, share)  # a refused sample made room for more than there is
+            used_up = [*refused, *(sample.sample_id for sample in admitted)]
+            held = [moment for moment in allowed if moment.sample_id not in set(used_up)]
+            await self._database.run(lambda tx: transactions.hold(tx, held))
+            if not admitted:
                 await self._database.run(lambda tx: transactions.discard_waiting(tx, dataset, used_up))
                 return None
-            reason = f"{len(plan.admitted)} labelled samples from the fleet"
-            return await self._commit(dataset, plan.admitted, used_up, refused, reason, frozen=False, request_id="")
+            reason = f"{len(admitted)} labelled samples from the fleet"
+            return await self._commit(dataset, admitted, used_up, refused, reason, frozen=False, request_id="")
+
+    async def _count_vehicles(self, dataset: str) -> None:
+        """Count the samples of each vehicle once, in a dataset from before they were counted with each commit."""
+        newest = await self._database.read(lambda tx: queries.newest_version(tx, dataset))
+        if newest is None or await self._database.read(lambda tx: queries.is_counted(tx, dataset)):
+            return
+        rows = await asyncio.to_thread(lambda: list(self._tables.rows(dataset, newest.lance_tag, ["vehicle_id"])))
+        counts = Counter(row["vehicle_id"] or "" for row in rows)
+        await self._database.run(lambda tx: transactions.count_vehicles(tx, dataset, counts))
 
     async def import_samples(
         self, dataset: str, samples: Sequence[Sample], reason: str, frozen: bool, request_id: str
@@ -185,6 +208,7 @@ class Committer:
                 return known_version
             others = [name for name in await self._database.read(queries.frozen_datasets) if name != dataset]
             await self._require_tables(dataset, *others)
+            await self._count_vehicles(dataset)
             by_id = await asyncio.to_thread(self._tables.digests_by_id, dataset)
             known = set(by_id.values())
             test = set() if frozen else {d for n in others for d in await asyncio.to_thread(self._tables.digests, n)}
@@ -235,6 +259,7 @@ class Committer:
                     lambda tx: transactions.retract_waiting(tx, rule, waiting, request_id, now_ns)
                 )
                 return
+            await self._count_vehicles(dataset)
             number = await self._database.read(lambda tx: queries.newest_number(tx, dataset))
             first = await asyncio.to_thread(first_version_with, self._tables, dataset, number, rows)
             retraction = retraction_of(rows, by, first, removed, MOST_IDS_IN_EVENT)
@@ -248,7 +273,8 @@ class Committer:
                     digest_after, self._tables, dataset, before, (), {row["sample_id"] for row in removed}
                 ),
             )
-            commit = PendingCommit(dataset, commit_id, number + 1, version, waiting, [], request_id)
+            gone = {vehicle: -count for vehicle, count in Counter(row["vehicle_id"] or "" for row in removed).items()}
+            commit = PendingCommit(dataset, commit_id, number + 1, version, waiting, [], request_id, gone)
             await self._database.run(lambda tx: transactions.begin_commit(tx, commit))
             await self._finish(commit, ())
 
@@ -316,8 +342,9 @@ class Committer:
             content_digest=await asyncio.to_thread(digest_after, self._tables, dataset, before, admitted),
         )
         commit = PendingCommit(
-            dataset, commit_id, number, version, used_up, [sample.sample_id for sample in admitted], request_id
-        )
+            dataset, commit_id, number, version, used_up, [sample.sample_id for sample in admitted], request_id,
+            Counter(sample.vehicle_id for sample in admitted),
+        )  # fmt: skip
         await self._database.run(lambda tx: transactions.begin_commit(tx, commit))
         return await self._finish(commit, admitted)
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from dataset_curator.model import LabelledMoment, Neighbour, Plan, RefusalReason, RetractionRule, RowSelector, Sample
 from fleetloop.kit.refusal import InvalidArgumentError
 
+_NO_BOUND = 2**31 - 1
 LABEL_SOURCES = ("human", "hindsight", "sensor", "model", "imported")
 
 
@@ -41,6 +45,65 @@ class LikenessBounds:
 
     near_duplicate: float
     test_set: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShareBound:
+    """The most samples of a version that one vehicle may have recorded.
+
+    The share is that of the samples from vehicles: imported ones, of which no vehicle is the source, make no room.
+    Of a version with fewer than `rows` such samples, the bound is the share of `rows`.
+    """
+
+    share: float
+    rows: int
+
+    def most(self, vehicle_samples: int) -> int:
+        """The most samples of one vehicle in a version with so many from vehicles."""
+        return math.floor(self.share * max(vehicle_samples, self.rows) + 1e-9)
+
+    def room(self, vehicle_samples: int, samples: int) -> int:
+        """How many more samples a vehicle may gain that has `samples` of them, when no other vehicle gains any."""
+        if self.share >= 1:
+            return _NO_BOUND
+        of_rows = self.share * self.rows - samples
+        of_all = (self.share * vehicle_samples - samples) / (1 - self.share)
+        return max(0, math.floor(max(of_rows, of_all) + 1e-9))
+
+
+def from_vehicles(counts: Mapping[str, int]) -> int:
+    """Samples that vehicles recorded; those of vehicle "" were imported."""
+    return sum(count for vehicle, count in counts.items() if vehicle)
+
+
+class Recorded(Protocol):
+    """What a vehicle recorded."""
+
+    @property
+    def vehicle_id(self) -> str: ...
+
+
+R = TypeVar("R", bound=Recorded)
+
+
+def within_share(waiting: Sequence[R], counts: Mapping[str, int], bound: ShareBound) -> list[R]:
+    """Those samples that may join a version: as many as fit, of each vehicle the first ones.
+
+    `counts` has the samples of each vehicle in the version before. The bound depends on how many join, so samples are
+    left out until the rest fits.
+    """
+    joining = list(waiting)
+    while True:
+        most = bound.most(from_vehicles(counts) + sum(bool(each.vehicle_id) for each in joining))
+        reached = Counter(counts)
+        fitting = []
+        for each in joining:
+            if not each.vehicle_id or reached[each.vehicle_id] < most:
+                reached[each.vehicle_id] += 1
+                fitting.append(each)
+        if len(fitting) == len(joining):
+            return fitting
+        joining = fitting
 
 
 def set_digest(samples: Sequence[Sample]) -> str:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge
 
 WAITING = Gauge("fleetloop_dataset_waiting_samples", "Labelled samples that wait for the next commit.", ["dataset"])
+HELD = Gauge(
+    "fleetloop_dataset_held_samples",
+    "Labelled samples that wait until other vehicles have caught up, because theirs has its share of the dataset.",
+    ["dataset"],
+)
 UNREADABLE_TABLES = Counter(
     "fleetloop_dataset_unreadable_tables_total",
     "Commits that were put off because the dataset's table, or that of a test set, could not be read.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -169,13 +169,42 @@ class RetractionRule:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldSamples:
+    """Samples of one vehicle that wait because the vehicle has its share of the dataset."""
+
+    vehicle_id: str
+    held: int
+    samples: int
+    """The vehicle's samples in the newest version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many samples of a dataset wait."""
+
+    fresh: int
+    """Samples that no commit has held."""
+    oldest_ns: int
+    """Since when the oldest fresh one waits; 0 without one."""
+    held: int
+    """Samples that wait until other vehicles have caught up."""
+    admissible: int
+    """Held samples that a commit could admit now."""
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetCuration:
     """What a dataset does not have, or does not have yet."""
 
     dataset: str
     waiting: int
-    """Labelled samples that wait for a commit."""
+    """Labelled samples that wait for a commit, without those that are held."""
     retractions: Sequence[RetractionRule]
+    held: Sequence[HeldSamples]
+    vehicle_samples: int
+    """Samples from vehicles in the newest version."""
+    most_of_a_vehicle: int
+    """The most samples that one vehicle may have in a version with so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +259,5 @@ class PendingCommit:
     """Samples that it adds."""
     request_id: str = ""
     """Request for an import or a retraction that it answers; empty for a commit of labels."""
+    by_vehicle: Mapping[str, int] = field(default_factory=dict)
+    """Vehicle -> samples that it adds, negative for those that it removes. Imported samples are of vehicle ""."""

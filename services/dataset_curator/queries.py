@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from dataset_curator.codec import labelled_from, version_from, version_in_answer
+from dataset_curator.core import ShareBound, from_vehicles
 from dataset_curator.model import (
     DatasetCuration,
     DatasetVersion,
+    HeldSamples,
     LabelledMoment,
     PendingCommit,
     RetractionRule,
     RowSelector,
+    Waiting,
 )
-from dataset_curator.store import IntentRow, RetractionRow, VersionRow, WaitingRow
+from dataset_curator.store import IntentRow, RetractionRow, VehicleCountRow, VersionRow, WaitingRow
 from fleetloop.kit.storage.database import Transaction
 
 IMPORT_METHOD = "ImportDataset"
 RETRACT_METHOD = "RetractRows"
+_MOST_HELD_LISTED = 1000
 
 
 def waiting_datasets(tx: Transaction) -> list[str]:
@@ -28,15 +33,58 @@ def waiting_datasets(tx: Transaction) -> list[str]:
     return list(tx.session.scalars(sa.select(WaitingRow.dataset).distinct().order_by(WaitingRow.dataset)))
 
 
-def waiting_count(tx: Transaction, dataset: str) -> tuple[int, int]:
-    """How many samples wait, and since when the oldest waits (0 when none does)."""
-    query = sa.select(sa.func.count(), sa.func.min(WaitingRow.since_utc_ns)).where(WaitingRow.dataset == dataset)
-    count, oldest_ns = tx.session.execute(query).one()
-    return count, oldest_ns or 0
+def waiting_state(tx: Transaction, dataset: str, bound: ShareBound) -> Waiting:
+    """How many samples of a dataset wait, and how many of those that are held could join a version now."""
+    query = sa.select(sa.func.count(), sa.func.min(WaitingRow.since_utc_ns))
+    fresh, oldest_ns = tx.session.execute(query.where(WaitingRow.dataset == dataset, ~WaitingRow.held)).one()
+    held = held_counts(tx, dataset)
+    counts = vehicle_counts(tx, dataset) if held else {}
+    total = from_vehicles(counts) + fresh
+    admissible = sum(min(count, bound.room(total, counts.get(vehicle, 0))) for vehicle, count in held.items())
+    return Waiting(fresh, oldest_ns or 0, sum(held.values()), admissible)
+
+
+def held_counts(tx: Transaction, dataset: str) -> dict[str, int]:
+    """Vehicle -> samples that are held, the vehicle with the most first."""
+    count = sa.func.count()
+    query = sa.select(WaitingRow.vehicle_id, count).where(WaitingRow.dataset == dataset, WaitingRow.held)
+    found = tx.session.execute(query.group_by(WaitingRow.vehicle_id).order_by(count.desc(), WaitingRow.vehicle_id))
+    return {row[0]: row[1] for row in found}
+
+
+def vehicle_counts(tx: Transaction, dataset: str) -> dict[str, int]:
+    """Vehicle -> samples in the newest version; empty when they were never counted."""
+    query = sa.select(VehicleCountRow.vehicle_id, VehicleCountRow.samples).where(VehicleCountRow.dataset == dataset)
+    return {row[0]: row[1] for row in tx.session.execute(query)}
+
+
+def is_counted(tx: Transaction, dataset: str) -> bool:
+    """Whether the samples of each vehicle in a dataset are known."""
+    return tx.session.get(VehicleCountRow, (dataset, "")) is not None
+
+
+def candidates(tx: Transaction, dataset: str, bound: ShareBound, limit: int) -> list[LabelledMoment]:
+    """Samples for the next commit: held ones of vehicles that have room again, and at most `limit` fresh ones.
+
+    The oldest come first. A vehicle with many held samples hides none of the others.
+    """
+    of_dataset = sa.select(WaitingRow).where(WaitingRow.dataset == dataset)
+    order = (WaitingRow.since_utc_ns, WaitingRow.sample_id)
+    fresh = tx.session.scalars(of_dataset.where(~WaitingRow.held).order_by(*order).limit(limit)).all()
+    held, by_vehicle = held_counts(tx, dataset), Counter(row.vehicle_id for row in fresh)
+    counts = vehicle_counts(tx, dataset) if held else {}
+    total = from_vehicles(counts) + len(fresh)
+    rows: list[WaitingRow] = []
+    for vehicle in held:
+        room = min(bound.room(total, counts.get(vehicle, 0) + by_vehicle[vehicle]), limit - len(rows))
+        if room > 0:
+            of_vehicle = of_dataset.where(WaitingRow.held, WaitingRow.vehicle_id == vehicle)
+            rows += tx.session.scalars(of_vehicle.order_by(*order).limit(room))
+    return [labelled_from(row.message) for row in (*rows, *fresh)]
 
 
 def waiting(tx: Transaction, dataset: str) -> list[LabelledMoment]:
-    """Samples that wait for a commit, the oldest first."""
+    """Samples that wait for a commit, held ones too, the oldest first."""
     query = sa.select(WaitingRow).where(WaitingRow.dataset == dataset)
     rows = tx.session.scalars(query.order_by(WaitingRow.since_utc_ns, WaitingRow.sample_id))
     return [labelled_from(row.message) for row in rows]
@@ -84,6 +132,7 @@ def pending_commits(tx: Transaction) -> list[PendingCommit]:
             waiting_ids=json.loads(row.sample_ids),
             admitted_ids=json.loads(row.admitted_ids),
             request_id=row.request_id,
+            by_vehicle=json.loads(row.by_vehicle),
         )
         for row in tx.session.scalars(sa.select(IntentRow).order_by(IntentRow.dataset))
     ]
@@ -118,16 +167,26 @@ def rule_of(row: RetractionRow) -> RetractionRule:
     )
 
 
-def curation(tx: Transaction, dataset: str = "") -> list[DatasetCuration]:
+def curation(tx: Transaction, bound: ShareBound, dataset: str = "") -> list[DatasetCuration]:
     """What one dataset or each of them does not have, or does not have yet, by name."""
-    waits = sa.select(WaitingRow.dataset, sa.func.count()).group_by(WaitingRow.dataset)
-    waiting_by_name: dict[str, int] = {row[0]: row[1] for row in tx.session.execute(waits)}
     rules: dict[str, list[RetractionRule]] = {}
     for rule in retractions(tx, dataset):
         rules.setdefault(rule.dataset, []).append(rule)
-    names = {*tx.session.scalars(sa.select(VersionRow.dataset).distinct()), *waiting_by_name, *rules}
-    return [
-        DatasetCuration(name, waiting_by_name.get(name, 0), rules.get(name, []))
-        for name in sorted(names)
-        if dataset in ("", name)
-    ]
+    names = {*tx.session.scalars(sa.select(VersionRow.dataset).distinct()), *waiting_datasets(tx), *rules}
+    return [_curation_of(tx, bound, name, rules.get(name, [])) for name in sorted(names) if dataset in ("", name)]
+
+
+def _curation_of(
+    tx: Transaction, bound: ShareBound, dataset: str, rules: Sequence[RetractionRule]
+) -> DatasetCuration:
+    counts = vehicle_counts(tx, dataset)
+    total = from_vehicles(counts)
+    held = list(held_counts(tx, dataset).items())[:_MOST_HELD_LISTED]
+    return DatasetCuration(
+        dataset,
+        waiting_state(tx, dataset, bound).fresh,
+        rules,
+        [HeldSamples(vehicle, count, counts.get(vehicle, 0)) for vehicle, count in held],
+        total,
+        bound.most(total),
+    )

@@ -12,7 +12,7 @@ from dataset_curator.tables import DatasetTables, TableUnreadableError
 from fleetloop.kit.process.logs import get_logger
 
 NO_SLICE = "no slice"
-_COLUMNS = ("sample_id", "slice", "trigger", "trigger_version", "detected_at_utc_ns")
+_COLUMNS = ("sample_id", "slice", "trigger", "trigger_version", "detected_at_utc_ns", "vehicle_id")
 log = get_logger(__name__)
 
 

@@ -152,7 +152,7 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
     async def GetCuration(
         self, request: dataset_pb2.GetCurationRequest, context: object
     ) -> dataset_pb2.GetCurationResponse:
-        found = await self._database.read(lambda tx: queries.curation(tx, request.dataset))
+        found = await self._database.read(lambda tx: queries.curation(tx, self._committer.share, request.dataset))
         return dataset_pb2.GetCurationResponse(datasets=map(curation_message, found))
 
     def _changes(self, request: dataset_pb2.DiffVersionsRequest) -> list[dataset_pb2.SampleChange]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dataset_curator.core import CommitPolicy, LikenessBounds
+from dataset_curator.core import CommitPolicy, LikenessBounds, ShareBound
 from fleetloop.kit.process.settings import ServiceSettings, load_edited
 
 
@@ -28,6 +28,8 @@ class _CurationFile(BaseModel):
     commit_most: int = Field(ge=1)
     near_duplicate: float = Field(gt=0, le=1)
     test_set: float = Field(gt=0, le=1)
+    most_vehicle_share: float = Field(0.2, gt=0, le=1)
+    vehicle_share_rows: int = Field(500, ge=1)
 
 
 class Curation(BaseModel):
@@ -38,6 +40,8 @@ class Curation(BaseModel):
     policy: CommitPolicy
     bounds: LikenessBounds
     commit_most: int
+    share: ShareBound = ShareBound(1.0, 1)
+    """By default a vehicle may have all samples."""
 
 
 def load_curation(path: Path) -> Curation:
@@ -47,4 +51,5 @@ def load_curation(path: Path) -> Curation:
         policy=CommitPolicy(raw.commit_samples, raw.commit_wait_s),
         bounds=LikenessBounds(raw.near_duplicate, raw.test_set),
         commit_most=raw.commit_most,
+        share=ShareBound(raw.most_vehicle_share, raw.vehicle_share_rows),
     )

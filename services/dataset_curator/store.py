@@ -48,6 +48,22 @@ class WaitingRow(Base):
     message: Mapped[bytes] = mapped_column(sa.LargeBinary)
     since_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
     traceparent: Mapped[str | None] = mapped_column(sa.String(64))
+    vehicle_id: Mapped[str] = mapped_column(sa.String(128), default="", server_default="")
+    held: Mapped[bool] = mapped_column(sa.Boolean, default=False, server_default=sa.false())
+    """Whether a commit left it out because its vehicle has its share of the dataset."""
+    __table_args__ = (sa.Index("waiting_by_vehicle", "dataset", "held", "vehicle_id", "since_utc_ns"),)
+
+
+class VehicleCountRow(Base):
+    """Samples of one vehicle in the newest version, counted with each commit. Vehicle "" has the imported ones.
+
+    A dataset without a row for vehicle "" was never counted: its version is older than this table.
+    """
+
+    __tablename__ = "vehicle_counts"
+    dataset: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    vehicle_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    samples: Mapped[int]
 
 
 class ProposalRow(Base):
@@ -99,3 +115,5 @@ class IntentRow(Base):
     """JSON list of the samples that it adds."""
     request_id: Mapped[str] = mapped_column(sa.String(128), default="")
     """Request for an import or a retraction that it answers; empty for a commit of labels."""
+    by_vehicle: Mapped[str] = mapped_column(sa.Text, default="{}", server_default="{}")
+    """JSON: vehicle -> samples that it adds, or removes as a negative number."""

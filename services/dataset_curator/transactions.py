@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
 from dataset_curator.codec import import_answer, retraction_answer, version_bytes, version_event
 from dataset_curator.model import LabelledMoment, PendingCommit, RetractionRule, RowSelector
-from dataset_curator.queries import IMPORT_METHOD, RETRACT_METHOD, rule_of
-from dataset_curator.store import IntentRow, ProposalRow, RetractionRow, VersionRow, WaitingRow
+from dataset_curator.queries import IMPORT_METHOD, RETRACT_METHOD, is_counted, rule_of
+from dataset_curator.store import IntentRow, ProposalRow, RetractionRow, VehicleCountRow, VersionRow, WaitingRow
 from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.process.tracing import current_traceparent
@@ -32,8 +32,30 @@ def add_waiting(tx: Transaction, labelled: LabelledMoment, now_utc_ns: int) -> N
             message=labelled.event,
             since_utc_ns=now_utc_ns,
             traceparent=current_traceparent(),
+            vehicle_id=labelled.vehicle_id,
+            held=False,
         )
     )
+
+
+def hold(tx: Transaction, moments: Sequence[LabelledMoment]) -> None:
+    """Let samples wait until other vehicles have caught up with theirs."""
+    for moment in moments:
+        row = tx.session.get(WaitingRow, (moment.sample_id, moment.task))
+        if row is not None:
+            row.held, row.vehicle_id = True, moment.vehicle_id
+
+
+def count_vehicles(tx: Transaction, dataset: str, by_vehicle: Mapping[str, int]) -> None:
+    """Add to the numbers of samples that a dataset has of each vehicle."""
+    for vehicle, samples in {"": 0, **by_vehicle}.items():
+        row = tx.session.get(VehicleCountRow, (dataset, vehicle))
+        if row is None:
+            row = VehicleCountRow(dataset=dataset, vehicle_id=vehicle, samples=0)
+            tx.session.add(row)
+        row.samples += samples
+        if row.samples <= 0 and vehicle:
+            tx.session.delete(row)
 
 
 def discard_waiting(tx: Transaction, dataset: str, sample_ids: Sequence[str]) -> None:
@@ -72,6 +94,7 @@ def begin_commit(tx: Transaction, commit: PendingCommit) -> None:
             sample_ids=json.dumps(list(commit.waiting_ids)),
             admitted_ids=json.dumps(list(commit.admitted_ids)),
             request_id=commit.request_id,
+            by_vehicle=json.dumps(commit.by_vehicle),
         )
     )
 
@@ -91,6 +114,8 @@ def finish_commit(tx: Transaction, commit: PendingCommit, now_utc_ns: int) -> No
     )
     discard_waiting(tx, commit.dataset, commit.waiting_ids)
     abandon_commit(tx, commit.dataset)
+    if not version.parent or is_counted(tx, commit.dataset):  # otherwise all rows are counted before the next commit
+        count_vehicles(tx, commit.dataset, commit.by_vehicle)
     tx.publish(version_event(version))
     if version.retraction is not None:
         retraction = version.retraction

@@ -6,7 +6,7 @@ import asyncio
 
 from dataset_curator import queries
 from dataset_curator.committing import Committer
-from dataset_curator.metrics import UNREADABLE_TABLES
+from dataset_curator.metrics import HELD, UNREADABLE_TABLES, WAITING
 from dataset_curator.tables import TableUnreadableError
 from fleetloop.kit.process.logs import get_logger
 from fleetloop.kit.process.pausing import pause
@@ -21,6 +21,7 @@ class Worker:
     def __init__(self, database: Database, committer: Committer) -> None:
         self._database = database
         self._committer = committer
+        self._had_waiting: set[str] = set()
 
     async def run(self, stopping: asyncio.Event, every_s: float) -> None:
         """Work until `stopping`."""
@@ -31,7 +32,12 @@ class Worker:
 
     async def run_once(self) -> None:
         """Make the commits that are due. One that needs a table that cannot be read waits for the next pass."""
-        for dataset in await self._database.read(queries.waiting_datasets):
+        datasets = await self._database.read(queries.waiting_datasets)
+        for dataset in self._had_waiting.difference(datasets):
+            WAITING.labels(dataset).set(0)
+            HELD.labels(dataset).set(0)
+        self._had_waiting = set(datasets)
+        for dataset in datasets:
             try:
                 await self._committer.commit_if_due(dataset)
             except TableUnreadableError as error:

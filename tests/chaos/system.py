@@ -75,7 +75,7 @@ evidence: [Vehicle.Speed]
 SMALL_DISKS = {"state": 96, "objects": 768}
 """Folder of the run -> MiB of the file system that it gets where full disks are tested."""
 _CONFIG = {
-    "curation.yaml": {"commit_samples": 10, "commit_wait_s": 4},
+    "curation.yaml": {"commit_samples": 10, "commit_wait_s": 4, "most_vehicle_share": 1},
     "routing.yaml": {"repeat_s": 5, "per_cell": 1_000_000},
 }
 _MORE_ENV = {

@@ -130,10 +130,14 @@ def readmit(
 def status(
     dataset: Annotated[str, typer.Argument(help="Dataset; all by default.")] = "", folder: Folder = FOLDER
 ) -> None:
-    """Show what waits for a commit, what is retracted, and the runs that used retracted rows."""
+    """Show what waits for a commit, what is held or retracted, and the runs that used retracted rows."""
     found = curation(folder, dataset)
     for each in found:
         print(f"{each.dataset}: {each.waiting} labelled samples wait for a commit")
+        for held in each.held:
+            has = f"it has {held.samples} of {each.vehicle_samples} samples from vehicles"
+            print(f"  {held.held} more of vehicle {held.vehicle_id} wait until others have caught up:")
+            print(f"  {has}, and may have {each.most_of_a_vehicle}")
         for rule in each.retractions:
             when = utc_second(rule.retracted_at_utc_ns).strftime("%Y-%m-%d %H:%M")
             state = "readmitted since" if rule.readmitted_at_utc_ns else "refused"

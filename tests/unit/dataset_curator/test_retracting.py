@@ -196,7 +196,7 @@ async def test_samples_that_wait_are_discarded_also_when_no_version_has_rows(
     await wait(database, moment(objects, "a", 1, vehicle_id="liar"), moment(objects, "b", 2, vehicle_id="honest"))
     response = await retract(committer, database, LIAR)
     assert (response.HasField("committed"), response.discarded_waiting) == (False, 1)
-    (state,) = await database.read(queries.curation)
+    (state,) = await database.read(partial(queries.curation, bound=committer.share))
     assert (state.dataset, state.waiting, [str(rule.rows) for rule in state.retractions]) == (
         "town", 1, ["vehicle liar"],
     )  # fmt: skip

@@ -39,6 +39,7 @@ async def test_a_retraction_that_was_killed_takes_effect_once(tmp_path: Path, po
     after = await committer.import_samples("town", [of(3)], "", False, "later")
     assert (after.version, after.samples) == ("v3", 2)
     assert await database.read(queries.pending_commits) == []
+    assert await database.read(partial(queries.vehicle_counts, dataset="town")) == {"": 2}
     events = await database.read(lambda tx: list(tx.session.scalars(sa.select(OutboxRow.event_id))))
     assert len(events) == len(set(events)) == 3, "each version is announced once"
     assert len(await database.read(partial(queries.retractions, dataset="town"))) == 1

@@ -115,11 +115,16 @@ def test_the_state_of_datasets_lists_retractions_with_their_runs(monkeypatch: py
         rows=Rows(vehicle_id="car-7"), version="v8", first_version="v5", retracted_by="user/ann", reason="forged",
         retracted_at_utc_ns=10**18,
     )  # fmt: skip
-    state = dataset_pb2.DatasetCuration(dataset="town", waiting=3, retractions=[rule])
+    held = dataset_pb2.HeldSamples(vehicle_id="car-9", held=12, samples=100)
+    state = dataset_pb2.DatasetCuration(
+        dataset="town", waiting=3, retractions=[rule], held=[held], vehicle_samples=180, most_of_a_vehicle=100
+    )
     monkeypatch.setattr(datasets, "curation", lambda *_: [state])
     monkeypatch.setattr(datasets, "runs_that_used", lambda *_: [])
     printed = typed("status")
     assert "town: 3 labelled samples wait for a commit" in printed
+    assert "12 more of vehicle car-9 wait until others have caught up:" in printed
+    assert "it has 100 of 180 samples from vehicles, and may have 100" in printed
     assert "vehicle car-7: refused" in printed
     assert "retracted 2001-09-09 01:46 by user/ann (v8): forged" in printed
     assert "No training run used them." in printed
