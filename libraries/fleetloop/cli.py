@@ -12,7 +12,19 @@ import sys
 import typer
 from rich.console import Console
 
-from fleetloop.commands import authority, datasets, demo, dlq, models, run, services, triggers, users, vehicles
+from fleetloop.commands import (
+    authority,
+    datasets,
+    demo,
+    dlq,
+    labels,
+    models,
+    run,
+    services,
+    triggers,
+    users,
+    vehicles,
+)
 from fleetloop.errors import UserError
 from fleetloop.kit.process.private_files import keep_files_private
 
@@ -30,6 +42,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(services.app, name="services")
 app.add_typer(authority.app, name="authority")
 app.add_typer(triggers.app, name="triggers")
+app.add_typer(labels.app, name="labels")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.add_typer(dlq.app, name="dlq")

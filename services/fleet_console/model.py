@@ -24,6 +24,7 @@ class Facts:
     ledger: campaign_pb2.GetLedgerResponse = field(default_factory=campaign_pb2.GetLedgerResponse)
     firings: route_pb2.CountFiringsResponse = field(default_factory=route_pb2.CountFiringsResponse)
     progress: label_pb2.GetProgressResponse = field(default_factory=label_pb2.GetProgressResponse)
+    agreement: label_pb2.GetAgreementResponse = field(default_factory=label_pb2.GetAgreementResponse)
     versions: dataset_pb2.ListVersionsResponse = field(default_factory=dataset_pb2.ListVersionsResponse)
     runs: training_pb2.ListRunsResponse = field(default_factory=training_pb2.ListRunsResponse)
     models: rollout_pb2.ListModelsResponse = field(default_factory=rollout_pb2.ListModelsResponse)

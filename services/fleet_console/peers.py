@@ -86,6 +86,8 @@ class Services:
                         route_pb2.CountFiringsRequest()),
             "progress": ("label_desk", label_pb2_grpc.LabelServiceStub, "GetProgress",
                          label_pb2.GetProgressRequest()),
+            "agreement": ("label_desk", label_pb2_grpc.LabelServiceStub, "GetAgreement",
+                          label_pb2.GetAgreementRequest()),
             "versions": ("dataset_curator", dataset_pb2_grpc.DatasetServiceStub, "ListVersions",
                          dataset_pb2.ListVersionsRequest()),
             "runs": ("training_orchestrator", training_pb2_grpc.TrainingServiceStub, "ListRuns",
@@ -103,6 +105,7 @@ class Services:
         found: dict[str, Any] = {}
         away: dict[str, str] = {}
         refused: set[str] = set()
+        heard: set[str] = set()
         for (name, (peer, *_)), answer in zip(asked.items(), answers, strict=True):
             if answer is None:
                 refused.add(peer)
@@ -110,9 +113,11 @@ class Services:
                 away[peer] = answer
             else:
                 found[name] = answer
+                heard.add(peer)
+        refused -= heard  # a person who may ask some of its questions sees their answers
         for peer in PEERS:
             UNAVAILABLE_PEERS.labels(peer).set(peer in away)
-        answered = frozenset(peer for peer, *_ in asked.values()) - away.keys() - refused
+        answered = frozenset(heard) - away.keys()
         shown = {**dict.fromkeys(refused - away.keys(), NOT_ALLOWED), **away}
         return replace(last, **found, away=shown, heard=last.heard | answered)
 

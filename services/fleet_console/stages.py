@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fleet_console.model import Counts, DrivenModel, Facts, Stage, Tone
 from fleet_console.rates import archived_frames, rate, rate_text
 from fleet_console.wording import age, duration, number, size, words
+from fleetloop.protos.label.v1 import label_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
 from fleetloop.protos.training.v1 import training_pb2
 
@@ -43,8 +44,8 @@ def stages(
         Stage("Label tasks", number(open_tasks), "open", f"{number(held)} leased", waits,
               Tone.BUSY if open_tasks else Tone.PLAIN, away.get("label_desk", "")),
         Stage("Labels", number(ended), "answered", per("labels", "labels"),
-              ", ".join(f"{number(n)} by {_source(name)}" for name, n in sources.most_common()) or "none yet",
-              away=away.get("label_desk", "")),
+              ", ".join(f"{number(n)} by {_source(name)}" for name, n in sources.most_common()) + _agreement(facts)
+              or "none yet", Tone.BAD if _is_contradicted(facts) else Tone.PLAIN, away.get("label_desk", "")),
         _dataset(facts, now_utc_ns),
         _training(facts, now_utc_ns),
         _road(facts, models, now_utc_ns),
@@ -72,6 +73,22 @@ def _unknown(stage: Stage) -> Stage:
 
 def _source(name: str) -> str:
     return {"human": "people"}.get(name, words(name))
+
+
+def _agreement(facts: Facts) -> str:
+    """How often people agreed with each automatic source, and how many vehicles lost their automatic labels."""
+    text = ""
+    for each in facts.agreement.sources:
+        name = words(label_pb2.LabelSource.Name(each.source), "LABEL_SOURCE_")
+        interval = f"{each.low:.0%} to {each.high:.0%}"
+        text += f"; people agree with {number(each.agreed)} of {number(each.checked)} by {name} ({interval})"
+        text += "" if each.decides else f": {name} decides nothing"
+    stopped = facts.agreement.contradicted_vehicles
+    return text + (f"; {number(stopped)} vehicles without automatic labels" if stopped else "")
+
+
+def _is_contradicted(facts: Facts) -> bool:
+    return facts.agreement.contradicted_vehicles > 0 or any(not each.decides for each in facts.agreement.sources)
 
 
 def _dataset(facts: Facts, now_utc_ns: int) -> Stage:

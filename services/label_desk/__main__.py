@@ -41,6 +41,7 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
         settings.least_agreement, SystemRandom(), settings.undo_window_s,
     )  # fmt: skip
     runtime.spawn("end decided tasks", worker.end_decided_tasks(runtime.stopping))
+    runtime.spawn("agreement", worker.watch_agreement(runtime.stopping))
     runtime.spawn("hindsight", worker.vote_by_hindsight(runtime.stopping))
     server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     service = LabelService(storage.database, clips, schema, clock, settings)

@@ -11,6 +11,7 @@ from fleetloop.kit.ids import causal_id
 from fleetloop.kit.messaging.events import Event
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
 from fleetloop.protos.label.v1 import label_pb2
+from label_desk.core import Agreement
 from label_desk.model import Assignment, Decision, Frame, Outcome, ProjectProgress, Source, Task, Vote
 
 SOURCES = {
@@ -49,6 +50,7 @@ def task_of(created: label_pb2.LabelTaskCreated) -> Task:
         moment_monotonic_ns=created.moment_monotonic_ns,
         created_at_utc_ns=created.created_at_utc_ns,
         event=created.SerializeToString(),
+        vehicle_id=created.provenance.vehicle_id,
     )
 
 
@@ -136,3 +138,17 @@ def progress_messages(projects: Iterable[ProjectProgress]) -> list[label_pb2.Pro
         )
         for each in projects
     ]
+
+
+def agreement_message(agreement: Agreement, least_agreement: float) -> label_pb2.Agreement:
+    """What people found, as a message."""
+    low, high = agreement.audits.interval()
+    return label_pb2.Agreement(
+        source=SOURCES[agreement.source],
+        vehicle_id=agreement.vehicle_id,
+        agreed=agreement.audits.agreed,
+        checked=agreement.audits.checked,
+        low=low,
+        high=high,
+        decides=agreement.audits.may_decide(least_agreement),
+    )

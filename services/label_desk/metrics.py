@@ -30,6 +30,11 @@ SOURCE_DECIDES = Gauge(
     "1 while an automatic source may decide tasks, 0 while people agree with it too seldom.",
     ["source"],
 )
+CONTRADICTED_VEHICLES = Gauge(
+    "fleetloop_label_contradicted_vehicles",
+    "Vehicles whose moments people label, because they contradicted an automatic source about them too often.",
+    ["source"],
+)
 HINDSIGHT_UNSURE = Counter(
     "fleetloop_label_unsure_hindsight_total",
     "Label tasks that hindsight left to people, because the clip did not show the answer or could not be read.",

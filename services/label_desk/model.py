@@ -20,6 +20,16 @@ class Source(StrEnum):
     MODEL = "model"
 
 
+class Check(StrEnum):
+    """Whether people check an automatic answer, and what their answer says."""
+
+    NONE = ""
+    OF_SOURCE = "source"
+    """It counts for the source, and for the vehicle."""
+    OF_VEHICLE = "vehicle"
+    """It counts for the vehicle only: people contradicted its earlier answers, which would stop the whole source."""
+
+
 class Outcome(StrEnum):
     """How a task ended."""
 
@@ -47,6 +57,7 @@ class Task:
     created_at_utc_ns: int
     event: bytes
     """The serialised LabelTaskCreated, kept whole: what ends the task repeats its provenance and its place."""
+    vehicle_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

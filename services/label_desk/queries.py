@@ -11,8 +11,12 @@ from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.refusal import NotFoundError
 from fleetloop.kit.storage.database import Transaction
 from label_desk.codec import task_from
+from label_desk.core import Agreement, Audits
 from label_desk.model import Lease, ProjectProgress, Source, Task, Vote
-from label_desk.store import EndedCountRow, LeaseRow, TaskRow, VoteRow
+from label_desk.store import AuditRow, EndedCountRow, LeaseRow, TaskRow, VehicleAgreementRow, VoteRow
+
+AUDITS_KEPT = 200
+"""Newest checked answers of a source that count, so that one that was corrected may decide again."""
 
 
 def find_task(tx: Transaction, task_id: str) -> Task:
@@ -147,3 +151,34 @@ def tasks_to_ask(
     if project:
         query = query.where(TaskRow.project == project)
     return tx.session.scalars(query).all()
+
+
+def audits_of(tx: Transaction, source: Source) -> Audits:
+    """What people found when they checked a source's newest answers, without those of vehicles that were refuted."""
+    of_source = sa.select(AuditRow.agreed).where(AuditRow.source == source.value, AuditRow.of_source)
+    return sum_of(tx, of_source.order_by(AuditRow.at_utc_ns.desc(), AuditRow.task_id).limit(AUDITS_KEPT))
+
+
+def vehicle_audits_of(tx: Transaction, source: Source, vehicle_id: str) -> Audits:
+    """What people found when they checked a source's newest answers about one vehicle."""
+    row = tx.session.get(VehicleAgreementRow, (source.value, vehicle_id))
+    return Audits() if row is None else Audits(row.agreed, row.checked)
+
+
+def sum_of(tx: Transaction, checked: sa.Select[bool]) -> Audits:
+    answers = tx.session.scalars(checked).all()
+    return Audits(sum(answers), len(answers))
+
+
+def agreements(tx: Transaction, vehicle_id: str = "") -> tuple[list[Agreement], list[Agreement]]:
+    """What people found about each source, and about each vehicle of it, or one: the lowest upper ends first."""
+    sources = [Source(name) for name in tx.session.scalars(sa.select(AuditRow.source).distinct())]
+    query = sa.select(VehicleAgreementRow)
+    if vehicle_id:
+        query = query.where(VehicleAgreementRow.vehicle_id == vehicle_id)
+    vehicles = [
+        Agreement(Source(row.source), row.vehicle_id, Audits(row.agreed, row.checked))
+        for row in tx.session.scalars(query)
+    ]
+    vehicles.sort(key=lambda each: (each.audits.interval()[1], -each.audits.checked, each.vehicle_id))
+    return [Agreement(source, "", audits_of(tx, source)) for source in sorted(sources)], vehicles

@@ -19,13 +19,14 @@ from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.objects import ObjectMissingError
 from fleetloop.protos.label.v1 import label_pb2, label_pb2_grpc
 from label_desk import queries, transactions
-from label_desk.codec import OUTCOMES, assignment_message, frame_messages, progress_messages
+from label_desk.codec import OUTCOMES, agreement_message, assignment_message, frame_messages, progress_messages
 from label_desk.core import AnswerError, check_answers
 from label_desk.frames import frames_around
 from label_desk.model import Assignment
 from label_desk.settings import LabelDeskSettings
 
 SERVICE_NAME = "fleet.label.v1.LabelService"
+_MOST_VEHICLES = 1000
 UNDO_LEASE_S = 120.0
 """Length of the lease after an undo, in seconds, unless the longest lease is shorter."""
 
@@ -131,6 +132,18 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
         now_ns = self._clock.now_utc_ns()
         projects = await self._database.read(lambda tx: queries.progress(tx, now_ns))
         return label_pb2.GetProgressResponse(projects=progress_messages(projects))
+
+    async def GetAgreement(
+        self, request: label_pb2.GetAgreementRequest, context: object
+    ) -> label_pb2.GetAgreementResponse:
+        least = self._settings.least_agreement
+        sources, vehicles = await self._database.read(lambda tx: queries.agreements(tx, request.vehicle_id))
+        return label_pb2.GetAgreementResponse(
+            sources=[agreement_message(each, least) for each in sources],
+            vehicles=[agreement_message(each, least) for each in vehicles[:_MOST_VEHICLES]],
+            contradicted_vehicles=len({v.vehicle_id for v in vehicles if not v.audits.may_decide(least)}),
+            least_agreement=least,
+        )
 
     async def _once(self, request_id: str, method: str, now_ns: int, work: Callable[[Transaction], bytes]) -> bytes:
         key = request_key(request_id)

@@ -38,7 +38,8 @@ class LabelDeskSettings(ServiceSettings):
         0.9,
         gt=0,
         lt=1,
-        description="Share of checked answers with which people must agree, or their source decides no task.",
+        description="Share of checked answers with which people must agree, or their source or vehicle gets no "
+        "automatic labels.",
     )
     automatic_bound: float = Field(
         0.9, gt=0, le=1, description="Confidence from 0 to 1 at which an automatic source decides without people."

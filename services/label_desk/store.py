@@ -43,6 +43,8 @@ class TaskRow(Base):
     """Whether people are asked; always, if the task names no source that the desk can ask."""
     audited: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     """Whether people check an automatic answer: it does not decide."""
+    vehicle_refuted: Mapped[bool] = mapped_column(sa.Boolean, default=False, server_default=sa.false())
+    """Whether the check says nothing about the source, because people contradicted the vehicle's earlier answers."""
     outcome: Mapped[str] = mapped_column(sa.String(16), default="")
     decided_by: Mapped[str] = mapped_column(sa.String(16), default="")
     settles_at_utc_ns: Mapped[int | None] = mapped_column(sa.BigInteger, nullable=True, index=True)
@@ -86,7 +88,23 @@ class AuditRow(Base):
     source: Mapped[str] = mapped_column(sa.String(16))
     agreed: Mapped[bool]
     at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
-    __table_args__ = (sa.Index("audits_by_source", "source", "at_utc_ns"),)
+    vehicle_id: Mapped[str] = mapped_column(sa.String(128), default="", server_default="")
+    of_source: Mapped[bool] = mapped_column(sa.Boolean, default=True, server_default=sa.true())
+    """Whether it counts for the source too."""
+    __table_args__ = (
+        sa.Index("audits_by_source", "source", "of_source", "at_utc_ns"),
+        sa.Index("audits_by_vehicle", "source", "vehicle_id", "at_utc_ns"),
+    )
+
+
+class VehicleAgreementRow(Base):
+    """How often people agreed with a source's newest answers about one vehicle, counted with each check."""
+
+    __tablename__ = "vehicle_agreements"
+    source: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    vehicle_id: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    agreed: Mapped[int]
+    checked: Mapped[int]
 
 
 class LeaseRow(Base):

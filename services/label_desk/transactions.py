@@ -17,22 +17,26 @@ from fleetloop.kit.storage.database import Transaction
 from label_desk.codec import labelled_event, task_from
 from label_desk.core import Audits, decide, may_ask
 from label_desk.metrics import AUDITS, ENDED_TASKS, VOTES
-from label_desk.model import Assignment, Decision, Lease, Outcome, Source, Task, Vote
+from label_desk.model import Assignment, Check, Decision, Lease, Outcome, Source, Task, Vote
 from label_desk.queries import (
+    AUDITS_KEPT,
+    audits_of,
     is_due,
     leases_by_task,
     live_lease,
     open_leases,
+    sum_of,
     task_row,
     tasks_to_ask,
+    vehicle_audits_of,
     votes_by_task,
     votes_of,
 )
-from label_desk.store import AuditRow, EndedCountRow, LeaseRow, TaskRow, VoteRow
+from label_desk.store import AuditRow, EndedCountRow, LeaseRow, TaskRow, VehicleAgreementRow, VoteRow
 
 SERVICE = "label-desk"
-AUDITS_KEPT = 200
-"""Newest checked answers of a source that count, so that one that was corrected may decide again."""
+VEHICLE_AUDITS_KEPT = 50
+"""Newest checked answers about a vehicle that count, so that one that was corrected gets automatic labels again."""
 _PAGE_ROWS = 20
 """Tasks whose votes and leases are read at once while the next task to ask is looked for."""
 
@@ -54,6 +58,7 @@ def create_task(tx: Transaction, task: Task) -> bool:
             wants_hindsight=Source.HINDSIGHT in task.sources,
             wants_people=Source.HUMAN in task.sources or Source.HINDSIGHT not in task.sources,
             audited=False,
+            vehicle_refuted=False,
             outcome="",
             decided_by="",
             settles_at_utc_ns=None,
@@ -152,11 +157,11 @@ def submit_automatic(
     vote: Vote | None,
     now_utc_ns: int,
     automatic_bound: float,
-    audit: Callable[[Vote, Audits], bool] = lambda vote, audits: False,
+    check: Callable[[Vote, Audits, Audits], Check] = lambda vote, of_source, of_vehicle: Check.NONE,
 ) -> Decision | None:
     """Store an automatic source's vote; None when it has none. People are asked unless the vote decides.
 
-    `audit` says whether people check the vote, by what they found of its source before.
+    `check` says whether people check the vote, by what they found of its source and of its vehicle before.
     """
     row = task_row(tx, task_id)
     if row.outcome or not row.wants_hindsight:
@@ -164,8 +169,11 @@ def submit_automatic(
     row.wants_hindsight = False
     if vote is not None:
         _store_vote(tx, row, vote)
-        if audit(vote, audits_of(tx, vote.source)):
+        vehicle = task_from(row.created).vehicle_id
+        checked = check(vote, audits_of(tx, vote.source), vehicle_audits_of(tx, vote.source, vehicle))
+        if checked is not Check.NONE:
             row.audited = row.wants_people = True
+            row.vehicle_refuted = checked is Check.OF_VEHICLE
     decision = _decide(tx, row, now_utc_ns, automatic_bound, undo_window_s=0)
     if decision is None and not row.wants_people:
         decision = Decision(Outcome.CANNOT_TELL, {}, Source.HINDSIGHT, 0.0)
@@ -239,28 +247,38 @@ def _end(tx: Transaction, row: TaskRow, decision: Decision, now_utc_ns: int) -> 
 
 
 def _count_audit(tx: Transaction, row: TaskRow, decision: Decision, now_utc_ns: int) -> None:
-    """Note whether people agreed with the automatic answers to a task, and forget the oldest such notes."""
+    """Note whether people agreed with the automatic answers to a task, and forget the oldest such notes.
+
+    The newest of each vehicle are kept. Those that no longer count for the source stay if they count for a vehicle.
+    """
+    vehicle = task_from(row.created).vehicle_id
     for vote in votes_of(tx, row.task_id):
         if vote.source is Source.HUMAN or not vote.answers:
             continue
         agreed = dict(vote.answers) == dict(decision.answers)
-        tx.session.merge(AuditRow(task_id=row.task_id, source=vote.source.value, agreed=agreed, at_utc_ns=now_utc_ns))
+        tx.session.merge(
+            AuditRow(
+                task_id=row.task_id,
+                source=vote.source.value,
+                agreed=agreed,
+                at_utc_ns=now_utc_ns,
+                vehicle_id=vehicle,
+                of_source=not row.vehicle_refuted,
+            )
+        )
         AUDITS.labels(row.project, vote.source.value, "agreed" if agreed else "differed").inc()
         tx.session.flush()
-        of_source = sa.select(AuditRow.task_id).where(AuditRow.source == vote.source.value)
-        kept = of_source.order_by(AuditRow.at_utc_ns.desc(), AuditRow.task_id).limit(AUDITS_KEPT)
-        tx.session.execute(
-            sa.delete(AuditRow).where(AuditRow.source == vote.source.value, AuditRow.task_id.not_in(kept))
-        )
-
-
-def audits_of(tx: Transaction, source: Source) -> Audits:
-    """What people found when they checked a source's newest answers."""
-    agreed = sa.func.sum(sa.case((AuditRow.agreed, 1), else_=0))
-    found, checked = tx.session.execute(
-        sa.select(sa.func.coalesce(agreed, 0), sa.func.count()).where(AuditRow.source == source.value)
-    ).one()
-    return Audits(int(found), int(checked))
+        of_vehicle = (AuditRow.source == vote.source.value, AuditRow.vehicle_id == vehicle)
+        newest = sa.select(AuditRow.task_id).where(*of_vehicle).order_by(AuditRow.at_utc_ns.desc(), AuditRow.task_id)
+        kept = newest.limit(VEHICLE_AUDITS_KEPT if vehicle else AUDITS_KEPT)
+        tx.session.execute(sa.delete(AuditRow).where(*of_vehicle, AuditRow.task_id.not_in(kept)))
+        if vehicle:
+            found = sum_of(tx, sa.select(AuditRow.agreed).where(*of_vehicle))
+            tx.session.merge(
+                VehicleAgreementRow(
+                    source=vote.source.value, vehicle_id=vehicle, agreed=found.agreed, checked=found.checked
+                )
+            )
 
 
 def _count_ended(tx: Transaction, row: TaskRow) -> None:
@@ -310,7 +328,7 @@ def undo(
         raise NotFoundError("you gave no answer to this task", "task_id")
     tx.session.delete(vote)
     tx.session.flush()
-    decision = decide(votes_of(tx, task_id), row.agreement, automatic_bound)
+    decision = decide(votes_of(tx, task_id), row.agreement, math.inf if row.audited else automatic_bound)
     row.settles_at_utc_ns = None if decision is None else row.settles_at_utc_ns or now_utc_ns
     return _assignment(row, _lease(tx, task_id, author, lease_s, most_leases, now_utc_ns))
 

@@ -16,17 +16,24 @@ from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from label_desk import queries, transactions
-from label_desk.core import Audits, is_audited
+from label_desk.core import Agreement, Audits, check_of
 from label_desk.hindsight import hindsight_vote
-from label_desk.metrics import HINDSIGHT_UNSURE, OLDEST_TASK_SECONDS, OPEN_TASKS, SOURCE_DECIDES
-from label_desk.model import Vote
+from label_desk.metrics import (
+    CONTRADICTED_VEHICLES,
+    HINDSIGHT_UNSURE,
+    OLDEST_TASK_SECONDS,
+    OPEN_TASKS,
+    SOURCE_DECIDES,
+)
+from label_desk.model import Check, Vote
 
 _END_EVERY_S = 1.0
 _HINDSIGHT_EVERY_S = 0.5
+_AGREEMENT_EVERY_S = 30.0
 
 
 class Worker:
-    """The desk's two periodic loops."""
+    """The desk's periodic loops."""
 
     def __init__(
         self,
@@ -50,9 +57,21 @@ class Worker:
         self._rng = rng
         self._undo_window_s = undo_window_s
 
-    def _audit(self, vote: Vote, audits: Audits) -> bool:
-        SOURCE_DECIDES.labels(vote.source.value).set(audits.may_decide(self._least_agreement))
-        return is_audited(vote, self._rng.random(), audits, self._audit_share, self._least_agreement)
+    def _check(self, vote: Vote, of_source: Audits, of_vehicle: Audits) -> Check:
+        return check_of(vote, self._rng.random(), of_source, of_vehicle, self._audit_share, self._least_agreement)
+
+    def _may_decide(self, agreement: Agreement) -> bool:
+        return agreement.audits.may_decide(self._least_agreement)
+
+    async def watch_agreement(self, stopping: asyncio.Event) -> None:
+        """Set the gauges of what people found about automatic answers, until `stopping`."""
+        while not stopping.is_set():
+            sources, vehicles = await self._database.read(queries.agreements)
+            for each in sources:
+                SOURCE_DECIDES.labels(each.source.value).set(self._may_decide(each))
+                refuted = sum(not self._may_decide(v) for v in vehicles if v.source is each.source)
+                CONTRADICTED_VEHICLES.labels(each.source.value).set(refuted)
+            await pause(stopping, _AGREEMENT_EVERY_S)
 
     async def end_decided_tasks(self, stopping: asyncio.Event) -> None:
         """End decided tasks whose undo window is over, and set the gauges, until `stopping`."""
@@ -90,7 +109,7 @@ class Worker:
                     vote=vote,
                     now_utc_ns=self._clock.now_utc_ns(),
                     automatic_bound=self._automatic_bound,
-                    audit=self._audit,
+                    check=self._check,
                 )
             )
             if decision is None:

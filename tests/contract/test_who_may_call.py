@@ -43,6 +43,7 @@ fleet.label.v1.LabelService/SubmitLabel              Ll----
 fleet.label.v1.LabelService/UndoLabel                Ll----
 fleet.label.v1.LabelService/ReleaseTask              Ll----
 fleet.label.v1.LabelService/GetProgress              LlMRO-
+fleet.label.v1.LabelService/GetAgreement             -lMRO-
 fleet.monitor.v1.MonitorService/CompareCohorts       --MRO-
 fleet.monitor.v1.MonitorService/ListVehicles         --MRO-
 fleet.rollout.v1.ModelService/WatchModels            --MROS

@@ -2,12 +2,13 @@
 
 The Poisson and binomial computations are exact, because the events of interest are rare and approximations fail for
 small counts. Sources: Garwood 1936 for the Poisson interval, Przyborowski and Wilenski 1940 for comparing two rates,
-Wilson 1927 for a share. Each takes the same time for any count: the sums over all smaller counts are values of the
-incomplete gamma and beta functions, which SciPy computes.
+Clopper and Pearson 1934 and, as an approximation, Wilson 1927 for a share. Each takes the same time for any count:
+the sums over all smaller counts are values of the incomplete gamma and beta functions, which SciPy computes.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 from scipy import special
@@ -42,6 +43,15 @@ def p_rate_is_higher(events: int, exposure: float, other_events: int, other_expo
         return 1.0
     share = exposure / (exposure + other_exposure)
     return 1.0 if events == 0 else float(special.betainc(events, other_events + 1, share))
+
+
+@functools.lru_cache(maxsize=8192)
+def share_interval(hits: int, samples: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Clopper and Pearson's exact interval of the share `hits` / `samples`; (0, 1) without samples."""
+    tail = (1 - confidence) / 2
+    low = 0.0 if hits == 0 else float(special.betaincinv(hits, samples - hits + 1, tail))
+    high = 1.0 if hits == samples else float(special.betaincinv(hits + 1, samples - hits, 1 - tail))
+    return low, high
 
 
 def wilson_interval(hits: int, samples: int) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fleet_console.core import driven_models, staircase, view
@@ -194,3 +196,21 @@ def test_the_tables_say_what_each_trigger_earned_and_what_each_version_holds() -
     assert (shown.runs[0]["model"], shown.runs[0]["state"]) == ("model-2", "passed")
     assert (shown.rollouts[0]["stage"], shown.rollouts[0]["attested"]) == ("canary 25 %", "1 of 1")
     assert len({row["key"] for row in shown.triggers}) == len(shown.triggers)
+
+
+def test_people_who_contradict_an_automatic_source_are_shown() -> None:
+    found = label_pb2.GetAgreementResponse(
+        sources=[
+            label_pb2.Agreement(
+                source=label_pb2.LABEL_SOURCE_HINDSIGHT, agreed=9, checked=10, low=0.456, high=0.9995, decides=True
+            )
+        ]
+    )
+    facts = replace(full_facts(), agreement=found)
+    shown = {stage.name: stage for stage in view(facts, None, Counts(0), NOW).stages}["Labels"]
+    assert shown.note == "4 by people, 1 by hindsight; people agree with 9 of 10 by hindsight (46% to 100%)"
+    assert shown.tone is Tone.PLAIN
+    found.sources[0].decides, found.contradicted_vehicles = False, 2
+    shown = {stage.name: stage for stage in view(facts, None, Counts(0), NOW).stages}["Labels"]
+    assert shown.note.endswith(": hindsight decides nothing; 2 vehicles without automatic labels")
+    assert shown.tone is Tone.BAD

@@ -40,6 +40,9 @@ class Desk(label_pb2_grpc.LabelServiceServicer):
     async def GetProgress(self, request: object, context: object) -> label_pb2.GetProgressResponse:
         return label_pb2.GetProgressResponse(projects=[label_pb2.ProjectProgress(project="p", open=3)])
 
+    async def GetAgreement(self, request: object, context: object) -> label_pb2.GetAgreementResponse:
+        return label_pb2.GetAgreementResponse()
+
     async def GetTaskFrames(self, request: object, context: object) -> label_pb2.GetTaskFramesResponse:
         raise NotImplementedError
 

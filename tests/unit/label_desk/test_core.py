@@ -12,12 +12,12 @@ from label_desk.core import (
     AnswerError,
     Audits,
     check_answers,
+    check_of,
     decide,
-    is_audited,
     may_ask,
     people_wanted,
 )
-from label_desk.model import Lease, Outcome, Source, Vote
+from label_desk.model import Check, Lease, Outcome, Source, Vote
 
 SCHEMA = load_task_schema(Path(__file__).parents[3] / "config" / "tasks.yaml")
 
@@ -152,14 +152,20 @@ def test_answers_are_checked_against_the_schema() -> None:
         check_answers(SCHEMA, "stop_sign", {"another": "plain"})
 
 
-@given(st.floats(0, 1, exclude_max=True), st.integers(0, 50), st.integers(0, 50), st.floats(0.01, 1))
-def test_a_share_of_automatic_answers_is_checked_and_all_of_a_source_that_is_wrong_too_often(
-    chance: float, agreed: int, differed: int, share: float
+COUNTS = st.tuples(st.integers(0, 50), st.integers(0, 50)).map(lambda n: Audits(n[0], n[0] + n[1]))
+
+
+@given(st.floats(0, 1, exclude_max=True), COUNTS, COUNTS, st.floats(0.01, 1))
+def test_a_share_of_automatic_answers_is_checked_and_all_of_a_source_or_vehicle_that_is_wrong_too_often(
+    chance: float, of_source: Audits, of_vehicle: Audits, share: float
 ) -> None:
-    audits = Audits(agreed, agreed + differed)
-    checked = is_audited(vote("hindsight/1", "held", source=Source.HINDSIGHT), chance, audits, share, 0.9)
-    assert checked is (chance < share or not audits.may_decide(0.9))
-    assert not is_audited(vote("hindsight/1", None, source=Source.HINDSIGHT), chance, audits, share, 0.9)
+    given = of_source, of_vehicle, share, 0.9
+    found = check_of(vote("hindsight/1", "held", source=Source.HINDSIGHT), chance, *given)
+    if not of_vehicle.may_decide(0.9):
+        assert found is Check.OF_VEHICLE, "what is known of one vehicle says nothing about the source"
+    else:
+        assert (found is Check.OF_SOURCE) is (chance < share or not of_source.may_decide(0.9))
+    assert check_of(vote("hindsight/1", None, source=Source.HINDSIGHT), chance, *given) is Check.NONE
 
 
 def test_a_source_stops_only_on_evidence_and_may_come_back() -> None:

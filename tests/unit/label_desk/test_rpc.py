@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.clips import reading
+from tests.unit.label_desk.test_audits import checked_by_people
 from tests.unit.label_desk.test_transactions import created
 
 from fleetloop.domain.tasks import load_task_schema
@@ -20,6 +21,7 @@ from fleetloop.kit.testing import ManualClock
 from fleetloop.protos.label.v1 import label_pb2
 from fleetloop.shipped import config_folder
 from label_desk import transactions
+from label_desk.model import Check
 from label_desk.rpc import LabelService
 from label_desk.settings import LabelDeskSettings
 from label_desk.store import Base
@@ -87,3 +89,22 @@ async def test_a_service_that_speaks_for_nobody_labels_nothing(service: LabelSer
     with pytest.raises(RefusedError, match="is no labeller"):
         await lease(service)
     fleetkit_rpc._caller.reset(token)
+
+
+async def test_agreement_is_told_by_source_and_by_vehicle(service: LabelService) -> None:
+    database = service._database
+    assert await service.GetAgreement(label_pb2.GetAgreementRequest(), None) == label_pb2.GetAgreementResponse(
+        least_agreement=0.9
+    )
+    for number in range(3):
+        checked_by_people(database, number, "liar", right=False, check=Check.OF_SOURCE)
+        checked_by_people(database, 10 + number, "honest", right=True, check=Check.OF_SOURCE)
+    answer = await service.GetAgreement(label_pb2.GetAgreementRequest(), None)
+    assert [(each.agreed, each.checked, each.decides) for each in answer.sources] == [(3, 6, True)]
+    liar, honest = answer.vehicles
+    assert (liar.vehicle_id, liar.agreed, liar.checked, liar.decides, liar.low) == ("liar", 0, 3, False, 0)
+    assert (honest.decides, honest.high) == (True, 1)
+    assert liar.high == pytest.approx(0.829, abs=1e-3)
+    assert answer.contradicted_vehicles == 1
+    one = await service.GetAgreement(label_pb2.GetAgreementRequest(vehicle_id="honest"), None)
+    assert ([each.vehicle_id for each in one.vehicles], one.contradicted_vehicles) == (["honest"], 0)

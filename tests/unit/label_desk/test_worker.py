@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 from prometheus_client import REGISTRY
 from tests.clips import reading
+from tests.unit.label_desk.test_audits import checked_by_people
 from tests.unit.label_desk.test_transactions import answer, created, published
 
 from fleetloop.domain.tasks import load_task_schema
@@ -17,8 +19,11 @@ from fleetloop.kit.process.clock import seconds_to_ns
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.testing import ManualClock
+from fleetloop.protos.label.v1 import label_pb2
 from fleetloop.shipped import config_folder
 from label_desk import queries, transactions
+from label_desk.codec import task_of
+from label_desk.model import Check, Source, Vote
 from label_desk.store import Base
 from label_desk.worker import Worker
 
@@ -93,3 +98,34 @@ async def test_the_loops_end_when_the_process_stops(worker: Worker) -> None:
     await asyncio.sleep(0.05)
     stopping.set()
     await asyncio.wait_for(loops, seconds_to_ns(5) / 1e9)
+
+
+async def test_people_label_the_moments_of_a_vehicle_that_they_contradicted_and_hindsight_those_of_others(
+    worker: Worker, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guess = Vote("hindsight/1", Source.HINDSIGHT, {"stop_sign": "held"}, 0.97, 11)
+    monkeypatch.setattr("label_desk.worker.hindsight_vote", lambda *_: guess)
+    for number in range(3):
+        checked_by_people(database, number, "liar", right=False, check=Check.OF_SOURCE)
+        for other in range(10):
+            checked_by_people(database, 10 * number + other, "honest", right=True, check=Check.OF_SOURCE)
+    for vehicle in ("liar", "honest"):
+        event = label_pb2.LabelTaskCreated.FromString(created(f"new-{vehicle}", hindsight=True).event)
+        event.provenance.vehicle_id = vehicle
+        await database.run(partial(transactions.create_task, task=task_of(event)))
+    assert await worker.vote_once() == 2
+    rows = {
+        name: await database.read(partial(queries.task_row, task_id=f"new-{name}")) for name in ("liar", "honest")
+    }
+    assert {name: (row.outcome, row.wants_people) for name, row in rows.items()} == {
+        "liar": ("", True),
+        "honest": ("agreed", True),
+    }
+    stopping = asyncio.Event()
+    loop = asyncio.create_task(worker.watch_agreement(stopping))
+    await asyncio.sleep(0.2)
+    stopping.set()
+    await asyncio.wait_for(loop, 5)
+    source = {"source": "hindsight"}
+    assert REGISTRY.get_sample_value("fleetloop_label_contradicted_vehicles", source) == 1
+    assert REGISTRY.get_sample_value("fleetloop_label_source_decides", source) == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetloop.domain.rates import p_rate_is_higher, poisson_interval, rate_interval, wilson_interval
+from fleetloop.domain.rates import p_rate_is_higher, poisson_interval, rate_interval, share_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,21 @@ def test_wilson_holds_the_share(hits: int, misses: int) -> None:
 @given(st.integers(0, 30), st.integers(0, 30), st.floats(1, 100), st.floats(1, 100))
 def test_more_events_are_never_less_suspicious(events: int, other: int, km: float, other_km: float) -> None:
     assert p_rate_is_higher(events + 1, km, other, other_km) <= p_rate_is_higher(events, km, other, other_km) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("hits", "samples", "low", "high"), [(0, 10, 0.0, 0.3085), (10, 10, 0.6915, 1.0), (9, 10, 0.5550, 0.9975)]
+)
+def test_exact_intervals_of_shares_are_those_of_the_tables(hits: int, samples: int, low: float, high: float) -> None:
+    assert share_interval(hits, samples) == pytest.approx((low, high), abs=1e-4)
+    assert share_interval(0, 0) == (0.0, 1.0)
+
+
+@given(st.integers(0, 40), st.integers(1, 40), st.sampled_from([0.9, 0.95, 0.99]))
+def test_an_exact_interval_leaves_out_only_shares_under_which_the_count_is_rare(
+    hits: int, more: int, confidence: float
+) -> None:
+    samples = hits + more
+    _, high = share_interval(hits, samples, confidence)
+    at_most = sum(math.comb(samples, n) * high**n * (1 - high) ** (samples - n) for n in range(hits + 1))
+    assert at_most == pytest.approx((1 - confidence) / 2, rel=1e-6)
