@@ -17,7 +17,7 @@ BENCHMARKS = {
     "desk": ("desk_scale", "the desk's looks with 1,000 and 99,000 ended tasks"),
     "gates": (
         "rollout_gates",
-        "wrong decisions of simulated rollouts, and how far bad candidates drive",
+        "wrong decisions of simulated rollouts, how far bad candidates drive, and the growth of false labels",
     ),
     "monitor": ("monitor_record", "a report of a vehicle that drove around the clock for 30 days"),
 }

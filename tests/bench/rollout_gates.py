@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tests.bench import self_confirming
 from tests.simulated_rollouts import LIES, Simulated
 
 from fleetloop.domain.sequential import compare_decisions, event_weight, needed, sum_of, tolerated_of
@@ -195,6 +196,7 @@ def main() -> None:
         lying_share_tolerated=share,
     )
     RESULTS.write_text(json.dumps(known, indent=1))
+    self_confirming.main()
 
 
 if __name__ == "__main__":
