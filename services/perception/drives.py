@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -78,54 +78,49 @@ def drive(fleet: Fleet, model: Path, schema: TaskSchema, plan: ClosedLoop) -> Ro
     return Road({where: frozenset(events) for where, events in found.items()}, km)
 
 
-def watch(fleet: Fleet, models: Sequence[Path], schema: TaskSchema, plan: ClosedLoop) -> list[dict[str, list[Right]]]:
-    """Let models watch one drive, in which the vehicles decide by the truth. All models see the same pictures.
+def watch(fleet: Fleet, model: Path, schema: TaskSchema, plan: ClosedLoop) -> dict[str, list[Right]]:
+    """Let a model watch a drive that decides by the truth, so that every model sees the same pictures.
 
-    Returns the sequences of each model by task, in the same order for all models.
+    Returns the sequences by task, in the same order for every model.
 
-    Raises ModelError if a model cannot be loaded.
+    Raises ModelError if the model cannot be loaded.
     """
-    runners = [OnnxRunner.load(model, schema) for model in models]
+    runner = OnnxRunner.load(model, schema)
     names = [vehicle.vehicle_id for vehicle in fleet.vehicles]
+    first = {task.name: f"{task.name}.{task.decision[0]}" for task in schema.tasks if task.decision}
     places: list[list[str]] = [[] for _ in names]
     actual: list[dict[str, list[float]]] = [defaultdict(list) for _ in names]
-    decided: list[list[dict[str, list[bool]]]] = [[defaultdict(list) for _ in names] for _ in runners]
+    decided: list[dict[str, list[bool]]] = [defaultdict(list) for _ in names]
     perceived: list[Mapping[str, float] | None] = [None] * len(names)
-    first = {task.name: f"{task.name}.{task.decision[0]}" for task in schema.tasks if task.decision}
     for _ in range(round(plan.seconds / _TICK_S)):
         sensed = fleet.sense_all()
         seen = [index for index, each in enumerate(sensed) if each.cameras is not None]
         if seen:
             pictures = np.stack([picture for index in seen if (picture := sensed[index].cameras) is not None])
-            for index in seen:
+            outputs = runner.infer([names[index] for index in seen], pictures)
+            stacked = {column: np.stack([output[column] for output in outputs]) for column in schema.columns()}
+            acts = decisions(schema, stacked)
+            for number, index in enumerate(seen):
                 truth = fleet.vehicles[index].truth
                 encoded = schema.encode(truth.heads)
-                places[index].append(truth.place)
                 right = decisions(schema, {column: values[None] for column, values in encoded.items()})
+                places[index].append(truth.place)
                 for task, column in first.items():
                     known = not np.isnan(encoded[column][0])
                     actual[index][task].append(float(right[task][0]) if known else np.nan)
+                    decided[index][task].append(bool(acts[task][number]))
                 perceived[index] = _as_perceived(schema, truth.heads)
-            for runner, of_model in zip(runners, decided, strict=True):
-                outputs = runner.infer([names[index] for index in seen], pictures)
-                stacked = {column: np.stack([output[column] for output in outputs]) for column in schema.columns()}
-                for task, acts in decisions(schema, stacked).items():
-                    for index, act in zip(seen, acts, strict=True):
-                        of_model[index][task].append(bool(act))
         fleet.act_all(perceived)
-    return [
-        {
-            task: [
-                sequence
-                for index in range(len(names))
-                for sequence in sequences_in(
-                    places[index], np.array(actual[index][task]), np.array(of_model[index][task], np.bool_)
-                )
-            ]
-            for task in first
-        }
-        for of_model in decided
-    ]
+    return {
+        task: [
+            sequence
+            for index in range(len(names))
+            for sequence in sequences_in(
+                places[index], np.array(actual[index][task]), np.array(decided[index][task], np.bool_)
+            )
+        ]
+        for task in first
+    }
 
 
 def _as_perceived(schema: TaskSchema, heads: Mapping[str, Mapping[str, HeadValue]]) -> Mapping[str, float]:

@@ -30,7 +30,9 @@ def predict_exported(
     folder: Path, frames: NDArray[np.uint8], schema: TaskSchema
 ) -> Mapping[str, NDArray[np.float32]]:
     """Return the same as `predict`, computed by a model's exported files as a vehicle runs them."""
-    encoder, head = (onnxruntime.InferenceSession(folder / name) for name in (ENCODER, HEAD))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # beside others on the machine, more threads mostly wait for each other
+    encoder, head = (onnxruntime.InferenceSession(folder / name, options) for name in (ENCODER, HEAD))
     columns = list(schema.columns())
     parts = []
     for start in range(0, len(frames), _BATCH):

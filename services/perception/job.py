@@ -66,10 +66,10 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
     from fleetloop.domain.artifacts import WEIGHTS
     from perception import data, evaluate
     from perception.drives import world_of
-    from perception.examination.gates import Examinee, examine_model
+    from perception.examination.gates import Examinee, Paper, examine_model
     from perception.examination.verdict import combined
     from perception.export import export
-    from perception.inference import predict, predict_exported
+    from perception.inference import predict
     from perception.train import train
 
     plan, budget = load_plan(request.examination), load_budget(request.vehicle)
@@ -92,11 +92,12 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
     progress.report("evaluate", trained.steps, recipe.steps, trained.loss, f"{len(test)} scenes")
     outputs = predict(trained.net, test.frames, schema)
     metrics = evaluate.metrics(schema, outputs, test.targets, test.slices, recipe.plain_slices)
-    parent_metrics, parent_outputs = [], None
-    if request.parent is not None:
-        # The parent answers by its exported graphs, as the vehicles run it.
-        parent_outputs = predict_exported(request.parent, test.frames, schema)
-        parent_metrics = evaluate.metrics(schema, parent_outputs, test.targets, test.slices, recipe.plain_slices)
+    paper = Paper(schema, request.schema_path, plan, budget, test, samples, recipe.plain_slices)
+    # The parent answers by its exported graphs, as the vehicles run it.
+    in_field = Examinee(request.parent, paper) if request.parent is not None else None
+    parent_metrics = (
+        evaluate.metrics(schema, in_field.outputs, test.targets, test.slices, recipe.plain_slices) if in_field else []
+    )
     progress.report("export", trained.steps, recipe.steps, trained.loss)
     card = {
         "schema_name": schema.name,
@@ -116,8 +117,7 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
     def examining(what: str) -> None:
         progress.report("examine", trained.steps, recipe.steps, trained.loss, what)
 
-    examinee = Examinee(folder / "model", outputs, request.parent, parent_outputs, test, recipe.plain_slices)
-    gates = list(examine_model(examinee, schema, request.schema_path, plan, budget, examining))
+    gates = list(examine_model(Examinee(folder / "model", paper), in_field, paper, examining))
     passed, reasons = combined(gates)
     return RunResult(
         passed=passed,

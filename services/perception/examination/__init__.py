@@ -3,6 +3,7 @@
 | module | gate |
 |---|---|
 | `slices.py` | every question in every slice of the test set |
+| `cases.py` | what the fleet once got wrong and was labelled |
 | `robustness.py` | the same questions with a dead camera, noise, blur, darkness and mounts that turned |
 | `calibration.py` | whether what the model says with 80 % probability is right in 80 % of the scenes |
 | `temporal.py` | whether it flickers, decides late, or stops being right, over the pictures of a drive |

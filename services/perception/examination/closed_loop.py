@@ -14,7 +14,7 @@ from perception.examination.verdict import Verdict
 
 
 class Event(StrEnum):
-    """What can happen in a stretch of road."""
+    """What can happen in a stretch of road, the worst first."""
 
     MISSED_STOP = "missed stops"
     """The person braked, because the car would have run a stop."""
@@ -24,8 +24,12 @@ class Event(StrEnum):
     """The autopilot braked harder than is comfortable."""
 
 
-TAKEOVERS = "takeovers"
-"""Missed and needless stops together."""
+AS_BAD_AS = {
+    "missed stops": frozenset({Event.MISSED_STOP}),
+    "takeovers": frozenset({Event.MISSED_STOP, Event.NEEDLESS_STOP}),
+    "takeovers or harsh braking": frozenset(Event),
+}
+"""Each includes what is worse: braking harshly for a sign is better than running it, and no loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Road:
 
 
 def examine_drives(before: Road, now: Road, error: float) -> Verdict:
-    """A model passes if nothing happens in more stretches than with the model in the field.
+    """A model passes if nothing as bad happens in more stretches than with the model in the field, for each degree.
 
     Only stretches that both reached are compared, with McNemar's exact test.
 
@@ -50,13 +54,9 @@ def examine_drives(before: Road, now: Road, error: float) -> Verdict:
     both = sorted(before.events.keys() & now.events.keys())
     if not both:
         return Verdict(False, ["Nothing to examine: there is no stretch of road that both models drove."])
-    kinds = {
-        **{str(event): frozenset({event}) for event in Event},
-        TAKEOVERS: frozenset({Event.MISSED_STOP, Event.NEEDLESS_STOP}),
-    }
     clean = {
         name: tuple(np.array([not road.events[where] & kind for where in both], np.float64) for road in (before, now))
-        for name, kind in kinds.items()
+        for name, kind in AS_BAD_AS.items()
     }
     p_values = {name: p_first_is_better(old, new) for name, (old, new) in clean.items()}
     if len(both) < decidable_with(len(p_values), error):
@@ -69,4 +69,4 @@ def examine_drives(before: Road, now: Road, error: float) -> Verdict:
         f"More {name} on the same roads: in {counts[name][0]} to {counts[name][1]} {driven}, p {p_values[name]:.2g}."
         for name in worse
     ]
-    return Verdict(not worse, reasons or [f"No more takeovers or harsh braking on the same roads: {shown} {driven}."])
+    return Verdict(not worse, reasons or [f"Drives as well on the same roads: {shown} {driven}."])

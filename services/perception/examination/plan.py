@@ -20,9 +20,10 @@ class _Frozen(BaseModel):
 class ErrorShares(_Frozen):
     """How the error is divided among the gates that may refuse a good model by chance."""
 
-    slices: float = Field(default=0.5, gt=0, le=1)
+    slices: float = Field(default=0.45, gt=0, le=1)
+    cases: float = Field(default=0.1, ge=0, le=1)
     closed_loop: float = Field(default=0.15, ge=0, le=1)
-    temporal: float = Field(default=0.15, ge=0, le=1)
+    temporal: float = Field(default=0.1, ge=0, le=1)
     robustness: float = Field(default=0.1, ge=0, le=1)
     calibration: float = Field(default=0.1, ge=0, le=1)
 
@@ -74,6 +75,13 @@ class ClosedLoop(_Frozen):
     """Deceleration of the autopilot that counts as harsh, m/s^2."""
 
 
+class Cases(_Frozen):
+    """The gate on what the fleet once got wrong."""
+
+    most_per_family: int = Field(default=100, ge=1)
+    """Newest cases of each family that are used."""
+
+
 class ExaminationPlan(_Frozen):
     """The content of config/examination.yaml."""
 
@@ -82,6 +90,7 @@ class ExaminationPlan(_Frozen):
     shares: ErrorShares = ErrorShares()
     robustness: Robustness = Robustness()
     calibration: Calibration = Calibration()
+    cases: Cases = Cases()
     closed_loop: ClosedLoop = ClosedLoop()
 
 

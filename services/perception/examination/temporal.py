@@ -34,6 +34,11 @@ def lost(right: Right) -> int:
     return int((~right[time_to_decide(right) :]).sum())
 
 
+def right_count(right: Right) -> int:
+    """Pictures with a right decision."""
+    return int(right.sum())
+
+
 MEASURES: Mapping[str, tuple[Callable[[Right], int], str]] = {
     "flicker": (flicker, "flickers more"),
     "time": (time_to_decide, "is right later"),
@@ -65,6 +70,9 @@ def examine_sequences(
 ) -> Verdict:
     """A model passes if no measure of any task got worse in significantly more sequences than it got better.
 
+    A sequence counts against the model that has the worse measure only if it is not right in more pictures: one that
+    never sees a sign does not flicker, and is not better for it.
+
     Args:
         before: By task, the sequences of the model in the field.
         now: Those of the candidate, of the same pictures.
@@ -79,15 +87,24 @@ def examine_sequences(
     most = max((len(old) for old, _ in compared.values()), default=0)
     if most < decidable_with(len(compared), error):
         return Verdict(False, [f"Nothing to examine: {most} sequences cannot show any loss."])
-    p_values = {
-        key: p_first_is_better((old < new).astype(np.float64), (new < old).astype(np.float64))
-        for key, (old, new) in compared.items()
+    gained = {
+        task: np.array(
+            [right_count(two) - right_count(one) for one, two in zip(before[task], now[task], strict=True)]
+        )
+        for task in {task for task, _ in compared}
     }
-    worse = holm(p_values, error)
+    counted = {
+        (task, name): ((old < new) & (gained[task] <= 0), (new < old) & (gained[task] >= 0))
+        for (task, name), (old, new) in compared.items()
+    }
+    p_values = {
+        key: p_first_is_better(worse.astype(np.float64), better.astype(np.float64))
+        for key, (worse, better) in counted.items()
+    }
+    lost_measures = holm(p_values, error)
     reasons = [
-        f"{task} {MEASURES[name][1]}: worse in {int((old < new).sum())} of {len(old)} sequences, better in "
-        f"{int((new < old).sum())}, p {p_values[task, name]:.2g}."
-        for task, name in worse
-        for old, new in (compared[task, name],)
+        f"{task} {MEASURES[name][1]}: worse in {int(counted[task, name][0].sum())} of {len(now[task])} sequences, "
+        f"better in {int(counted[task, name][1].sum())}, p {p_values[task, name]:.2g}."
+        for task, name in lost_measures
     ]
-    return Verdict(not worse, reasons or [f"As steady in time, in {most} sequences of {len(now)} tasks."])
+    return Verdict(not lost_measures, reasons or [f"As steady in time, in {most} sequences of {len(now)} tasks."])

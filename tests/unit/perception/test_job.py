@@ -78,7 +78,7 @@ def test_a_later_model_passes_every_gate_against_its_parent(tmp_path: Path) -> N
     request = json.loads((first / "request.json").read_text())
     (later / "request.json").write_text(json.dumps({**request, "parent": str(first / "model"), "seed": 2}))
     result = result_of(later)
-    assert gates_of(result) == ["slices", "budget", "calibration", "robustness"]
+    assert gates_of(result) == ["slices", "budget", "cases", "calibration", "robustness"]
     assert result["passed"] is False, "it gained nothing"
     assert str(result["reasons"][0]).startswith("[slices] Nothing improved in the rare slices")  # type: ignore[index]
 

@@ -73,6 +73,13 @@ def test_a_candidate_that_is_late_is_refused() -> None:
     assert not verdict.passed and "sign is right later" in verdict.reasons[0]
 
 
+def test_a_model_that_is_never_right_is_not_better_for_being_steady() -> None:
+    blind, learning = [right("......")] * 40, [right("..x.xx")] * 40
+    assert examine_sequences({"sign": blind}, {"sign": learning}, ERROR).passed
+    verdict = examine_sequences({"sign": learning}, {"sign": blind}, ERROR)
+    assert not verdict.passed and verdict.reasons[0].startswith("sign is right later")
+
+
 def test_too_few_sequences_are_not_passed() -> None:
     few: list[dict[str, list[Right]]] = [{}, {"sign": []}, {"sign": [right("xxx")] * 5}]
     for some in few:
