@@ -11,6 +11,7 @@ from there with as many again. Every model is examined on the same frozen scenes
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,14 @@ MINED_SHARES = {
 WRONG_SHARE = 0.05
 
 
-def mined(schema: TaskSchema, seed: int, count: int, mix: str) -> Scenes:
-    """What a fleet brings in: only the stop sign is answered, sometimes wrongly."""
+def mined(schema: TaskSchema, seed: int, count: int, mix: str | Mapping[str, float]) -> Scenes:
+    """What a fleet brings in: only the stop sign is answered, sometimes wrongly.
+
+    `mix` is the share of each slice, or the name of one of MINED_SHARES.
+    """
     rng = np.random.default_rng((seed, count, 1))
-    counts = {name: round(count * share) for name, share in MINED_SHARES[mix].items()}
+    shares = MINED_SHARES[mix] if isinstance(mix, str) else mix
+    counts = {name: round(count * share) for name, share in shares.items()}
     scenes = sample(schema, 10_000 + seed * 100, counts, rng)
     names = [choice.name for choice in schema.task("stop_sign").answers]
     told: list[Answers] = []

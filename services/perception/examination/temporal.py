@@ -34,11 +34,6 @@ def lost(right: Right) -> int:
     return int((~right[time_to_decide(right) :]).sum())
 
 
-def right_count(right: Right) -> int:
-    """Pictures with a right decision."""
-    return int(right.sum())
-
-
 MEASURES: Mapping[str, tuple[Callable[[Right], int], str]] = {
     "flicker": (flicker, "flickers more"),
     "time": (time_to_decide, "is right later"),
@@ -88,9 +83,7 @@ def examine_sequences(
     if most < decidable_with(len(compared), error):
         return Verdict(False, [f"Nothing to examine: {most} sequences cannot show any loss."])
     gained = {
-        task: np.array(
-            [right_count(two) - right_count(one) for one, two in zip(before[task], now[task], strict=True)]
-        )
+        task: np.array([int(two.sum()) - int(one.sum()) for one, two in zip(before[task], now[task], strict=True)])
         for task in {task for task, _ in compared}
     }
     counted = {

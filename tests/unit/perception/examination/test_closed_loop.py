@@ -23,9 +23,12 @@ def road(stretches: int, **shares: float) -> Road:
 
 
 def test_more_events_of_any_kind_refuse_a_model() -> None:
-    for name, said in (
-        ("missed_stop", "missed stops"), ("needless_stop", "takeovers"), ("harsh_braking", "takeovers or harsh braking"),
-    ):  # fmt: skip
+    said_of = {
+        "missed_stop": "missed stops",
+        "needless_stop": "takeovers",
+        "harsh_braking": "takeovers or harsh braking",
+    }
+    for name, said in said_of.items():
         verdict = examine_drives(road(200), road(200, **{name: 0.1}), ERROR)
         assert not verdict.passed and f"More {said} on the same roads: in 0 to 20" in " ".join(verdict.reasons)
         assert examine_drives(road(200, **{name: 0.1}), road(200), ERROR).passed

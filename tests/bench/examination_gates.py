@@ -1,0 +1,228 @@
+"""Twenty planted regressions and twenty good candidates before the gates of the examination.
+
+    python -m tests.bench.examination_gates [--good 20] [--processes 2]
+
+The model in the field is one that turned the loop once: plain cases, then mined ones, few of some kinds. Good
+candidates are real training runs from it, each with more samples of every kind and another seed. The regressions are
+planted in a candidate that passed. All are examined as a training run examines its model, on streets on which none
+was trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tests.bench.learning_curve import as_samples, joined, mined
+from tests.bench.planted_regressions import REGRESSIONS, Regression, mislabel
+
+from fleetloop.domain.artifacts import WEIGHTS
+from fleetloop.domain.run_folder import Gate
+from fleetloop.domain.tasks import TaskSchema, load_task_schema
+from fleetloop.shipped import config_folder
+from fleetloop.worlds.town.labelled import (
+    PLAIN_TOWN_SEED,
+    TEST_SLICES,
+    TEST_TOWN_SEED,
+    plain_counts,
+    sample,
+    test_counts,
+)
+from perception.data import Samples
+from perception.examination.gates import Examinee, Paper, examine_model
+from perception.examination.plan import load_budget, load_plan
+from perception.export import export
+from perception.model import Net
+from perception.recipe import load_recipe
+from perception.train import train
+
+RESULTS = Path(".fleetloop/bench/results.json")
+CONFIG = config_folder()
+PLAIN, MINED, MORE, EACH = 1500, 700, 1400, 60
+"""Plain cases, mined samples of the parent, more of a candidate, scenes per slice of the test set."""
+PARENT = "parent"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the gates said of one model."""
+
+    name: str
+    gates: tuple[Gate, ...]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        return all(each.passed for each in self.gates)
+
+    @property
+    def refused_by(self) -> list[str]:
+        return [each.name for each in self.gates if not each.passed]
+
+
+@lru_cache(maxsize=1)
+def schema_of() -> TaskSchema:
+    """The shipped task schema."""
+    return load_task_schema(CONFIG / "tasks.yaml")
+
+
+@lru_cache(maxsize=1)
+def test_set() -> Samples:
+    """Scenes of every slice, of towns in which nothing is trained."""
+    schema = schema_of()
+    return as_samples(schema, sample(schema, TEST_TOWN_SEED, test_counts(EACH), np.random.default_rng(0)))
+
+
+@lru_cache(maxsize=1)
+def plain_cases() -> Samples:
+    """What the parent is trained on."""
+    schema = schema_of()
+    return as_samples(schema, sample(schema, PLAIN_TOWN_SEED, plain_counts(PLAIN), np.random.default_rng(1)))
+
+
+@lru_cache(maxsize=1)
+def first_turn() -> Samples:
+    """The plain cases with what a fleet brought in, of some kinds little."""
+    schema = schema_of()
+    return joined(plain_cases(), as_samples(schema, mined(schema, 1, MINED, "night"), "mined"), MINED)
+
+
+def with_more(seed: int) -> Samples:
+    """The same with more, as many of every slice."""
+    schema = schema_of()
+    shares = dict.fromkeys(TEST_SLICES, 1 / len(TEST_SLICES))
+    more = as_samples(schema, mined(schema, 100 + seed, MORE, shares), "mined")
+    return joined(first_turn(), more, len(more))
+
+
+def make_parent(folder: Path) -> None:
+    """Train and export the model in the field."""
+    torch.set_num_threads(1)
+    schema = schema_of()
+    first = train(plain_cases(), schema, load_recipe(CONFIG / "recipes" / "first.yaml", schema), 1).net
+    save_file(first.state_dict(), folder / "first.safetensors")
+    recipe = load_recipe(CONFIG / "recipes" / "turn.yaml", schema)
+    turned = train(first_turn(), schema, recipe, 2, parent=folder / "first.safetensors").net
+    export(turned, schema, {"schema_version": schema.version}, folder / PARENT)
+
+
+def make_candidate(folder: Path, seed: int, mislabelled: tuple[str, str] | None = None) -> Net:
+    """Train a candidate from the parent."""
+    schema = schema_of()
+    samples = with_more(seed)
+    if mislabelled is not None:
+        samples = mislabel(samples, schema, *mislabelled)
+    recipe = load_recipe(CONFIG / "recipes" / "turn.yaml", schema)
+    return train(samples, schema, recipe, seed, parent=folder / PARENT / WEIGHTS).net
+
+
+@lru_cache(maxsize=1)
+def paper_of() -> Paper:
+    """What every model is asked. Cases are what the model in the field knew."""
+    schema = schema_of()
+    recipe = load_recipe(CONFIG / "recipes" / "turn.yaml", schema)
+    plan, budget = load_plan(CONFIG / "examination.yaml"), load_budget(CONFIG / "vehicle.yaml")
+    return Paper(schema, CONFIG / "tasks.yaml", plan, budget, test_set(), first_turn(), recipe.plain_slices)
+
+
+def examined(folder: Path, name: str, net: Net) -> Outcome:
+    """Export a net and let every gate judge it."""
+    began = time.monotonic()
+    model, paper = folder / name.replace(" ", "-"), paper_of()
+    export(net, paper.schema, {"schema_version": paper.schema.version}, model)
+    gates = tuple(examine_model(Examinee(model, paper), in_field(folder), paper))
+    return Outcome(name, gates, time.monotonic() - began)
+
+
+@lru_cache(maxsize=1)
+def in_field(folder: Path) -> Examinee:
+    """The model in the field, which answers each question once per process."""
+    return Examinee(folder / PARENT, paper_of())
+
+
+def good(folder: Path, seed: int) -> Outcome:
+    """Train and examine a good candidate; its weights stay in the folder."""
+    torch.set_num_threads(1)
+    net = make_candidate(folder, seed)
+    save_file(net.state_dict(), folder / f"good-{seed}.safetensors")
+    return examined(folder, f"good-{seed}", net)
+
+
+def planted(folder: Path, number: int, base: int) -> Outcome:
+    """Plant a regression in the good candidate of seed `base`, and examine it."""
+    torch.set_num_threads(1)
+    regression, schema = REGRESSIONS[number], schema_of()
+    if regression.mislabelled is not None:
+        return examined(folder, regression.name, make_candidate(folder, base, regression.mislabelled))
+    net = Net(schema, load_recipe(CONFIG / "recipes" / "turn.yaml", schema))
+    net.load_state_dict(load_file(folder / f"good-{base}.safetensors"))
+    net.eval()
+    if regression.change is not None:
+        regression.change(net, schema, test_set())
+    return examined(folder, regression.name, net)
+
+
+def say(text: str) -> None:
+    """Print a line of progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def main() -> None:
+    """Run everything, print one line per model, and write the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--good", type=int, default=20, help="good candidates")
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
+        folder = Path(name)
+        say("training the parent")
+        pool.submit(make_parent, folder).result()
+        candidates: list[Outcome] = []
+        for done in as_completed([pool.submit(good, folder, seed) for seed in range(1, given.good + 1)]):
+            candidates.append(done.result())
+            say(_line(candidates[-1], None))
+        base = next((int(each.name.partition("-")[2]) for each in candidates if each.passed), 1)
+        say(f"the regressions are planted in good-{base}")
+        found: list[tuple[Regression, Outcome]] = []
+        running = {pool.submit(partial(planted, folder, n, base)): each for n, each in enumerate(REGRESSIONS)}
+        for done in as_completed(running):
+            found.append((running[done], done.result()))
+            say(_line(found[-1][1], running[done]))
+    caught = [regression for regression, outcome in found if regression.gate in outcome.refused_by]
+    refused = [regression for regression, outcome in found if not outcome.passed]
+    passed = sum(each.passed for each in candidates)
+    print(
+        f"planted: {len(refused)} of {len(found)} refused, {len(caught)} by the gate that should; "
+        f"good: {len(candidates) - passed} of {len(candidates)} refused"
+    )
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    known.setdefault("gates", {}).update(
+        planted=len(found),
+        planted_refused=len(refused),
+        planted_refused_by_its_gate=len(caught),
+        good=len(candidates),
+        good_refused=len(candidates) - passed,
+    )
+    RESULTS.write_text(json.dumps(known, indent=1))
+
+
+def _line(outcome: Outcome, regression: Regression | None) -> str:
+    by = ", ".join(outcome.refused_by) or "no gate"
+    wanted = "" if regression is None else f" (should: {regression.gate})"
+    why = "; ".join(each.reasons[0] for each in outcome.gates if not each.passed)
+    return f"{outcome.name}: refused by {by}{wanted}, {outcome.seconds:.0f} s {why}"
+
+
+if __name__ == "__main__":
+    main()
