@@ -1,6 +1,6 @@
 """The gate on cases: what the fleet once got wrong, was labelled, and must not get wrong again.
 
-Every mined sample of the dataset is a case for ever, and the cases of one trigger with one answer are a family. A
+Every mined sample of the dataset stays a case forever, and the cases of one trigger with one answer are a family. A
 candidate has seen them in training, as the model in the field has seen the older ones: the gate does not ask what a
 model has learnt, but what it has lost.
 """
