@@ -17,6 +17,7 @@ from fleetloop.kit.rpc import RpcServer
 from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.storage.wiring import open_storage, start_storage_tasks
 from label_desk import transactions
+from label_desk.core import CheckPolicy
 from label_desk.rpc import SERVICE_NAME, LabelService, add_to
 from label_desk.settings import LabelDeskSettings
 from label_desk.store import Base
@@ -36,9 +37,10 @@ async def start(runtime: Runtime, settings: LabelDeskSettings) -> None:
     storage = await open_storage(runtime, settings, Base, MIGRATIONS)
     prune_ended = partial(transactions.prune_ended, keep_s=settings.keep_ended_s)
     start_storage_tasks(runtime, settings, clock, storage, EFFECTS, {"tasks": prune_ended})
+    checks = CheckPolicy(settings.audit_share, settings.least_agreement, settings.first_checks)
     worker = Worker(
-        storage.database, clips, schema, clock, settings.automatic_bound, settings.audit_share,
-        settings.least_agreement, SystemRandom(), settings.undo_window_s,
+        storage.database, clips, schema, clock, settings.automatic_bound, checks, SystemRandom(),
+        settings.undo_window_s,
     )  # fmt: skip
     runtime.spawn("end decided tasks", worker.end_decided_tasks(runtime.stopping))
     runtime.spawn("agreement", worker.watch_agreement(runtime.stopping))

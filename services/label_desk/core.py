@@ -99,10 +99,22 @@ class Agreement:
     audits: Audits
 
 
-def check_of(
-    vote: Vote, chance: float, of_source: Audits, of_vehicle: Audits, audit_share: float, least_agreement: float
-) -> Check:
+@dataclass(frozen=True, slots=True)
+class CheckPolicy:
+    """Which automatic answers people check."""
+
+    share: float
+    """Share that is checked at random."""
+    least_agreement: float
+    """Share of checked answers with which people must agree, or they label."""
+    first_checks: int
+    """Checked answers about a vehicle from which on further ones may decide."""
+
+
+def check_of(vote: Vote, chance: float, of_source: Audits, of_vehicle: Audits, policy: CheckPolicy) -> Check:
     """Whether people check an automatic answer: at random, and always while its source or its vehicle is refuted.
+
+    The first answers about a vehicle are checked too: a vehicle could send many before people look at one.
 
     `chance` is a random number from 0 to 1 that no one outside can know: a vehicle must not see which of its clips
     are checked. Once a vehicle is refuted, answers about it say nothing about the source: one vehicle that forges its
@@ -110,9 +122,10 @@ def check_of(
     """
     if not vote.answers:
         return Check.NONE
-    if not of_vehicle.may_decide(least_agreement):
+    if not of_vehicle.may_decide(policy.least_agreement):
         return Check.OF_VEHICLE
-    if chance < audit_share or not of_source.may_decide(least_agreement):
+    is_first = of_vehicle.checked < policy.first_checks
+    if is_first or chance < policy.share or not of_source.may_decide(policy.least_agreement):
         return Check.OF_SOURCE
     return Check.NONE
 

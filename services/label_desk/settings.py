@@ -34,6 +34,11 @@ class LabelDeskSettings(ServiceSettings):
         le=1,
         description="Share of automatic answers that people check, deciding those tasks.",
     )
+    first_checks: int = Field(
+        1,
+        ge=0,
+        description="Answers about a vehicle that people check before further automatic ones decide without them.",
+    )
     least_agreement: float = Field(
         0.9,
         gt=0,

@@ -16,7 +16,7 @@ from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.storage.database import Database, Transaction
 from label_desk import queries, transactions
-from label_desk.core import Agreement, Audits, check_of
+from label_desk.core import Agreement, Audits, CheckPolicy, check_of
 from label_desk.hindsight import hindsight_vote
 from label_desk.metrics import (
     CONTRADICTED_VEHICLES,
@@ -42,8 +42,7 @@ class Worker:
         schema: TaskSchema,
         clock: Clock,
         automatic_bound: float,
-        audit_share: float,
-        least_agreement: float,
+        checks: CheckPolicy,
         rng: Random,
         undo_window_s: float | None = None,
     ) -> None:
@@ -52,16 +51,15 @@ class Worker:
         self._schema = schema
         self._clock = clock
         self._automatic_bound = automatic_bound
-        self._audit_share = audit_share
-        self._least_agreement = least_agreement
+        self._checks = checks
         self._rng = rng
         self._undo_window_s = undo_window_s
 
     def _check(self, vote: Vote, of_source: Audits, of_vehicle: Audits) -> Check:
-        return check_of(vote, self._rng.random(), of_source, of_vehicle, self._audit_share, self._least_agreement)
+        return check_of(vote, self._rng.random(), of_source, of_vehicle, self._checks)
 
     def _may_decide(self, agreement: Agreement) -> bool:
-        return agreement.audits.may_decide(self._least_agreement)
+        return agreement.audits.may_decide(self._checks.least_agreement)
 
     async def watch_agreement(self, stopping: asyncio.Event) -> None:
         """Set the gauges of what people found about automatic answers, until `stopping`."""

@@ -36,7 +36,7 @@ from fleetloop.domain.clips import Drive, DriveInfo, DriveSignal
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.shipped import config_folder
 from label_desk import hindsight
-from label_desk.core import Audits, check_of, decide
+from label_desk.core import Audits, CheckPolicy, check_of, decide
 from label_desk.model import Check, Source, Vote
 from perception.data import Samples
 from perception.inference import predict
@@ -56,7 +56,7 @@ PEOPLES_TASKS = 30
 """Tasks that people answer in a turn, about an eighth of all; further ones wait, and are not committed here."""
 FIRST_POSTERS, FIRST_REDNESS, REDNESS = 15, 0.7, 0.85
 """Posters in the imported set, how red they are at most, and how red posters on the road are at most."""
-AGREEMENT, AUTOMATIC_BOUND, AUDIT_SHARE, LEAST_AGREEMENT = 2, 0.9, 0.1, 0.9
+AGREEMENT, AUTOMATIC_BOUND, CHECKS = 2, 0.9, CheckPolicy(0.1, 0.9, 1)
 """As shipped (label_desk/settings.py, config/routing.yaml)."""
 SHARE = ShareBound(0.2, 500)
 CLEAR = hindsight.CLEAR
@@ -107,7 +107,7 @@ class Desk:
         vehicle = self.of_vehicle.setdefault(situation.vehicle_id, [])
         if vote is not None and self.guarded:
             of_source, of_vehicle = _audits(self.of_source[-200:]), _audits(vehicle[-50:])
-            check = check_of(vote, self.rng.random(), of_source, of_vehicle, AUDIT_SHARE, LEAST_AGREEMENT)
+            check = check_of(vote, self.rng.random(), of_source, of_vehicle, CHECKS)
         votes = [vote] if vote is not None else []
         bound = AUTOMATIC_BOUND if check is Check.NONE else math.inf
         decision = decide(votes, AGREEMENT, bound)

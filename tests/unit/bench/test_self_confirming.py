@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.bench.self_confirming import (
-    LEAST_AGREEMENT,
+    CHECKS,
     Course,
     Desk,
     Situation,
@@ -56,7 +56,7 @@ def test_people_find_a_vehicle_that_forges_its_clips() -> None:
     forged = met(person=True, vehicle="liar")
     labels = [desk.label(voted(forged), forged, people_left=10) for _ in range(400)]
     found = desk.of_vehicle["liar"]
-    assert not Audits(sum(found), len(found)).may_decide(LEAST_AGREEMENT)
+    assert not Audits(sum(found), len(found)).may_decide(CHECKS.least_agreement)
     assert "none" in labels[-1:], "people label its moments from then on"
     assert len(desk.of_source) < 10, "and it does not stop hindsight for others"
 

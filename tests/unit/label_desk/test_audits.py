@@ -13,7 +13,7 @@ from fleetloop.kit.storage.database import Database
 from fleetloop.protos.label.v1 import label_pb2
 from label_desk import queries, transactions
 from label_desk.codec import task_of
-from label_desk.core import Audits, check_of
+from label_desk.core import Audits, CheckPolicy, check_of
 from label_desk.model import Check, Source, Vote
 from label_desk.store import AuditRow
 
@@ -126,7 +126,8 @@ TRUSTED, REFUTED = Audits(20, 20), Audits(0, 3)
     ("vote", "chance", "of_source", "of_vehicle", "check"),
     [
         (GUESS, NEVER, TRUSTED, TRUSTED, Check.NONE),
-        (GUESS, NEVER, Audits(), Audits(), Check.NONE),
+        (GUESS, NEVER, Audits(), Audits(1, 1), Check.NONE),
+        (GUESS, NEVER, TRUSTED, Audits(), Check.OF_SOURCE),
         (GUESS, ALWAYS, TRUSTED, TRUSTED, Check.OF_SOURCE),
         (GUESS, NEVER, REFUTED, TRUSTED, Check.OF_SOURCE),
         (GUESS, NEVER, TRUSTED, REFUTED, Check.OF_VEHICLE),
@@ -137,7 +138,7 @@ TRUSTED, REFUTED = Audits(20, 20), Audits(0, 3)
 def test_which_answers_people_check(
     vote: Vote, chance: float, of_source: Audits, of_vehicle: Audits, check: Check
 ) -> None:
-    assert check_of(vote, chance, of_source, of_vehicle, 0.1, 0.9) is check
+    assert check_of(vote, chance, of_source, of_vehicle, CheckPolicy(0.1, 0.9, 1)) is check
 
 
 @pytest.mark.parametrize(

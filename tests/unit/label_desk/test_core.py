@@ -11,6 +11,7 @@ from label_desk.core import (
     EXTRA_VOTES_BEFORE_DISPUTE,
     AnswerError,
     Audits,
+    CheckPolicy,
     check_answers,
     check_of,
     decide,
@@ -155,16 +156,18 @@ def test_answers_are_checked_against_the_schema() -> None:
 COUNTS = st.tuples(st.integers(0, 50), st.integers(0, 50)).map(lambda n: Audits(n[0], n[0] + n[1]))
 
 
-@given(st.floats(0, 1, exclude_max=True), COUNTS, COUNTS, st.floats(0.01, 1))
+@given(st.floats(0, 1, exclude_max=True), COUNTS, COUNTS, st.floats(0.01, 1), st.integers(0, 3))
 def test_a_share_of_automatic_answers_is_checked_and_all_of_a_source_or_vehicle_that_is_wrong_too_often(
-    chance: float, of_source: Audits, of_vehicle: Audits, share: float
+    chance: float, of_source: Audits, of_vehicle: Audits, share: float, first: int
 ) -> None:
-    given = of_source, of_vehicle, share, 0.9
+    given = of_source, of_vehicle, CheckPolicy(share, 0.9, first)
     found = check_of(vote("hindsight/1", "held", source=Source.HINDSIGHT), chance, *given)
     if not of_vehicle.may_decide(0.9):
         assert found is Check.OF_VEHICLE, "what is known of one vehicle says nothing about the source"
     else:
-        assert (found is Check.OF_SOURCE) is (chance < share or not of_source.may_decide(0.9))
+        assert (found is Check.OF_SOURCE) is (
+            chance < share or of_vehicle.checked < first or not of_source.may_decide(0.9)
+        )
     assert check_of(vote("hindsight/1", None, source=Source.HINDSIGHT), chance, *given) is Check.NONE
 
 

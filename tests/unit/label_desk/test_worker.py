@@ -23,6 +23,7 @@ from fleetloop.protos.label.v1 import label_pb2
 from fleetloop.shipped import config_folder
 from label_desk import queries, transactions
 from label_desk.codec import task_of
+from label_desk.core import CheckPolicy
 from label_desk.model import Check, Source, Vote
 from label_desk.store import Base
 from label_desk.worker import Worker
@@ -48,7 +49,7 @@ def worker(database: Database, clock: ManualClock, tmp_path: Path) -> Iterator[W
     schema = load_task_schema(config_folder() / "tasks.yaml")
     with reading(Objects(tmp_path.as_uri()), schema) as clips:
         yield Worker(
-            database, clips, schema, clock, automatic_bound=0.9, audit_share=1e-9, least_agreement=0.9, rng=Random(1)
+            database, clips, schema, clock, automatic_bound=0.9, checks=CheckPolicy(1e-9, 0.9, 1), rng=Random(1)
         )
 
 
@@ -129,3 +130,28 @@ async def test_people_label_the_moments_of_a_vehicle_that_they_contradicted_and_
     source = {"source": "hindsight"}
     assert REGISTRY.get_sample_value("fleetloop_label_contradicted_vehicles", source) == 1
     assert REGISTRY.get_sample_value("fleetloop_label_source_decides", source) == 1
+
+
+async def test_people_check_all_answers_about_a_vehicle_until_they_have_looked_at_one(
+    worker: Worker, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 forged clips of a new vehicle were labelled by hindsight within 10.5 s, before anyone could look at one."""
+    guess = Vote("hindsight/1", Source.HINDSIGHT, {"stop_sign": "held"}, 0.97, 11)
+    monkeypatch.setattr("label_desk.worker.hindsight_vote", lambda *_: guess)
+
+    async def arrive(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            event = label_pb2.LabelTaskCreated.FromString(created(f"f{number}", hindsight=True).event)
+            event.provenance.vehicle_id = "new"
+            await database.run(partial(transactions.create_task, task=task_of(event)))
+        while await worker.vote_once():
+            pass
+
+    await arrive(0, 40)
+    assert published(database) == []
+    for author in ("ann", "ben"):
+        answer(database, author, "held", seconds_to_ns(20), "f0")
+    await database.run(lambda tx: transactions.end_decided(tx, seconds_to_ns(99), 0.9))
+    await arrive(40, 10)
+    by_hindsight = [event for event in published(database) if event.source == label_pb2.LABEL_SOURCE_HINDSIGHT]
+    assert len(by_hindsight) == 10
