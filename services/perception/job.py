@@ -13,10 +13,11 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fleetloop.domain.run_folder import (
     CHECKPOINTS,
@@ -63,10 +64,11 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
     # Importing torch takes seconds; the lock, the heartbeat and the checks of the request come first.
     import torch
 
-    from fleetloop.domain.artifacts import WEIGHTS
+    from fleetloop.domain.artifacts import REPORT, WEIGHTS
     from perception import data, evaluate
     from perception.drives import world_of
     from perception.examination.gates import Examinee, Paper, examine_model
+    from perception.examination.page import Examined, page
     from perception.examination.verdict import combined
     from perception.export import export
     from perception.inference import predict
@@ -117,8 +119,14 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
     def examining(what: str) -> None:
         progress.report("examine", trained.steps, recipe.steps, trained.loss, what)
 
-    gates = list(examine_model(Examinee(folder / "model", paper), in_field, paper, examining))
+    examinee = Examinee(folder / "model", paper)
+    gates = list(examine_model(examinee, in_field, paper, examining))
     passed, reasons = combined(gates)
+    examined = Examined(
+        f"{request.run_id} on {request.dataset.version}", _facts(card, digest), gates, metrics, parent_metrics, test,
+        examinee.outputs, examinee.right, in_field.right if in_field else None,
+    )  # fmt: skip
+    (folder / "model" / REPORT).write_text(page(examined, schema))
     return RunResult(
         passed=passed,
         reasons=reasons,
@@ -126,8 +134,22 @@ def run(folder: Path, request: RunRequest, schema: TaskSchema, recipe: Recipe, p
         metrics=metrics,
         parent_metrics=parent_metrics,
         model_digest=digest,
-        files={name: f"model/{path}" for name, path in files.items()},
+        files={name: f"model/{path}" for name, path in {**files, REPORT: REPORT}.items()},
     )
+
+
+def _facts(card: Mapping[str, Any], digest: str) -> dict[str, object]:
+    """What a person wants to know of how a model was made."""
+    dataset, test_set = card["dataset"], card["test_set"]
+    return {
+        "model": digest,
+        "parent": card["parent"] or "none",
+        "dataset": f"{dataset['version']} ({card['samples']} samples)",
+        "test_set": test_set["version"],
+        "recipe": ", ".join(f"{name} {value}" for name, value in card["recipe"].items()),
+        "seed": card["seed"],
+        "steps": card["steps"],
+    }
 
 
 def _parent_digest(parent: Path | None) -> str | None:

@@ -64,6 +64,8 @@ class Recipe(_Frozen):
     """Weight of each task's loss; 1 by default."""
     plain_slices: tuple[str, ...] = ("none", "plain", "light")
     """Slices of the test set in which a first model has to be better than chance. All others are rare."""
+    dead_cameras: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each batch in which one random camera is black, so that no answer depends on a single camera."""
     remember: bool = False
     """Whether training from a parent holds its answers where a sample has none, so that it forgets no task."""
     threads: int = Field(default=1, ge=0)

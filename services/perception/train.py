@@ -52,7 +52,8 @@ def loss_of(
         target, raw = targets[column], outputs[column]
         known = ~target.isnan().any(1)
         if head.given is not None:
-            known &= targets[f"{task.name}.{head.given}"][:, 0] == 1
+            # A remembered answer is a probability, which is never quite 1.
+            known &= targets[f"{task.name}.{head.given}"][:, 0] > 0.5
         if not bool(known.any()):
             continue
         target, raw = target[known], raw[known]
@@ -138,9 +139,10 @@ def train(
         warmup = min(1.0, (step + 1) / recipe.warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))
-        rows = torch.from_numpy(sampler.rows(recipe.batch, np.random.default_rng((seed, step))))
+        rng = np.random.default_rng((seed, step))
+        rows = torch.from_numpy(sampler.rows(recipe.batch, rng))
         batch = {column: values[rows] for column, values in targets.items()}
-        value = loss_of(net(frames[rows]), batch, schema, recipe)
+        value = loss_of(net(with_dead_cameras(frames[rows], recipe.dead_cameras, rng)), batch, schema, recipe)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -157,6 +159,13 @@ def train(
     net.load_state_dict(average)
     net.eval()
     return Trained(net, loss, step)
+
+
+def with_dead_cameras(frames: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """Turn one random camera of a share of the scenes [B, T, C, H, W, 3] black, in a batch that is a copy."""
+    dead = np.flatnonzero(rng.random(len(frames)) < share)
+    frames[torch.from_numpy(dead), :, torch.from_numpy(rng.integers(0, frames.shape[2], len(dead)))] = 0
+    return frames
 
 
 def _parents_answers(

@@ -40,7 +40,7 @@ async def start(runtime: Runtime, settings: TrainingOrchestratorSettings) -> Non
     server = RpcServer(runtime.service, settings, load_access(settings.config_dir))
     service = TrainingService(
         storage.database, jobs, policies, signer, settings.seed, clock, runtime.stopping,
-        partial(recipes_in, settings.config_dir),
+        partial(recipes_in, settings.config_dir), objects,
     )  # fmt: skip
     add_to(server, service)
     await server.start([SERVICE_NAME])

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile
 
+from fleetloop.domain.artifacts import REPORT
 from fleetloop.kit.process.clock import Clock
 from fleetloop.kit.process.pausing import pause
 from fleetloop.kit.refusal import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from fleetloop.kit.rpc import RpcServer, caller, request_key
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.storage.idempotency import answer_once
+from fleetloop.kit.storage.objects import ObjectMissingError, Objects
 from fleetloop.kit.storage.paging import page_of
 from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 from training_orchestrator import queries, transactions
@@ -25,6 +27,7 @@ from training_orchestrator.model import Policy
 
 SERVICE_NAME = "fleet.training.v1.TrainingService"
 _POLL_S = 0.5
+_MOST_REPORT_BYTES = 3_145_728
 
 
 class TrainingService(training_pb2_grpc.TrainingServiceServicer):
@@ -40,9 +43,11 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         clock: Clock,
         stopping: asyncio.Event,
         recipes: Callable[[], Sequence[str]],
+        objects: Objects,
     ) -> None:
         """`recipes` returns the names of the recipes that exist; a run may be started with no other."""
         self._recipes = recipes
+        self._objects = objects
         self._database = database
         self._jobs = jobs
         self._policies = policies
@@ -98,6 +103,22 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         page = page_of(request.page_size, request.page_token)
         found, more = await self._database.read(lambda tx: queries.runs(tx, page))
         return training_pb2.ListRunsResponse(runs=map(run_message, found), next_page_token=more)
+
+    async def GetReport(
+        self, request: training_pb2.GetReportRequest, context: object
+    ) -> training_pb2.GetReportResponse:
+        run = await self._database.read(lambda tx: queries.find_run(tx, request.run_id))
+        if run is None:
+            raise NotFoundError("no such run", "run_id", "ListRuns has them all")
+        if not run.artifact_address:
+            raise NotFoundError("the run has no model that could have been examined", "run_id")
+        try:
+            content = await asyncio.to_thread(self._objects.get, f"{run.artifact_address}/{REPORT}")
+        except ObjectMissingError as error:
+            raise NotFoundError("its job wrote no page", "run_id", "evaluation_address has the figures") from error
+        if len(content) > _MOST_REPORT_BYTES:
+            raise FailedPreconditionError(f"the page has {len(content)} bytes", "run_id", "read it in the store")
+        return training_pb2.GetReportResponse(html=content)
 
     async def WatchRun(
         self, request: training_pb2.WatchRunRequest, context: object

@@ -64,6 +64,7 @@ fleet.telemetry.v1.TelemetryService/StreamCommands   ------ V
 fleet.training.v1.TrainingService/StartRun           --M---
 fleet.training.v1.TrainingService/ListRuns           --MRO-
 fleet.training.v1.TrainingService/WatchRun           --MRO-
+fleet.training.v1.TrainingService/GetReport          --MRO-
 fleet.training.v1.TrainingService/SignModels         ------ rollout-controller
 """
 ROWS = {method: (marks, others) for method, marks, *others in map(str.split, TABLE.strip().splitlines())}

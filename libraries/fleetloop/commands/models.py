@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from rich.table import Table
 from fleetloop.api.channel import TIMEOUT_S, channel_to, request_id
 from fleetloop.api.models import stage_text
 from fleetloop.commands.options import FOLDER, Folder
+from fleetloop.kit.process.atomic_file import replace_bytes
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
 from fleetloop.protos.training.v1 import training_pb2, training_pb2_grpc
 
@@ -53,6 +55,20 @@ def runs(folder: Folder = FOLDER) -> None:
             "\n".join([run.why, *run.reasons]),
         )
     Console().print(table if found else "There is no training run yet.")
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Training run, as `fleetloop models runs` lists it.")],
+    out: Annotated[Path, typer.Option(help="File to write; an existing one is replaced.")] = Path("report.html"),
+    folder: Folder = FOLDER,
+) -> None:
+    """Write the examination of a run as an HTML page: verdicts, figures by slice, and the worst failures."""
+    with channel_to(folder, "training_orchestrator") as channel:
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        content = stub.GetReport(training_pb2.GetReportRequest(run_id=run), timeout=TIMEOUT_S).html
+    replace_bytes(out, content)
+    print(f"The examination of {run} is in {out}")
 
 
 @app.command()

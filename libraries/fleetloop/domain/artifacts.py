@@ -10,6 +10,8 @@ ENCODER = "encoder.onnx"
 HEAD = "head.onnx"
 CARD = "card.json"
 WEIGHTS = "model.safetensors"
+REPORT = "report.html"
+"""The examination as a page for people. Not every job writes one."""
 WEIGHTS_DIGEST = "weights_sha256"
 """Field of the card with the digest of the weights, which the model's own digest does not cover."""
 VEHICLE_FILES = (ENCODER, HEAD, CARD)

@@ -62,6 +62,7 @@ def test_a_run_leaves_a_model_its_figures_and_its_progress(tmp_path: Path) -> No
     assert result["model_digest"] == artifact_digest({name: sha256_hex(data) for name, data in contents.items()})
     stages = [json.loads(line)["stage"] for line in (folder / "progress.jsonl").read_text().splitlines()]
     assert list(dict.fromkeys(stages)) == ["read", "train", "evaluate", "export", "examine", "done"]
+    assert (folder / files["report.html"]).read_text().startswith("<!doctype html>")
     card = json.loads(contents["card.json"])
     assert card["schema_version"] == SCHEMA.version and card["seed"] == 1 and card["parent"] is None
     assert (folder / "heartbeat").exists()

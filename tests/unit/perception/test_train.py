@@ -11,7 +11,7 @@ from tests.unit.perception.nets import RECIPE, SCHEMA, red_squares
 from perception.data import Samples
 from perception.evaluate import decisions
 from perception.inference import predict
-from perception.train import CHECKPOINT, loss_of, remembered, train
+from perception.train import CHECKPOINT, loss_of, remembered, train, with_dead_cameras
 
 
 def test_a_net_learns_to_see_red_squares() -> None:
@@ -82,6 +82,37 @@ def test_the_schedule_ends_when_the_time_is_up() -> None:
     ticks = iter(np.arange(0, 1e6, 10.0).tolist())
     trained = train(red_squares(20, 1), SCHEMA, RECIPE, 1, clock=lambda: float(next(ticks)))
     assert trained.steps < 10
+
+
+def test_what_depends_on_a_remembered_answer_is_trained_where_that_answer_is_more_likely_true() -> None:
+    """A remembered answer is a probability: the distance of a sign that is there with 97 % used to be forgotten."""
+    targets = {
+        column: torch.full((2, head.target_width), torch.nan) for column, (_, head) in SCHEMA.columns().items()
+    }
+    targets["sign.is_sign"] = torch.tensor([[0.97], [0.2]])
+    targets["sign.distance"] = torch.tensor([[12.0], [20.0]])
+    outputs = {
+        column: torch.zeros(2, head.width, requires_grad=True) for column, (_, head) in SCHEMA.columns().items()
+    }
+    loss_of(outputs, targets, SCHEMA, RECIPE).backward()
+    gradient = outputs["sign.distance"].grad
+    assert gradient is not None and gradient[0] != 0 and gradient[1] == 0
+
+
+def test_one_camera_is_black_in_a_share_of_the_scenes() -> None:
+    whole = torch.from_numpy(red_squares(400, 1).frames)
+    dead = with_dead_cameras(whole.clone(), 0.25, np.random.default_rng(1))
+    black = (dead == 0).flatten(3).all(3).all(1)  # [scenes, cameras]
+    assert set(black.sum(1).tolist()) == {0, 1} and 70 < int(black.any(1).sum()) < 130
+    assert black.any(0).all(), "each camera at times"
+    assert torch.equal(dead[~black.any(1)], whole[~black.any(1)])
+    assert torch.equal(with_dead_cameras(whole.clone(), 0.0, np.random.default_rng(1)), whole)
+
+
+def test_training_with_dead_cameras_leaves_the_dataset_as_it_is() -> None:
+    samples = red_squares(40, 1)
+    train(samples, SCHEMA, RECIPE.model_copy(update={"dead_cameras": 0.5, "steps": 3}), 1)
+    assert np.array_equal(samples.frames, red_squares(40, 1).frames)
 
 
 def test_only_what_no_one_answered_is_remembered_of_the_parent() -> None:

@@ -16,6 +16,7 @@ from fleetloop.kit import rpc as fleetkit_rpc
 from fleetloop.kit.refusal import RefusalKind, RefusedError
 from fleetloop.kit.security.identity import Identity
 from fleetloop.kit.storage.database import Database
+from fleetloop.kit.storage.objects import Objects
 from fleetloop.kit.testing import ManualClock
 from fleetloop.protos.dataset.v1 import dataset_pb2
 from fleetloop.protos.training.v1 import training_pb2
@@ -40,12 +41,17 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def service(database: Database, tmp_path: Path) -> Iterator[TrainingService]:
+def objects(tmp_path: Path) -> Objects:
+    return Objects((tmp_path / "objects").as_uri(), "demo")
+
+
+@pytest.fixture
+def service(database: Database, objects: Objects, tmp_path: Path) -> Iterator[TrainingService]:
     jobs = TorchrunJobs(tmp_path / "runs", "no.such.module", 0)
     token = fleetkit_rpc._caller.set(Identity("demo", "user", "ann"))
     yield TrainingService(
         database, jobs, {"town": POLICY}, CryptoSigner.generate_ed25519(), 7, ManualClock(), asyncio.Event(),
-        lambda: ("first.yaml", "turn.yaml"),
+        lambda: ("first.yaml", "turn.yaml"), objects,
     )  # fmt: skip
     fleetkit_rpc._caller.reset(token)
 
@@ -160,6 +166,27 @@ async def test_a_watch_ends_with_its_run_and_knows_no_other(service: TrainingSer
     assert [(each.state, each.message) async for each in watch] == [(training_pb2.RUN_STATE_FAILED, "it died")]
     with pytest.raises(RefusedError, match="run_id: no such run"):
         await anext(service.WatchRun(training_pb2.WatchRunRequest(run_id="none"), None))
+
+
+async def test_the_page_of_an_examination_is_returned_where_there_is_one(
+    service: TrainingService, database: Database, objects: Objects
+) -> None:
+    commit(database, "town")
+    commit(database, "town-test", frozen=True)
+    run_id = (await service.StartRun(start_request(), None)).run.run_id
+    request = training_pb2.GetReportRequest(run_id=run_id)
+    with pytest.raises(RefusedError, match="run_id: the run has no model"):
+        await service.GetReport(request, None)
+    result = RunResult(passed=True, reasons=[], metrics=[], model_digest=DIGEST, files={})
+    address = "demo/models/2026-11-28/d"
+    database.run_now(lambda tx: transactions.record_evaluation(tx, run_id, result, address, "e", {}, 6))
+    with pytest.raises(RefusedError, match="run_id: its job wrote no page") as caught:
+        await service.GetReport(request, None)
+    assert caught.value.kind is RefusalKind.NOT_FOUND
+    objects.put_once(f"{address}/report.html", b"<!doctype html>")
+    assert (await service.GetReport(request, None)).html == b"<!doctype html>"
+    with pytest.raises(RefusedError, match="no such run"):
+        await service.GetReport(training_pb2.GetReportRequest(run_id="none"), None)
 
 
 def test_a_policy_with_a_recipe_that_does_not_exist_is_refused(tmp_path: Path) -> None:
