@@ -19,6 +19,7 @@ from fleetloop.commands import (
     dlq,
     labels,
     models,
+    rollouts,
     run,
     services,
     triggers,
@@ -45,6 +46,7 @@ app.add_typer(triggers.app, name="triggers")
 app.add_typer(labels.app, name="labels")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
+app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(dlq.app, name="dlq")
 
 

@@ -18,6 +18,7 @@ from fleetloop.protos.health.v1 import health_pb2
 from fleetloop.protos.rollout.v1 import rollout_pb2
 from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller.core import against_needed, in_favour_needed
+from rollout_controller.lifecycle import possible_events
 from rollout_controller.model import (
     Assignment,
     Cohort,
@@ -32,6 +33,7 @@ from rollout_controller.model import (
     RolloutPlan,
     RolloutStatus,
     Stage,
+    Stop,
 )
 
 STAGES = {
@@ -278,7 +280,17 @@ def rollout_message(status: RolloutStatus, plan: RolloutPlan) -> rollout_pb2.Rol
         running_s=rollout.position.running_s,
         evidence=evidence_message(status.evidence, rollout.position, plan),
         tries=rollout.tries,
+        paused_by=rollout.paused_by,
+        pause_reason=rollout.pause_reason,
+        possible=[event.value for event in possible_events(rollout)],
     )
+
+
+def stop_message(stop: Stop | None) -> rollout_pb2.RolloutStop | None:
+    """Who stopped all rollouts; None while they are not stopped."""
+    if stop is None:
+        return None
+    return rollout_pb2.RolloutStop(stopped_by=stop.by, reason=stop.reason, stopped_at_utc_ns=stop.at_utc_ns)
 
 
 def evidence_message(evidence: Evidence, position: Position, plan: RolloutPlan) -> rollout_pb2.Evidence:

@@ -21,8 +21,10 @@ from rollout_controller.model import (
     Evidence,
     Move,
     Position,
+    Rollout,
     RolloutPlan,
     Stage,
+    Stop,
 )
 
 _DAY_S = 86_400.0
@@ -47,8 +49,25 @@ def is_late(sequence: int, last_sequence: int | None, until_utc_ns: int, last_un
 WAITS_FOR_APPROVAL = "waits for a release manager to approve the release"
 
 
+def held_text(rollout: Rollout, stop: Stop | None) -> str:
+    """Why a rollout may not move forward: it is paused, or all rollouts are stopped. Empty when it may."""
+    if rollout.paused_by:
+        return f"paused by {rollout.paused_by}: {rollout.pause_reason}"
+    return stopped_text(stop) if stop is not None else ""
+
+
+def stopped_text(stop: Stop) -> str:
+    """Who stopped all rollouts, and why."""
+    return f"all rollouts are stopped by {stop.by}: {stop.reason}"
+
+
 def next_move(
-    position: Position, plan: RolloutPlan, evidence: Evidence, approved_by: str = "", tries: int = 1
+    position: Position,
+    plan: RolloutPlan,
+    evidence: Evidence,
+    approved_by: str = "",
+    tries: int = 1,
+    held: str = "",
 ) -> Move:
     """The next move of a rollout that is shadowing or in canary.
 
@@ -59,6 +78,9 @@ def next_move(
 
     Evidence against it that may come from only a few vehicles takes the candidate off the road as fast as any other.
     It is then tried again without these vehicles, and rolled back when that happens once too often.
+
+    A rollout that is held (`held` says why) stays, but only as long as there is no evidence against its candidate:
+    pausing must never keep a harmful model driving. One that would be tried again waits for a person to do so.
     """
     shadowing = position.stage is Stage.SHADOWING
     state = _shadow_text(evidence, plan) if shadowing else _canary_text(position, evidence, plan)
@@ -68,7 +90,9 @@ def next_move(
     score = evidence.shadow_score if shadowing else evidence.score
     if score.unguarded >= against_needed(plan):
         # It must not go on driving. Whether the candidate is to blame is another question.
-        return _doubted(tries, evidence, plan, state)
+        return _doubted(tries, evidence, plan, state, held)
+    if held:
+        return Move(position.stage, position.canary_percent, (held, *state), stays=True)
     if score.in_favour >= in_favour_needed(position, plan):
         move = _next(position, plan, state)
         if move.stage is Stage.RELEASED and plan.needs_approval and not approved_by:
@@ -82,12 +106,14 @@ def next_move(
     return Move(position.stage, position.canary_percent, (*waits, *state), stays=True)
 
 
-def _doubted(tries: int, evidence: Evidence, plan: RolloutPlan, state: tuple[str, ...]) -> Move:
+def _doubted(tries: int, evidence: Evidence, plan: RolloutPlan, state: tuple[str, ...], held: str) -> Move:
     few = f"{evidence.tolerated} vehicles may be the only source of the evidence against it"
     if tries > plan.extensions:
         return Move(Stage.ROLLED_BACK, 0, (f"{few}, for the {tries}. time", *state))
-    text = f"{few}: tried again without {', '.join(evidence.suspects)}"
-    return Move(Stage.WITHDRAWN, 0, (text, *state), without=evidence.suspects)
+    names = ", ".join(evidence.suspects)
+    text = f"{few}: {'a retry goes on' if held else 'tried again'} without {names}"
+    reasons = (text, held, *state) if held else (text, *state)
+    return Move(Stage.WITHDRAWN, 0, reasons, without=evidence.suspects)
 
 
 def extensions_used(position: Position, plan: RolloutPlan) -> int:

@@ -18,6 +18,11 @@ SILENT_VEHICLES = Gauge(
     "fleetloop_rollout_silent_vehicles",
     "Vehicles that were not heard from for silent_after_s of config/rollout.yaml: no rollout waits for them.",
 )
+PAUSED = Gauge("fleetloop_rollout_paused", "1 while a person has paused the open rollout, else 0.")
+STOPPED = Gauge(
+    "fleetloop_rollout_stopped",
+    "1 while a person has stopped all rollouts, so that none begins or moves forward, else 0.",
+)
 REFUSED_REPORTS = Counter(
     "fleetloop_rollout_refused_reports_total",
     "Reports of vehicles that are no evidence in the open rollout, by reason.",

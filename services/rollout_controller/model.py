@@ -282,7 +282,7 @@ class Move:
     stays: bool = False
     """True when the rollout waits where it is."""
     without: tuple[str, ...] = ()
-    """Vehicles without which a withdrawn candidate is tried again at once."""
+    """Vehicles without which a withdrawn candidate is tried again: at once, unless the rollout is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +306,19 @@ class Rollout:
     tries: int = 1
     barred: frozenset[str] = frozenset()
     """Vehicles that give no evidence."""
+    paused_by: str = ""
+    """Person who paused it, as kind/name; empty while it is not paused."""
+    pause_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No rollout begins or moves forward until a person resumes all. Rolling back goes on."""
+
+    by: str
+    """Person who stopped them, as kind/name."""
+    reason: str
+    at_utc_ns: int
 
 
 @dataclass(frozen=True, slots=True)

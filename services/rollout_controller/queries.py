@@ -13,7 +13,7 @@ from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.storage.database import Transaction
 from fleetloop.kit.storage.paging import FIRST_PAGE, Page
 from rollout_controller.codec import change_from, passed_run_from
-from rollout_controller.core import Driven, must_sign_again
+from rollout_controller.core import Driven, forecast_of, forecast_text, held_text, must_sign_again
 from rollout_controller.evidence import OfVehicle, outliers_of
 from rollout_controller.model import (
     Assignment,
@@ -29,6 +29,7 @@ from rollout_controller.model import (
     RolloutPlan,
     RolloutStatus,
     Stage,
+    Stop,
 )
 from rollout_controller.store import (
     ChangeRow,
@@ -39,6 +40,7 @@ from rollout_controller.store import (
     PublicationRow,
     RefusedRow,
     RolloutRow,
+    StopRow,
     VehicleRow,
 )
 
@@ -91,24 +93,34 @@ def rollout_of(row: RolloutRow) -> Rollout:
         reports=row.reports,
         tries=row.tries,
         barred=frozenset(json.loads(row.barred)),
+        paused_by=row.paused_by,
+        pause_reason=row.pause_reason,
     )
+
+
+def stop(tx: Transaction) -> Stop | None:
+    """Who stopped all rollouts, and why; None while none has."""
+    row = tx.session.get(StopRow, 1)
+    return None if row is None else Stop(row.stopped_by, row.reason, row.at_utc_ns)
+
+
+def held(tx: Transaction, rollout: Rollout) -> str:
+    """Why a rollout may not move forward; empty when it may."""
+    return held_text(rollout, stop(tx))
 
 
 def next_candidate(tx: Transaction) -> ModelRow | None:
-    """The model whose rollout is to begin: the newest that is published; None while a rollout is open."""
-    if open_row(tx) is not None:
+    """The model whose rollout is to begin: the newest that is published and was never tried, if none newer was.
+
+    None while a rollout is open, and while all are stopped. A released model that another one has superseded is
+    registered again, and no candidate.
+    """
+    if open_row(tx) is not None or stop(tx) is not None:
         return None
-    candidate = tx.session.scalars(
-        sa.select(ModelRow)
-        .where(ModelRow.published, ModelRow.stage == Stage.REGISTERED.value)
-        .order_by(ModelRow.number.desc())
-    ).first()
-    newest_tried = tx.session.scalar(
-        sa.select(sa.func.max(ModelRow.number)).where(ModelRow.stage != Stage.REGISTERED.value)
-    )
-    if candidate is None or candidate.number < (newest_tried or 0):
-        return None
-    return candidate
+    has_rollout = sa.exists().where(RolloutRow.digest == ModelRow.digest)
+    newest_tried = tx.session.scalar(sa.select(sa.func.max(ModelRow.number)).where(has_rollout)) or 0
+    untried = (ModelRow.published, ModelRow.stage == Stage.REGISTERED.value, ModelRow.number > newest_tried)
+    return tx.session.scalars(sa.select(ModelRow).where(*untried).order_by(ModelRow.number.desc())).first()
 
 
 def has_candidate(tx: Transaction) -> bool:
@@ -272,6 +284,17 @@ def rollouts(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> list[Rollou
         _status(rollout_of(row), vehicles, silent, nothing if number else evidence(tx, row.rollout_id, plan))
         for number, row in enumerate(rows)
     ]
+
+
+def rollout_status(tx: Transaction, rollout_id: str, plan: RolloutPlan, now_utc_ns: int) -> RolloutStatus | None:
+    """One rollout with its evidence and what the fleet does with its model; None when there is none with this id."""
+    row = tx.session.get(RolloutRow, rollout_id)
+    return None if row is None else status_of(tx, rollout_of(row), plan, now_utc_ns)
+
+
+def forecast(tx: Transaction, rollout: Rollout, plan: RolloutPlan, now_utc_ns: int) -> str:
+    """What the canaries of a rollout have to drive, in words."""
+    return forecast_text(forecast_of(driven(tx, rollout.previous, now_utc_ns), plan), plan)
 
 
 def status_of(tx: Transaction, rollout: Rollout, plan: RolloutPlan, now_utc_ns: int) -> RolloutStatus:

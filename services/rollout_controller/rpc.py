@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 from securesystemslib.signer import CryptoSigner
@@ -18,18 +19,37 @@ from fleetloop.kit.storage.idempotency import answer_once
 from fleetloop.kit.storage.objects import ObjectMissingError
 from fleetloop.kit.storage.paging import page_of
 from fleetloop.protos.rollout.v1 import rollout_pb2, rollout_pb2_grpc
-from rollout_controller import queries, transactions
-from rollout_controller.codec import change_message, rollout_message, stages_of
+from rollout_controller import queries
+from rollout_controller.codec import change_message, rollout_message, stages_of, stop_message
+from rollout_controller.core import extensions_used
+from rollout_controller.lifecycle import Event
 from rollout_controller.metadata import ASSIGNMENT, assignment_bytes, director_files
 from rollout_controller.model import RolloutPlan, SignedAssignment
 from rollout_controller.publishing import Publisher
-from rollout_controller.transactions import assignments
-from rollout_controller.transactions.approval import approve_release
+from rollout_controller.transactions import actions, assignments
+from rollout_controller.transactions.actions import Action
 
 MODEL_SERVICE = "fleet.rollout.v1.ModelService"
 ROLLOUT_SERVICE = "fleet.rollout.v1.RolloutService"
 _CHUNK_BYTES = 1024 * 1024
 _POLL_S = 1.0
+_Request = (
+    rollout_pb2.RollBackRequest
+    | rollout_pb2.ApproveReleaseRequest
+    | rollout_pb2.RetryRolloutRequest
+    | rollout_pb2.PauseRolloutRequest
+    | rollout_pb2.ResumeRolloutRequest
+    | rollout_pb2.AbortRolloutRequest
+)
+_Response = TypeVar(
+    "_Response",
+    rollout_pb2.RollBackResponse,
+    rollout_pb2.ApproveReleaseResponse,
+    rollout_pb2.RetryRolloutResponse,
+    rollout_pb2.PauseRolloutResponse,
+    rollout_pb2.ResumeRolloutResponse,
+    rollout_pb2.AbortRolloutResponse,
+)
 
 
 class ModelService(rollout_pb2_grpc.ModelServiceServicer):
@@ -145,51 +165,105 @@ class RolloutService(rollout_pb2_grpc.RolloutServiceServicer):
         self, request: rollout_pb2.ListRolloutsRequest, context: object
     ) -> rollout_pb2.ListRolloutsResponse:
         now_ns = self._clock.now_utc_ns()
-        found = await self._database.read(lambda tx: queries.rollouts(tx, self._plan, now_ns))
-        return rollout_pb2.ListRolloutsResponse(rollouts=[rollout_message(each, self._plan) for each in found])
+        found, stop = await self._database.read(
+            lambda tx: (queries.rollouts(tx, self._plan, now_ns), queries.stop(tx))
+        )
+        return rollout_pb2.ListRolloutsResponse(
+            rollouts=[rollout_message(each, self._plan) for each in found], stop=stop_message(stop)
+        )
 
-    async def RollBack(self, request: rollout_pb2.RollBackRequest, context: object) -> rollout_pb2.RollBackResponse:
+    async def GetRollout(
+        self, request: rollout_pb2.GetRolloutRequest, context: object
+    ) -> rollout_pb2.GetRolloutResponse:
         now_ns = self._clock.now_utc_ns()
 
-        def work(tx: Transaction) -> bytes:
-            rollout = transactions.roll_back(
-                tx, request.rollout_id, f"by {caller()}: {request.reason}", self._fleet_id, self._plan, now_ns
+        def work(tx: Transaction) -> rollout_pb2.GetRolloutResponse:
+            status = queries.rollout_status(tx, request.rollout_id, self._plan, now_ns)
+            if status is None:
+                raise NotFoundError("no such rollout", "rollout_id", "`fleetloop rollouts list` has them all")
+            rollout = status.rollout
+            return rollout_pb2.GetRolloutResponse(
+                rollout=rollout_message(status, self._plan),
+                stage_max_s=self._plan.stage_max_s,
+                extensions_used=extensions_used(rollout.position, self._plan),
+                extensions=self._plan.extensions,
+                forecast=queries.forecast(tx, rollout, self._plan, now_ns) if rollout.is_open else "",
             )
-            status = queries.status_of(tx, rollout, self._plan, now_ns)
-            return rollout_pb2.RollBackResponse(rollout=rollout_message(status, self._plan)).SerializeToString()
 
-        key = request_key(request.request_id)
-        answer = await self._database.run(lambda tx: answer_once(tx, key, "RollBack", now_ns, lambda: work(tx)))
-        return rollout_pb2.RollBackResponse.FromString(answer)
+        return await self._database.read(work)
+
+    async def RollBack(self, request: rollout_pb2.RollBackRequest, context: object) -> rollout_pb2.RollBackResponse:
+        return await self._act("RollBack", Event.ROLL_BACK, request, rollout_pb2.RollBackResponse)
 
     async def ApproveRelease(
         self, request: rollout_pb2.ApproveReleaseRequest, context: object
     ) -> rollout_pb2.ApproveReleaseResponse:
-        now_ns = self._clock.now_utc_ns()
-
-        def work(tx: Transaction) -> bytes:
-            rollout = approve_release(tx, request.rollout_id, str(caller()), request.reason, self._plan)
-            status = queries.status_of(tx, rollout, self._plan, now_ns)
-            return rollout_pb2.ApproveReleaseResponse(rollout=rollout_message(status, self._plan)).SerializeToString()
-
-        key = request_key(request.request_id)
-        answer = await self._database.run(lambda tx: answer_once(tx, key, "ApproveRelease", now_ns, lambda: work(tx)))
-        return rollout_pb2.ApproveReleaseResponse.FromString(answer)
+        return await self._act("ApproveRelease", Event.APPROVE, request, rollout_pb2.ApproveReleaseResponse)
 
     async def RetryRollout(
         self, request: rollout_pb2.RetryRolloutRequest, context: object
     ) -> rollout_pb2.RetryRolloutResponse:
-        now_ns = self._clock.now_utc_ns()
-        by = f"{caller()}: {request.reason}" if request.reason else str(caller())
+        return await self._act("RetryRollout", Event.RETRY, request, rollout_pb2.RetryRolloutResponse)
+
+    async def PauseRollout(
+        self, request: rollout_pb2.PauseRolloutRequest, context: object
+    ) -> rollout_pb2.PauseRolloutResponse:
+        return await self._act("PauseRollout", Event.PAUSE, request, rollout_pb2.PauseRolloutResponse)
+
+    async def ResumeRollout(
+        self, request: rollout_pb2.ResumeRolloutRequest, context: object
+    ) -> rollout_pb2.ResumeRolloutResponse:
+        return await self._act("ResumeRollout", Event.RESUME, request, rollout_pb2.ResumeRolloutResponse)
+
+    async def AbortRollout(
+        self, request: rollout_pb2.AbortRolloutRequest, context: object
+    ) -> rollout_pb2.AbortRolloutResponse:
+        return await self._act("AbortRollout", Event.ABORT, request, rollout_pb2.AbortRolloutResponse)
+
+    async def StopRollouts(
+        self, request: rollout_pb2.StopRolloutsRequest, context: object
+    ) -> rollout_pb2.StopRolloutsResponse:
+        action = self._action(request.reason)
 
         def work(tx: Transaction) -> bytes:
-            rollout = transactions.retry(tx, request.rollout_id, by, self._fleet_id, self._plan, now_ns)
-            status = queries.status_of(tx, rollout, self._plan, now_ns)
-            return rollout_pb2.RetryRolloutResponse(rollout=rollout_message(status, self._plan)).SerializeToString()
+            stop = actions.stop_all(tx, action)
+            return rollout_pb2.StopRolloutsResponse(stop=stop_message(stop)).SerializeToString()
 
-        key = request_key(request.request_id)
-        answer = await self._database.run(lambda tx: answer_once(tx, key, "RetryRollout", now_ns, lambda: work(tx)))
-        return rollout_pb2.RetryRolloutResponse.FromString(answer)
+        answer = await self._once("StopRollouts", request.request_id, action, work)
+        return rollout_pb2.StopRolloutsResponse.FromString(answer)
+
+    async def ResumeRollouts(
+        self, request: rollout_pb2.ResumeRolloutsRequest, context: object
+    ) -> rollout_pb2.ResumeRolloutsResponse:
+        action = self._action(request.reason)
+
+        def work(tx: Transaction) -> bytes:
+            actions.resume_all(tx, action)
+            return rollout_pb2.ResumeRolloutsResponse().SerializeToString()
+
+        answer = await self._once("ResumeRollouts", request.request_id, action, work)
+        return rollout_pb2.ResumeRolloutsResponse.FromString(answer)
+
+    async def _act(self, method: str, event: Event, request: _Request, response_type: type[_Response]) -> _Response:
+        """Carry out an action on one rollout, in the name of the caller."""
+        action = self._action(request.reason)
+
+        def work(tx: Transaction) -> bytes:
+            rollout = actions.act(tx, event, request.rollout_id, action)
+            status = queries.status_of(tx, rollout, self._plan, action.now_utc_ns)
+            return response_type(rollout=rollout_message(status, self._plan)).SerializeToString()
+
+        return response_type.FromString(await self._once(method, request.request_id, action, work))
+
+    def _action(self, reason: str) -> Action:
+        return Action(str(caller()), reason, self._fleet_id, self._plan, self._clock.now_utc_ns())
+
+    async def _once(
+        self, method: str, request_id: str, action: Action, work: Callable[[Transaction], bytes]
+    ) -> bytes:
+        key = request_key(request_id)
+        now_ns = action.now_utc_ns
+        return await self._database.run(lambda tx: answer_once(tx, key, method, now_ns, lambda: work(tx)))
 
 
 def add_to(server: RpcServer, models: ModelService, rollouts: RolloutService) -> None:

@@ -66,6 +66,20 @@ class RolloutRow(Base):
     tries: Mapped[int] = mapped_column(default=1)
     barred: Mapped[str] = mapped_column(sa.Text, default="[]")
     """JSON list of vehicles that give no evidence, because an earlier try may have ended only because of them."""
+    paused_by: Mapped[str] = mapped_column(sa.String(128), default="")
+    """Person who paused it, as kind/name; empty while it is not paused."""
+    pause_reason: Mapped[str] = mapped_column(sa.Text, default="")
+
+
+class StopRow(Base):
+    """All rollouts are stopped, while there is a row; `number` is always 1."""
+
+    __tablename__ = "stops"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    stopped_by: Mapped[str] = mapped_column(sa.String(128))
+    """Person who stopped them, as kind/name."""
+    reason: Mapped[str] = mapped_column(sa.Text)
+    at_utc_ns: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class ChangeRow(Base):

@@ -15,11 +15,11 @@ from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.kit.storage.database import Database, Transaction
 from rollout_controller import queries, transactions
 from rollout_controller.core import against_needed, in_favour_needed, next_move
-from rollout_controller.metrics import EVIDENCE, MOVES, SILENT_VEHICLES, VEHICLES
+from rollout_controller.metrics import EVIDENCE, MOVES, PAUSED, SILENT_VEHICLES, STOPPED, VEHICLES
 from rollout_controller.model import Evidence, Move, Position, Rollout, RolloutPlan, Stage
 from rollout_controller.ports import Admissions, PeerUnavailableError
 from rollout_controller.publishing import Publisher
-from rollout_controller.transactions import assignments
+from rollout_controller.transactions import assignments, moves
 from rollout_controller.transactions import evidence as evidence_of
 
 log = get_logger(__name__)
@@ -111,7 +111,7 @@ class Worker:
         if not await self._database.read(queries.has_candidate):
             return None
         now_ns = self._clock.now_utc_ns()
-        begun = await self._database.run(lambda tx: transactions.begin_next(tx, self._fleet_id, self._plan, now_ns))
+        begun = await self._database.run(lambda tx: moves.begin_next(tx, self._fleet_id, self._plan, now_ns))
         if begun is None:
             return None
         stage = begun.position.stage
@@ -129,22 +129,27 @@ class Worker:
 
         rollout_id = rollout.rollout_id
 
-        def add_up(tx: Transaction) -> tuple[Rollout, Evidence] | None:
-            evidence_of.compare(tx, rollout_id, self._plan)
-            evidence_of.add_running_time(tx, rollout_id, passed_s)
-            assignments.replace_parked(tx, self._fleet_id, self._plan, now_ns)
+        def add_up(tx: Transaction) -> tuple[Rollout, Evidence, str] | None:
             now = queries.open_rollout(tx)
-            return None if now is None else (now, queries.evidence(tx, now.rollout_id, self._plan))
+            if now is None or now.rollout_id != rollout_id:
+                return None
+            evidence_of.compare(tx, rollout_id, self._plan)
+            held = queries.held(tx, now)
+            if not held:
+                evidence_of.add_running_time(tx, rollout_id, passed_s)
+                assignments.replace_parked(tx, self._fleet_id, self._plan, now_ns)
+            now = queries.open_rollout(tx)
+            return None if now is None else (now, queries.evidence(tx, rollout_id, self._plan), held)
 
         added = await self._database.run(add_up)
         if added is None:
             return None
-        rollout, known = added
+        rollout, known, held = added
         seen = rollout.position
-        move = next_move(seen, self._plan, known, rollout.approved_by, rollout.tries)
+        move = next_move(seen, self._plan, known, rollout.approved_by, rollout.tries, held)
         self._set_evidence(seen, known)
         moved = await self._database.run(
-            lambda tx: transactions.move_rollout(tx, rollout_id, seen, move, self._fleet_id, self._plan, now_ns)
+            lambda tx: moves.move_rollout(tx, rollout_id, seen, move, self._fleet_id, self._plan, now_ns)
         )
         if moved and not move.stays:
             MOVES.labels(move.stage.value).inc()
@@ -164,6 +169,9 @@ class Worker:
 
     def _set_gauges(self, tx: Transaction) -> bool:
         """True when a released model waits for its last vehicle."""
+        rollout = queries.open_rollout(tx)
+        PAUSED.set(rollout is not None and bool(rollout.paused_by))
+        STOPPED.set(queries.stop(tx) is not None)
         SILENT_VEHICLES.set(queries.silent_vehicles(tx, self._plan, self._clock.now_utc_ns()))
         VEHICLES.clear()
         for digest, count in queries.attested_counts(tx).items():

@@ -51,9 +51,15 @@ fleet.rollout.v1.ModelService/ListModels             --MROS
 fleet.rollout.v1.ModelService/FetchMetadata          --MROS V
 fleet.rollout.v1.ModelService/FetchTarget            --MROS V
 fleet.rollout.v1.RolloutService/ListRollouts         --MRO-
+fleet.rollout.v1.RolloutService/GetRollout           --MRO-
 fleet.rollout.v1.RolloutService/RollBack             ---RO-
 fleet.rollout.v1.RolloutService/ApproveRelease       ---R--
 fleet.rollout.v1.RolloutService/RetryRollout         ---R--
+fleet.rollout.v1.RolloutService/PauseRollout         ---RO-
+fleet.rollout.v1.RolloutService/ResumeRollout        ---R--
+fleet.rollout.v1.RolloutService/AbortRollout         ---RO-
+fleet.rollout.v1.RolloutService/StopRollouts         ---RO-
+fleet.rollout.v1.RolloutService/ResumeRollouts       ---R--
 fleet.route.v1.RouteService/ListFirings              -lM-O-
 fleet.route.v1.RouteService/CountFirings             -lMRO- campaign-keeper
 fleet.telemetry.v1.TelemetryService/StreamTelemetry  ------ V

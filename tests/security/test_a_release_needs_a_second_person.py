@@ -16,9 +16,9 @@ from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller import queries, transactions
 from rollout_controller.codec import passed_run
 from rollout_controller.core import WAITS_FOR_APPROVAL, next_move
-from rollout_controller.model import Evidence, Rollout, Stage
+from rollout_controller.lifecycle import Event
+from rollout_controller.model import Evidence, Rollout, RolloutPlan, Stage
 from rollout_controller.store import Base, ModelRow
-from rollout_controller.transactions.approval import approve_release
 
 PLAN = replace(test_core.PLAN, canary_percents=(10,), needs_approval=True)
 GOOD = Evidence(score=Score(in_favour=10.0))
@@ -65,13 +65,10 @@ def fleet(database_url: str) -> Iterator[Fleet]:
     database.close()
 
 
-def _approve(fleet: Fleet, by: str, rollout_id: str = "") -> Rollout:
-    def work(tx: Transaction) -> Rollout:
-        row = queries.open_row(tx)
-        assert row is not None
-        return approve_release(tx, rollout_id or row.rollout_id, by, "looks good", APPROVING)
-
-    return fleet.database.run_now(work)
+def _approve(fleet: Fleet, by: str, rollout_id: str = "", plan: RolloutPlan = APPROVING) -> Rollout:
+    rollout = fleet.database.read_now(queries.open_rollout)
+    assert rollout is not None
+    return fleet.act(Event.APPROVE, rollout_id or rollout.rollout_id, 5, plan, by)
 
 
 def test_the_person_who_started_the_training_run_cannot_approve_its_release(fleet: Fleet) -> None:
@@ -83,11 +80,10 @@ def test_the_person_who_started_the_training_run_cannot_approve_its_release(flee
 
 
 def test_only_a_canary_can_be_approved_and_only_where_the_policy_asks_for_it(fleet: Fleet) -> None:
-    with pytest.raises(FailedPreconditionError, match="is no canary"):
+    with pytest.raises(FailedPreconditionError, match="is in shadow, which does not allow a person to `approve`"):
         _approve(fleet, "user/ann")
     with pytest.raises(NotFoundError, match="no such rollout"):
         _approve(fleet, "user/ann", "other")
+    fleet.move(Stage.CANARY, 25, 4)
     with pytest.raises(FailedPreconditionError, match="need no approval"):
-        fleet.database.run_now(
-            lambda tx: approve_release(tx, queries.open_row(tx).rollout_id, "user/ann", "", test_transactions.PLAN)  # type: ignore[union-attr]
-        )
+        _approve(fleet, "user/ann", plan=test_transactions.PLAN)

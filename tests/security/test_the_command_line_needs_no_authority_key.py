@@ -27,15 +27,6 @@ class Rollouts(rollout_pb2_grpc.RolloutServiceServicer):
     async def RollBack(self, request: rollout_pb2.RollBackRequest, context: object) -> rollout_pb2.RollBackResponse:
         return rollout_pb2.RollBackResponse(rollout=rollout_pb2.Rollout(rollout_id=str(caller())))
 
-    async def ListRollouts(self, request: object, context: object) -> rollout_pb2.ListRolloutsResponse:
-        raise NotImplementedError
-
-    async def ApproveRelease(self, request: object, context: object) -> rollout_pb2.ApproveReleaseResponse:
-        raise NotImplementedError
-
-    async def RetryRollout(self, request: object, context: object) -> rollout_pb2.RetryRolloutResponse:
-        raise NotImplementedError
-
 
 class Installation:
     """A folder with a person's certificate and the address of one service, and no authority."""
@@ -66,7 +57,7 @@ async def mine(tmp_path: Path) -> AsyncIterator[Installation]:
     made = Installation(tmp_path)
     settings = made.callers.settings("rollout-controller")
     server = RpcServer("rollout-controller", settings, load_access(Path("config")))
-    rollout_pb2_grpc.add_RolloutServiceServicer_to_server(Rollouts(), server.server)
+    rollout_pb2_grpc.add_RolloutServiceServicer_to_server(Rollouts(), server.server)  # type: ignore[abstract]
     await server.start([])
     made.port = server.port
     yield made

@@ -165,7 +165,7 @@ def used_by(folder: Path, dataset: str, first_version: str, removed_in: str) -> 
         parent = f", begun from model {run.parent_model_digest[:12]}" if run.parent_model_digest else ""
         lines.append(f"  {run.run_id}  {run.dataset} {run.dataset_version}{parent}: {state}, {model}")
     lines.append(
-        "Roll back what drives with `fleetloop models rollback`; a run begun from such a model inherits its errors."
+        "Roll back what drives with `fleetloop rollouts rollback`; a run begun from such a model inherits its errors."
     )
     return "\n".join(lines)
 

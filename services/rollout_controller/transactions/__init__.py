@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from fleetloop.kit.ids import causal_id
 from fleetloop.kit.process.clock import ns_to_seconds, seconds_to_ns
 from fleetloop.kit.process.logs import get_logger
-from fleetloop.kit.process.tracing import current_traceparent, span
-from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError
+from fleetloop.kit.process.tracing import current_traceparent
 from fleetloop.kit.storage.database import Transaction
 from rollout_controller import queries
-from rollout_controller.codec import (
-    change_bytes,
-    change_from,
-    change_of,
-    model_event,
-    passed_run_from,
-)
-from rollout_controller.core import (
-    cannot_deliver,
-    forecast_of,
-    forecast_text,
-    is_late,
-    must_sign_again,
-)
+from rollout_controller.codec import change_from, passed_run_from
+from rollout_controller.core import is_late, must_sign_again
 from rollout_controller.metrics import LAST_VEHICLE_SECONDS
 from rollout_controller.model import (
     ListedFile,
-    Move,
     PassedRun,
-    Position,
     Publication,
     Report,
     Rollout,
     RolloutPlan,
     Stage,
 )
-from rollout_controller.store import ChangeRow, ModelRow, PublicationRow, RolloutRow, VehicleRow
-from rollout_controller.transactions.assignments import reassign, record_contact
-from rollout_controller.transactions.evidence import forget_evidence, record_evidence
+from rollout_controller.store import ChangeRow, ModelRow, PublicationRow, VehicleRow
+from rollout_controller.transactions.announcements import announce
+from rollout_controller.transactions.assignments import record_contact
+from rollout_controller.transactions.evidence import record_evidence
 from rollout_controller.transactions.lead_times import end_rollout, end_training
 
 _PUBLICATIONS_KEPT_NS = seconds_to_ns(30 * 86_400)
@@ -66,7 +51,7 @@ def register(tx: Transaction, run: PassedRun, now_utc_ns: int) -> bool:
     )
     tx.session.add(row)
     tx.session.flush()
-    _announce(tx, row, Stage.REGISTERED, 0, "", "", run.reasons, now_utc_ns)
+    announce(tx, row, Stage.REGISTERED, 0, "", "", run.reasons, now_utc_ns)
     end_training(tx, run)
     return True
 
@@ -126,172 +111,9 @@ def refuse(tx: Transaction, publication: int, digests: Sequence[str], reason: st
         row.stage = Stage.ROLLED_BACK.value
         refused.append(digest)
         reasons = [f"refused before it reached a vehicle: {reason}"]
-        _announce(tx, row, Stage.ROLLED_BACK, 0, "", "", reasons, now_utc_ns)
+        announce(tx, row, Stage.ROLLED_BACK, 0, "", "", reasons, now_utc_ns)
     tx.session.delete(tx.session.get_one(PublicationRow, publication))
     return refused
-
-
-def begin_next(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: int) -> Rollout | None:
-    """Begin the rollout of the newest published candidate when none is open; older candidates are passed over.
-
-    The fleet's first model is released at once: there is no model to compare it with.
-    """
-    candidate = queries.next_candidate(tx)
-    if candidate is None:
-        return None
-    previous = queries.released(tx)
-    row = tx.session.get(RolloutRow, causal_id("rollout", candidate.digest))
-    if row is None:
-        row = RolloutRow(
-            rollout_id=causal_id("rollout", candidate.digest),
-            digest=candidate.digest,
-            previous=previous,
-            stage=Stage.REGISTERED.value,
-            canary_percent=0,
-            began_at_utc_ns=now_utc_ns,
-            stage_began_at_utc_ns=now_utc_ns,
-            reasons="[]",
-            last_attested_at_utc_ns=0,
-            open=True,
-            running_s=0.0,
-            reports=0,
-            tries=1,
-            barred="[]",
-        )
-        tx.session.add(row)
-    tx.session.flush()
-    carry_out(tx, row, _first_move(tx, previous, plan, now_utc_ns), fleet_id, plan, now_utc_ns)
-    return queries.rollout_of(row)
-
-
-def _first_move(tx: Transaction, previous: str, plan: RolloutPlan, now_utc_ns: int) -> Move:
-    if not previous:
-        return Move(Stage.RELEASED, 100, ("the first model: there is none to compare it with",))
-    forecast = forecast_of(queries.driven(tx, previous, now_utc_ns), plan)
-    text = forecast_text(forecast, plan)
-    if cannot_deliver(forecast, plan):
-        return Move(
-            Stage.WITHDRAWN,
-            0,
-            (
-                f"the plan cannot be carried out: {text}, later than stage_max_s with all extensions",
-                "raise canary_percents, worse_ratio or stage_max_s in config/rollout.yaml, and try it again",
-            ),
-        )
-    return Move(Stage.SHADOWING, 0, (f"runs in shadow on {plan.shadow_percent} % of the vehicles", text))
-
-
-def retry(
-    tx: Transaction,
-    rollout_id: str,
-    by: str,
-    fleet_id: str,
-    plan: RolloutPlan,
-    now_utc_ns: int,
-    without: Collection[str] = (),
-) -> Rollout:
-    """Begin a rollout again that was withdrawn or rolled back, without the evidence of its earlier tries.
-
-    `without` are vehicles whose reports are no evidence in it any more.
-
-    Raises NotFoundError, and FailedPreconditionError when another rollout is open or this one did not end like that.
-    """
-    row = tx.session.get(RolloutRow, rollout_id)
-    if row is None:
-        raise NotFoundError("no such rollout", "rollout_id", "ListRollouts has them all")
-    if row.stage not in (Stage.WITHDRAWN.value, Stage.ROLLED_BACK.value):
-        raise FailedPreconditionError("its candidate was neither withdrawn nor rolled back", "rollout_id")
-    if queries.open_row(tx) is not None:
-        raise FailedPreconditionError("another rollout is open", "rollout_id", "wait until it ends, or roll it back")
-    model = tx.session.get_one(ModelRow, row.digest)
-    if not model.published:
-        raise FailedPreconditionError(
-            "its model was refused before it reached a vehicle", "rollout_id", "train it again"
-        )
-    forget_evidence(tx, rollout_id)
-    row.barred = json.dumps(sorted({*json.loads(row.barred), *without}))
-    row.previous, row.tries = queries.released(tx), row.tries + 1
-    row.began_at_utc_ns, row.last_attested_at_utc_ns, row.reports, row.approved_by = now_utc_ns, 0, 0, ""
-    move = Move(
-        Stage.SHADOWING, 0, (f"tried again by {by}: runs in shadow on {plan.shadow_percent} % of the vehicles",)
-    )
-    carry_out(tx, row, move, fleet_id, plan, now_utc_ns)
-    log.info("rollout_tried_again", rollout_id=rollout_id, by=by, tries=row.tries)
-    return queries.rollout_of(row)
-
-
-def move_rollout(
-    tx: Transaction,
-    rollout_id: str,
-    seen: Position,
-    move: Move,
-    fleet_id: str,
-    plan: RolloutPlan,
-    now_utc_ns: int,
-) -> bool:
-    """Carry out a move that was decided at the position `seen`; False when the rollout has moved since then."""
-    row = queries.open_row(tx)
-    if row is None or row.rollout_id != rollout_id:
-        return False
-    now = queries.rollout_of(row).position
-    if (now.stage, now.canary_percent, now.stage_began_at_utc_ns) != (
-        seen.stage, seen.canary_percent, seen.stage_began_at_utc_ns,
-    ):  # fmt: skip
-        return False
-    carry_out(tx, row, move, fleet_id, plan, now_utc_ns)
-    if move.without:
-        retry(tx, rollout_id, "the controller", fleet_id, plan, now_utc_ns, move.without)
-    return True
-
-
-def carry_out(
-    tx: Transaction, rollout: RolloutRow, move: Move, fleet_id: str, plan: RolloutPlan, now_utc_ns: int
-) -> None:
-    """Move a rollout: the model's stage, its announcement, and the assignments of the vehicles that it concerns."""
-    rollout.reasons = json.dumps(list(move.reasons))
-    if move.stays:
-        return
-    model = tx.session.get_one(ModelRow, rollout.digest)
-    with span("rollout-controller moves", parent=model.traceparent, attributes={"stage": move.stage.value}):
-        if move.stage is Stage.RELEASED:
-            for old in tx.session.scalars(sa.select(ModelRow).where(ModelRow.stage == Stage.RELEASED.value)):
-                old.stage = Stage.REGISTERED.value
-        model.stage = move.stage.value
-        rollout.stage, rollout.canary_percent = move.stage.value, move.canary_percent
-        rollout.stage_began_at_utc_ns, rollout.running_s = now_utc_ns, 0.0
-        rollout.open = move.stage in (Stage.SHADOWING, Stage.CANARY)
-        tx.session.flush()
-        _announce(
-            tx, model, move.stage, move.canary_percent, rollout.rollout_id, rollout.previous, move.reasons, now_utc_ns
-        )
-        reassign(tx, fleet_id, plan, now_utc_ns)
-
-
-def _announce(
-    tx: Transaction,
-    model: ModelRow,
-    stage: Stage,
-    canary_percent: int,
-    rollout_id: str,
-    previous: str,
-    reasons: Sequence[str],
-    now_utc_ns: int,
-) -> None:
-    sequence = (tx.session.scalar(sa.select(sa.func.max(ChangeRow.sequence))) or 0) + 1
-    change = change_of(
-        passed_run_from(model.run),
-        number=model.number,
-        stage=stage,
-        canary_percent=canary_percent,
-        rollout_id=rollout_id,
-        previous=previous,
-        reasons=reasons,
-        sequence=sequence,
-        now_utc_ns=now_utc_ns,
-    )
-    model.latest_sequence = sequence
-    tx.session.add(ChangeRow(sequence=sequence, digest=model.digest, message=change_bytes(change)))
-    tx.publish(model_event(change))
 
 
 def record_report(
@@ -340,24 +162,6 @@ def complete_rollout(tx: Transaction, plan: RolloutPlan, now_utc_ns: int) -> Rol
     samples = end_rollout(tx, run, row.last_attested_at_utc_ns)
     log.info("last_vehicle_attests", model=row.digest, seconds=took_s, samples=samples)
     return queries.rollout_of(row)
-
-
-def roll_back(
-    tx: Transaction, rollout_id: str, reason: str, fleet_id: str, plan: RolloutPlan, now_utc_ns: int
-) -> Rollout:
-    """Roll a model back on an operator's request. Raises NotFoundError or FailedPreconditionError."""
-    rollout = tx.session.get(RolloutRow, rollout_id)
-    if rollout is None:
-        raise NotFoundError("no such rollout", "rollout_id", "ListRollouts has them all")
-    drives = rollout.stage == Stage.RELEASED.value and queries.released(tx) == rollout.digest
-    if not rollout.open and not (drives and rollout.previous):
-        raise FailedPreconditionError(
-            "the rollout is not open and its model does not drive, or no model was released before it", "rollout_id"
-        )
-    if drives:
-        tx.session.get_one(ModelRow, rollout.previous).stage = Stage.RELEASED.value
-    carry_out(tx, rollout, Move(Stage.ROLLED_BACK, 0, (reason or "by hand",)), fleet_id, plan, now_utc_ns)
-    return queries.rollout_of(rollout)
 
 
 def prune_changes(tx: Transaction, now_utc_ns: int, limit: int, keep_s: float) -> int:

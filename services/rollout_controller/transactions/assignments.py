@@ -34,7 +34,10 @@ def reassign(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns: int)
     )
     parked = frozenset(vehicle.vehicle_id for vehicle in vehicles if _is_parked(vehicle, plan, now_utc_ns))
     barred = rollout.barred if rollout else frozenset()
-    chosen = chosen_vehicles(names, position, rollout_id, plan, members, parked | barred)
+    if rollout is not None and queries.held(tx, rollout):
+        chosen = members - barred  # no vehicle gets the candidate while its rollout is held
+    else:
+        chosen = chosen_vehicles(names, position, rollout_id, plan, members, parked | barred)
     changed = 0
     for vehicle in vehicles:
         new = assign(vehicle.vehicle_id in chosen, position, rollout_id, candidate, driving)
@@ -63,7 +66,10 @@ def replace_parked(tx: Transaction, fleet_id: str, plan: RolloutPlan, now_utc_ns
     is_member = VehicleRow.cohort != Cohort.CONTROL.value
     wanted = sa.exists().where(is_member, is_heard, is_parked)
     offered = sa.exists().where(~is_member, is_heard, VehicleRow.drove_at_utc_ns >= since_ns)
-    if queries.open_row(tx) is None or not tx.session.scalar(sa.select(sa.and_(wanted, offered))):
+    rollout = queries.open_rollout(tx)
+    if rollout is None or queries.held(tx, rollout):
+        return 0
+    if not tx.session.scalar(sa.select(sa.and_(wanted, offered))):
         return 0
     return reassign(tx, fleet_id, plan, now_utc_ns)
 

@@ -26,6 +26,7 @@ from rollout_controller.evidence import (
     outliers_of,
     refusal_of,
 )
+from rollout_controller.lifecycle import Event
 from rollout_controller.model import (
     Assignment,
     Cohort,
@@ -308,11 +309,9 @@ def test_a_withdrawn_candidate_is_tried_again_without_its_evidence(rollout: Roll
         rollout.say(rollout.honest(name, decisions=Decisions(1)))
 
     def retry() -> model.Rollout:
-        return rollout.database.run_now(
-            lambda tx: transactions.retry(tx, rollout.rollout_id, "user/ada", "demo", PLAN_OF_FLEET, 20 * S)
-        )
+        return rollout.fleet.act(Event.RETRY, rollout.rollout_id, 20, PLAN_OF_FLEET)
 
-    with pytest.raises(RefusedError, match="neither withdrawn nor rolled back"):
+    with pytest.raises(RefusedError, match="the rollout is in shadow, which does not allow a person to `retry`"):
         retry()
     rollout.fleet.move(Stage.WITHDRAWN, 0, 15)
     assert rollout.names(Cohort.SHADOW) == [] and rollout.fleet.vehicle("car-0").active == FIRST
@@ -324,7 +323,7 @@ def test_a_withdrawn_candidate_is_tried_again_without_its_evidence(rollout: Roll
     ids = rollout.database.read_now(lambda tx: [each.event_id for each in queries.changes_after(tx, 0)])
     assert len(set(ids)) == len(ids), "subscribers take a change with a known id for a repeat"
     with pytest.raises(RefusedError, match="no such rollout"):
-        rollout.database.run_now(lambda tx: transactions.retry(tx, "nowhere", "x", "demo", PLAN_OF_FLEET, 1))
+        rollout.fleet.act(Event.RETRY, "nowhere", 1, PLAN_OF_FLEET)
 
 
 def test_old_evidence_is_deleted_and_that_of_the_open_rollout_stays(rollout: Rollout) -> None:

@@ -74,6 +74,7 @@ class Loop:
         """Releases a model to the car, which attests it at `attested_s`."""
         self.fleet.begin(began_s)
         if self.fleet.stages()[-1] != (digest, Stage.RELEASED):
+            self.fleet.move(Stage.CANARY, 25, began_s)
             self.fleet.move(Stage.RELEASED, 100, began_s)
         self.fleet.attest("car-1", digest, attested_s)
 

@@ -13,8 +13,11 @@ from fleetloop.protos.command.v1 import command_pb2
 from fleetloop.protos.training.v1 import training_pb2
 from rollout_controller import queries, transactions
 from rollout_controller.codec import passed_run
+from rollout_controller.lifecycle import Event
 from rollout_controller.model import Assignment, Cohort, Decisions, Move, Report, Rollout, RolloutPlan, Stage
 from rollout_controller.store import Base, ModelRow, OutboxRow, PublicationRow, VehicleRow
+from rollout_controller.transactions import actions, moves
+from rollout_controller.transactions.actions import Action
 
 S = 10**9
 PLAN = RolloutPlan(
@@ -53,13 +56,13 @@ class Fleet:
         return self.database.run_now(work)
 
     def begin(self, at_s: float) -> Rollout | None:
-        return self.database.run_now(lambda tx: transactions.begin_next(tx, "demo", PLAN, round(at_s * S)))
+        return self.database.run_now(lambda tx: moves.begin_next(tx, "demo", PLAN, round(at_s * S)))
 
     def move(self, stage: Stage, percent: int, at_s: float) -> None:
         def work(tx: Transaction) -> None:
             rollout = queries.open_row(tx)
             assert rollout is not None
-            transactions.carry_out(tx, rollout, Move(stage, percent, ("why",)), "demo", PLAN, round(at_s * S))
+            moves.carry_out(tx, rollout, Move(stage, percent, ("why",)), "demo", PLAN, round(at_s * S))
 
         self.database.run_now(work)
 
@@ -82,8 +85,14 @@ class Fleet:
     def complete(self, at_s: int) -> Rollout | None:
         return self.database.run_now(lambda tx: transactions.complete_rollout(tx, PLAN, at_s * S))
 
-    def back(self, rollout_id: str, at_s: int) -> None:
-        self.database.run_now(lambda tx: transactions.roll_back(tx, rollout_id, "odd", "demo", PLAN, at_s * S))
+    def act(
+        self, event: Event, rollout_id: str, at_s: float, plan: RolloutPlan = PLAN, by: str = "user/ann"
+    ) -> Rollout:
+        action = Action(by, "odd", "demo", plan, round(at_s * S))
+        return self.database.run_now(lambda tx: actions.act(tx, event, rollout_id, action))
+
+    def back(self, rollout_id: str, at_s: float) -> None:
+        self.act(Event.ROLL_BACK, rollout_id, at_s)
 
     def after(self, token: int) -> list[int]:
         found = self.database.read_now(lambda tx: queries.changes_after(tx, token))
@@ -238,12 +247,13 @@ def test_a_rollback_by_hand_brings_back_the_model_before(fleet: Fleet) -> None:
     fleet.pass_model(SECOND, 3)
     second = fleet.begin(3)
     assert second is not None
+    fleet.move(Stage.CANARY, 25, 4)
     fleet.move(Stage.RELEASED, 100, 4)
     assert fleet.vehicle("car").active == SECOND
     fleet.back(second.rollout_id, 5)
     assert fleet.vehicle("car").active == FIRST
     assert fleet.stages()[-1] == (SECOND, Stage.ROLLED_BACK)
-    with pytest.raises(RefusedError, match="does not drive"):
+    with pytest.raises(RefusedError, match=r"is rolled back, .* `roll back`; possible now: retry"):
         fleet.back(second.rollout_id, 6)
 
 

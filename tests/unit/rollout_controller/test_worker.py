@@ -13,14 +13,17 @@ import sqlalchemy as sa
 from prometheus_client import REGISTRY
 from tests.unit.rollout_controller.test_transactions import FIRST, PLAN, SECOND, Fleet, report
 
-from fleetloop.kit.refusal import UnavailableError
+from fleetloop.kit.refusal import RefusedError, UnavailableError
 from fleetloop.kit.security.identity import IdentityKind
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.testing import ManualClock
 from rollout_controller import queries, transactions
+from rollout_controller.lifecycle import Event
 from rollout_controller.model import Cohort, Decisions, Evidence, Report, Stage
 from rollout_controller.ports import PeerUnavailableError
 from rollout_controller.store import Base, RolloutRow
+from rollout_controller.transactions import actions
+from rollout_controller.transactions.actions import Action
 from rollout_controller.worker import IDLE_AFTER_S, Worker
 
 S = 10**9
@@ -310,3 +313,88 @@ async def test_any_other_failure_ends_the_worker(house: House) -> None:
     house.publications.errors = [OSError("the disk is full")]
     with pytest.raises(OSError, match="full"):
         await asyncio.wait_for(house.worker.run(asyncio.Event(), 0.01), 5)
+
+
+async def test_a_paused_rollout_uses_up_no_time_and_no_other_vehicle(house: House) -> None:
+    await house.shadowing()
+    rollout = house.database.read_now(queries.open_rollout)
+    assert rollout is not None
+    house.fleet.act(Event.PAUSE, rollout.rollout_id, 11)
+    house.good_shadow()
+    for _ in range(3):
+        house.clock.advance(100)
+        house.say(Cohort.CONTROL, km=0.01)
+        move = await house.worker.run_once()
+        assert move is not None and move.stays and move.reasons[0] == "paused by user/ann: odd"
+    assert REGISTRY.get_sample_value("fleetloop_rollout_paused") == 1
+    held = house.database.read_now(queries.open_rollout)
+    assert held is not None and held.position == rollout.position
+    before = {row.vehicle_id for row in house.fleet.vehicles() if row.shadow == SECOND}
+    for number in range(10, 20):
+        house.fleet.attest(f"car-{number}", FIRST, 400)
+    assert {row.vehicle_id for row in house.fleet.vehicles() if row.shadow == SECOND} == before
+    house.fleet.act(Event.RESUME, rollout.rollout_id, 401)
+    assert sum(row.shadow == SECOND for row in house.fleet.vehicles()) > len(before), "the share counts them now"
+    move = await house.worker.run_once()
+    assert move is not None and move.stage is Stage.CANARY
+    assert REGISTRY.get_sample_value("fleetloop_rollout_paused") == 0
+
+
+async def test_evidence_against_a_paused_candidate_takes_it_off_the_road(house: House) -> None:
+    await house.shadowing()
+    rollout = house.database.read_now(queries.open_rollout)
+    assert rollout is not None
+    house.fleet.act(Event.PAUSE, rollout.rollout_id, 11)
+    for _ in range(8):
+        house.say(Cohort.SHADOW, decisions=Decisions(2, false_stops=2))
+    move = await house.worker.run_once()
+    assert move is not None and move.stage is Stage.ROLLED_BACK
+
+
+async def test_after_a_stop_no_rollout_begins_until_all_are_resumed(house: House) -> None:
+    action = Action("user/ann", "recall", "demo", PLAN, 10 * S)
+    house.database.run_now(lambda tx: actions.stop_all(tx, action))
+    house.fleet.pass_model(FIRST, 10)
+    assert await house.worker.run_once() is None
+    assert REGISTRY.get_sample_value("fleetloop_rollout_stopped") == 1
+    with pytest.raises(RefusedError, match=r"stopped by user/ann: recall; .*resume --all"):
+        house.database.run_now(lambda tx: actions.stop_all(tx, action))
+    house.database.run_now(lambda tx: actions.resume_all(tx, action))
+    move = await house.worker.run_once()
+    assert move is not None and move.stage is Stage.RELEASED
+    with pytest.raises(RefusedError, match="are not stopped"):
+        house.database.run_now(lambda tx: actions.resume_all(tx, action))
+
+
+async def test_a_candidate_is_compared_anew_when_the_released_model_is_rolled_back(house: House) -> None:
+    await house.shadowing()
+    second = house.database.read_now(queries.open_rollout)
+    assert second is not None
+    house.fleet.move(Stage.CANARY, 25, 11)
+    house.fleet.move(Stage.RELEASED, 100, 12)
+    house.fleet.pass_model("c" * 64, 13)
+    begun = await house.worker.run_once()
+    assert begun is not None and begun.stage is Stage.SHADOWING
+    house.fleet.act(Event.ROLL_BACK, second.rollout_id, 14)
+    third = house.database.read_now(queries.open_rollout)
+    assert third is not None and (third.digest, third.previous, third.tries) == ("c" * 64, FIRST, 2)
+    assert house.fleet.stages()[-3:] == [
+        ("c" * 64, Stage.WITHDRAWN), (SECOND, Stage.ROLLED_BACK), ("c" * 64, Stage.SHADOWING),
+    ]  # fmt: skip
+
+
+async def test_a_superseded_model_does_not_begin_again(house: House) -> None:
+    """A retried older candidate that is released makes a newer model registered again, which is no candidate."""
+    await house.shadowing()
+    second = house.database.read_now(queries.open_rollout)
+    assert second is not None
+    house.fleet.act(Event.ABORT, second.rollout_id, 11)
+    house.fleet.pass_model("c" * 64, 12)
+    await house.worker.run_once()
+    for stage, percent in ((Stage.CANARY, 25), (Stage.RELEASED, 100)):
+        house.fleet.move(stage, percent, 13)
+    house.fleet.act(Event.RETRY, second.rollout_id, 14)
+    for stage, percent in ((Stage.CANARY, 25), (Stage.RELEASED, 100)):
+        house.fleet.move(stage, percent, 15)
+    assert await house.worker.run_once() is None
+    assert house.database.read_now(queries.released) == SECOND
