@@ -46,7 +46,8 @@ from perception.model import Net
 from perception.recipe import load_recipe
 from perception.train import train
 
-RESULTS = Path(".fleetloop/bench/results.json")
+RESULTS, OUTCOMES = Path(".fleetloop/bench/results.json"), Path(".fleetloop/bench/examination.json")
+GATES = ("slices", "budget", "cases", "calibration", "robustness", "temporal", "closed_loop")
 CONFIG = config_folder()
 PLAIN, MINED, MORE, EACH = 1500, 700, 1400, 60
 """Plain cases, mined samples of the parent, more of a candidate, scenes per slice of the test set."""
@@ -182,7 +183,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--good", type=int, default=20, help="good candidates")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--draw", type=Path, help="only draw the outcomes of the last run into this file")
     given = parser.parse_args()
+    if given.draw is not None:
+        draw(OUTCOMES, given.draw)
+        return
     with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
         folder = Path(name)
         say("training the parent")
@@ -215,6 +220,36 @@ def main() -> None:
         good_refused=len(candidates) - passed,
     )
     RESULTS.write_text(json.dumps(known, indent=1))
+    seen = [(each.name, each.gate, outcome.refused_by) for each, outcome in found]
+    OUTCOMES.write_text(json.dumps([*seen, *((each.name, "", each.refused_by) for each in candidates)], indent=1))
+
+
+def draw(outcomes: Path, picture: Path) -> None:
+    """Draw which gates refused which model, the gate that should with a frame."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.patches import Rectangle
+
+    rows = json.loads(outcomes.read_text())
+    planted_rows = [row for row in rows if row[1]]
+    good_rows = [row for row in rows if not row[1]]
+    names = [*(name for name, _, _ in planted_rows), f"{len(good_rows)} good candidates"]
+    shares = [[float(gate in by) for gate in GATES] for _, _, by in planted_rows]
+    shares.append([sum(gate in by for _, _, by in good_rows) / max(1, len(good_rows)) for gate in GATES])
+    figure, axis = pyplot.subplots(figsize=(8, 0.32 * len(names) + 1.2))
+    axis.imshow(shares, cmap="Reds", vmin=0, vmax=1.3, aspect="auto")
+    for number, (_, wanted, _) in enumerate(planted_rows):
+        box = Rectangle((GATES.index(wanted) - 0.5, number - 0.5), 1, 1, fill=False, edgecolor="black", lw=1.6)
+        axis.add_patch(box)
+    for number in range(len(GATES)):
+        axis.text(number, len(names) - 1, f"{round(shares[-1][number] * len(good_rows))}", ha="center", va="center")
+    axis.set_xticks(range(len(GATES)), [gate.replace("_", " ") for gate in GATES])
+    axis.set_yticks(range(len(names)), names)
+    axis.set_title("Refused by (frame: the gate that should)", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=110)
 
 
 def _line(outcome: Outcome, regression: Regression | None) -> str:
