@@ -1,6 +1,6 @@
 """Twenty planted regressions and twenty good candidates before the gates of the examination.
 
-    python -m tests.bench.examination_gates [--good 20] [--processes 2]
+    python -m tests.bench.examination_gates [--good 20] [--processes 2] [--scenes 180 --vehicles 16]
 
 The model in the field is one that turned the loop once: plain cases, then mined ones, few of some kinds. Good
 candidates are real training runs from it, each with more samples of every kind and another seed. The regressions are
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from tests.bench.learning_curve import as_samples, joined, mined
 from tests.bench.planted_regressions import REGRESSIONS, Regression, mislabel
@@ -128,18 +129,18 @@ def make_candidate(folder: Path, seed: int, mislabelled: tuple[str, str] | None 
 
 
 @lru_cache(maxsize=1)
-def paper_of() -> Paper:
+def paper_of(folder: Path) -> Paper:
     """What every model is asked. Cases are what the model in the field knew."""
     schema = schema_of()
     recipe = load_recipe(CONFIG / "recipes" / "turn.yaml", schema)
-    plan, budget = load_plan(CONFIG / "examination.yaml"), load_budget(CONFIG / "vehicle.yaml")
+    plan, budget = load_plan(folder / "examination.yaml"), load_budget(CONFIG / "vehicle.yaml")
     return Paper(schema, CONFIG / "tasks.yaml", plan, budget, test_set(), first_turn(), recipe.plain_slices)
 
 
 def examined(folder: Path, name: str, net: Net) -> Outcome:
     """Export a net and let every gate judge it."""
     began = time.monotonic()
-    model, paper = folder / name.replace(" ", "-"), paper_of()
+    model, paper = folder / name.replace(" ", "-"), paper_of(folder)
     export(net, paper.schema, {"schema_version": paper.schema.version}, model)
     gates = tuple(examine_model(Examinee(model, paper), in_field(folder), paper))
     return Outcome(name, gates, time.monotonic() - began)
@@ -148,7 +149,7 @@ def examined(folder: Path, name: str, net: Net) -> Outcome:
 @lru_cache(maxsize=1)
 def in_field(folder: Path) -> Examinee:
     """The model in the field, which answers each question once per process."""
-    return Examinee(folder / PARENT, paper_of())
+    return Examinee(folder / PARENT, paper_of(folder))
 
 
 def good(folder: Path, seed: int) -> Outcome:
@@ -183,6 +184,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--good", type=int, default=20, help="good candidates")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--scenes", type=int, help="scenes of the robustness gate, instead of those that are shipped")
+    parser.add_argument("--vehicles", type=int, help="vehicles that drive, instead of those that are shipped")
     parser.add_argument("--draw", type=Path, help="only draw the outcomes of the last run into this file")
     given = parser.parse_args()
     if given.draw is not None:
@@ -190,8 +193,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
         folder = Path(name)
+        plan = yaml.safe_load((CONFIG / "examination.yaml").read_text())
+        plan["robustness"]["scenes"] = given.scenes or plan["robustness"]["scenes"]
+        plan["closed_loop"]["vehicles"] = given.vehicles or plan["closed_loop"]["vehicles"]
+        (folder / "examination.yaml").write_text(yaml.safe_dump(plan))
         say("training the parent")
         pool.submit(make_parent, folder).result()
+        say("training and examining good candidates")
         candidates: list[Outcome] = []
         for done in as_completed([pool.submit(good, folder, seed) for seed in range(1, given.good + 1)]):
             candidates.append(done.result())
