@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fleetloop.api.channel import TIMEOUT_S, channel_to
@@ -30,7 +31,7 @@ def list_(folder: Folder = FOLDER) -> None:
         stage = stage_text(each)
         dataset = f"{each.dataset} {each.dataset_version}"
         table.add_row(
-            each.model_version, each.model_digest[:12], stage, dataset, each.run_id, "\n".join(each.reasons)
+            each.model_version, each.model_digest[:12], stage, dataset, each.run_id, escape("\n".join(each.reasons))
         )
     Console().print(
         table if models else "There is no model yet. The first run starts when a dataset and its test set exist."
@@ -39,22 +40,18 @@ def list_(folder: Folder = FOLDER) -> None:
 
 @app.command()
 def runs(folder: Folder = FOLDER) -> None:
-    """List all training runs with their verdicts."""
+    """List all training runs, the newest first, with their verdicts and the reasons."""
     with channel_to(folder, "training_orchestrator") as channel:
         stub = training_pb2_grpc.TrainingServiceStub(channel)
         found = stub.ListRuns(training_pb2.ListRunsRequest(), timeout=TIMEOUT_S).runs
-    table = Table("run", "state", "verdict", "dataset", "recipe", "model", "why")
     for run in found:
-        table.add_row(
-            run.run_id,
-            training_pb2.RunState.Name(run.state).removeprefix("RUN_STATE_").lower(),
-            training_pb2.Verdict.Name(run.verdict).removeprefix("VERDICT_").lower() if run.verdict else "",
-            f"{run.dataset} {run.dataset_version}",
-            run.recipe,
-            run.model_digest[:12],
-            "\n".join([run.why, *run.reasons]),
-        )
-    Console().print(table if found else "There is no training run yet.")
+        state = training_pb2.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
+        verdict = training_pb2.Verdict.Name(run.verdict).removeprefix("VERDICT_").lower() if run.verdict else state
+        model = f", model {run.model_digest[:12]}" if run.model_digest else ""
+        print(f"{run.run_id}  {verdict}: {run.dataset} {run.dataset_version}, {run.recipe}{model}")
+        print("\n".join(f"    {line}" for line in (run.why, *run.reasons)))
+    if not found:
+        print("There is no training run yet. The first one starts when a dataset and its test set exist.")
 
 
 @app.command()

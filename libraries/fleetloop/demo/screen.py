@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
@@ -82,7 +83,7 @@ class Screen:
             f"trained on {turn.dataset_version} (+{turn.added} samples)"
         )
         for reason in turn.reasons:
-            self._console.print(f"      [dim]{reason}[/]")
+            self._console.print(f"      [dim]{escape(reason)}[/]")
 
     def show_results(self, results: DemoResults) -> None:
         """Print the table of all turns and the CPU time by process."""

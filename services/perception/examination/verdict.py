@@ -46,5 +46,7 @@ def combined(gates: Sequence[Gate]) -> tuple[bool, list[str]]:
     No gate at all is not passed.
     """
     ordered = sorted(gates, key=lambda each: each.passed)  # stable
-    reasons = [reason if each.passed else f"[{each.name}] {reason}" for each in ordered for reason in each.reasons]
+    reasons = [
+        reason if each.passed else f"Refused by {each.name}: {reason}" for each in ordered for reason in each.reasons
+    ]
     return bool(gates) and all(each.passed for each in gates), reasons

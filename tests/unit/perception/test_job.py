@@ -81,7 +81,7 @@ def test_a_later_model_passes_every_gate_against_its_parent(tmp_path: Path) -> N
     result = result_of(later)
     assert gates_of(result) == ["slices", "budget", "cases", "calibration", "robustness"]
     assert result["passed"] is False, "it gained nothing"
-    assert str(result["reasons"][0]).startswith("[slices] Nothing improved in the rare slices")  # type: ignore[index]
+    assert str(result["reasons"][0]).startswith("Refused by slices: Nothing improved in the rare slices")  # type: ignore[index]
 
 
 def gates_of(result: dict[str, object]) -> list[str]:
@@ -94,7 +94,7 @@ def test_a_budget_that_is_too_small_refuses_the_model(tmp_path: Path) -> None:
     (tmp_path / "vehicle.yaml").write_text("files_mb: 0.001\n")
     result = result_of(folder_with(tmp_path, vehicle=str(tmp_path / "vehicle.yaml")))
     assert result["passed"] is False
-    assert str(result["reasons"][0]).startswith("[budget] Too much: its files have ")  # type: ignore[index]
+    assert str(result["reasons"][0]).startswith("Refused by budget: Too much: its files have ")  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

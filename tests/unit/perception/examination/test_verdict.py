@@ -8,7 +8,7 @@ from perception.examination.verdict import Undecided, Verdict, combined, gate, u
 def test_every_gate_has_to_pass_and_the_one_that_refused_is_named_first() -> None:
     good, bad = gate("slices", Verdict(True, ["All well."])), gate("budget", Verdict(False, ["Too large."]))
     assert combined([good]) == (True, ["All well."])
-    assert combined([good, bad]) == (False, ["[budget] Too large.", "All well."])
+    assert combined([good, bad]) == (False, ["Refused by budget: Too large.", "All well."])
     assert combined([]) == (False, [])
 
 
