@@ -1,6 +1,7 @@
 """The gate on cases: what the fleet once got wrong, was labelled, and must not get wrong again.
 
-Every mined sample of the dataset stays a case forever, and the cases of one trigger with one answer are a family. A
+Every mined sample of the dataset stays a case forever. The cases of one trigger are a family, whatever the answer: a
+model that never acts has all of those right in which nothing is to be done, and one that learns to see has not. A
 candidate has seen them in training, as the model in the field has seen the older ones: the gate does not ask what a
 model has learnt, but what it has lost.
 """

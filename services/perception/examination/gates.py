@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from fleetloop.domain.run_folder import Gate
 from fleetloop.domain.tasks import TaskSchema
 from perception import evaluate
@@ -43,6 +45,18 @@ class Paper:
     plain: tuple[str, ...]
     """Slices that are not rare."""
 
+    @property
+    def truth(self) -> Correct:
+        """By task with a decision, [scenes] of the test set: 1 where the car should act, 0 where not, else NaN."""
+        acts = evaluate.decisions(self.schema, self.test.targets)
+        return {
+            task.name: np.where(
+                np.isnan(self.test.targets[f"{task.name}.{task.decision[0]}"][:, 0]), np.nan, acts[task.name]
+            )
+            for task in self.schema.tasks
+            if task.decision
+        }
+
 
 class Examinee:
     """An exported model before the examination. Each of its answers is computed once, when a gate asks for it.
@@ -69,12 +83,13 @@ class Examinee:
     def cases(self) -> tuple[Correct, list[str]]:
         """Which answers to the cases are correct, and the family of each."""
         dataset, schema = self._paper.dataset, self._paper.schema
-        rows = chosen_cases(dataset.groups, self._paper.plan.cases.most_per_family)
+        families = [group.partition("/")[0] for group in dataset.groups]
+        rows = chosen_cases(families, self._paper.plan.cases.most_per_family)
         if not len(rows):
             return {}, []
         outputs = predict_exported(self.model, dataset.frames[rows], schema)
         targets = {column: values[rows] for column, values in dataset.targets.items()}
-        return evaluate.correct_answers(schema, outputs, targets), [dataset.groups[row] for row in rows]
+        return evaluate.correct_answers(schema, outputs, targets), [families[row] for row in rows]
 
     @cached_property
     def damaged(self) -> Mapping[str, Correct]:
@@ -124,7 +139,8 @@ def examine_model(
         yield gate("slices", slices.examine_first(schema, model.right, test.slices, paper.plain))
     else:
         error = plan.error * plan.shares.slices
-        yield gate("slices", slices.examine(model.right, parent.right, test.slices, paper.plain, error))
+        conditions = slices.Conditions(paper.truth, plan.slices.conditions)
+        yield gate("slices", slices.examine(model.right, parent.right, test.slices, paper.plain, error, conditions))
     say("budget")
     yield gate("budget", examine_budget(cost_of(model.model, paper.schema_path, paper.budget), paper.budget))
     if parent is None:

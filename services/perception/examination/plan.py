@@ -35,6 +35,13 @@ class ErrorShares(_Frozen):
         return self
 
 
+class Slices(_Frozen):
+    """The gate on answers."""
+
+    conditions: tuple[str, ...] = ()
+    """Prefixes of slices that are under conditions of their own, such as night_."""
+
+
 class Robustness(_Frozen):
     """The gate on damaged pictures."""
 
@@ -88,6 +95,7 @@ class ExaminationPlan(_Frozen):
     error: float = Field(default=0.05, gt=0, lt=0.5)
     """Largest probability that a model is refused which lost nothing, all gates together."""
     shares: ErrorShares = ErrorShares()
+    slices: Slices = Slices()
     robustness: Robustness = Robustness()
     calibration: Calibration = Calibration()
     cases: Cases = Cases()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from fleetloop.domain.rates import wilson_interval
 from fleetloop.domain.tasks import TaskSchema
@@ -76,13 +77,71 @@ def examine_first(schema: TaskSchema, right: Correct, slices: Sequence[str], pla
     return Verdict(True, [f"First model; better than chance at {count} questions in every plain slice."])
 
 
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under which conditions the scenes are, and what is right to do in them."""
+
+    truth: Correct
+    """By question that is a decision: 1 where the car should act, 0 where not, NaN where that is unknown."""
+    prefixes: tuple[str, ...] = ()
+    """A slice whose name begins with one of them, such as night_, is under its conditions; the others share one."""
+
+    def groups(self, slices: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+        """Which scenes are under each of the conditions."""
+        names = np.array(slices, np.str_)
+        under = {prefix: np.char.startswith(names, prefix) for prefix in self.prefixes}
+        rest = ~np.logical_or.reduce([np.zeros(len(names), np.bool_), *under.values()])
+        return {**under, "": rest}
+
+
+KNOWN = 0.05
+"""Largest p-value of Fisher's exact test with which a model counts as telling scenes apart."""
+
+
+def knows(right: NDArray[np.float64], truth: NDArray[np.float64]) -> bool:
+    """Whether a model acts more often where it should than where it should not, by more than chance.
+
+    Args:
+        right: [n] which decisions are correct, NaN where that is unknown.
+        truth: [n] 1 where the car should act, 0 where not.
+    """
+    there = ~np.isnan(right) & ~np.isnan(truth)
+    should = truth[there] == 1
+    acts = np.where(right[there] == 1, should, ~should)
+    hits = int((acts & should).sum())
+    return bool(stats.hypergeom.sf(hits - 1, len(should), int(should.sum()), int(acts.sum())) <= KNOWN)
+
+
+def _unlearned(
+    right: Correct, parent_right: Correct, slices: Sequence[str], conditions: Conditions
+) -> dict[tuple[str, str], NDArray[np.bool_]]:
+    """Scenes by question and condition of which the model in the field knew nothing, and the candidate does."""
+    return {
+        (question, name): chosen
+        for question, truth in conditions.truth.items()
+        if question in right and question in parent_right
+        for name, chosen in conditions.groups(slices).items()
+        if len(set(truth[chosen & ~np.isnan(truth)].tolist())) == 2
+        if knows(right[question][chosen], truth[chosen]) and not knows(parent_right[question][chosen], truth[chosen])
+    }
+
+
 def examine(
-    right: Correct, parent_right: Correct, slices: Sequence[str], plain: Sequence[str], error: float
+    right: Correct,
+    parent_right: Correct,
+    slices: Sequence[str],
+    plain: Sequence[str],
+    error: float,
+    conditions: Conditions | None = None,
 ) -> Verdict:
     """A later model passes if it lost nothing, and gained at some question in the rare slices together.
 
     What was lost or gained is what is significant among all comparisons of its kind. A slice with too few scenes for
     any loss to be significant is undecided.
+
+    What was never known is not lost: a model that never stops at night is right wherever nothing is to be done, and
+    no model that learns to see could replace it. Under conditions in which the model in the field tells nothing apart
+    and the candidate does, its slices are therefore not compared.
 
     Args:
         right: The candidate's correct answers by question.
@@ -90,12 +149,20 @@ def examine(
         slices: Slice of each scene.
         plain: Slices that are not rare.
         error: Probability that a model which lost nothing is refused, and that one which gained nothing passes.
+        conditions: Under which a decision may be unknown; None to compare every slice.
     """
+    unlearned = {} if conditions is None else _unlearned(right, parent_right, slices, conditions)
+    new = {
+        (question, slices[row])
+        for (question, _), chosen in unlearned.items()
+        for row in np.flatnonzero(chosen).tolist()
+    }
     compared = [
         each
         for question in right
         if question in parent_right
         for name in sorted(set(slices))
+        if (question, name) not in new
         if len((each := _compared(question, name, right, parent_right, np.array(slices) == name)).now)
     ]
     decidable = decidable_with(len(compared), error)
@@ -128,6 +195,10 @@ def examine(
     if not gained:
         shown = "; ".join(f"{each.question} {_change(each)}" for each in together) or "there are none"
         reasons.append(f"Nothing improved in the rare slices: {shown}.")
+    reasons += [
+        f"Nothing could be lost in {question}{f' of {name}*' if name else ''}: the model in the field knew nothing."
+        for question, name in unlearned
+    ]
     return Verdict(not lost and bool(gained), [*reasons, *undecided_text(undecided)], tuple(undecided))
 
 

@@ -7,14 +7,23 @@ from pathlib import Path
 import pytest
 
 from fleetloop.shipped import config_folder
-from perception.examination.plan import ExaminationPlan, ExaminationPlanError, VehicleBudget, load_budget, load_plan
+from perception.examination.plan import (
+    ExaminationPlan,
+    ExaminationPlanError,
+    Slices,
+    VehicleBudget,
+    load_budget,
+    load_plan,
+)
 
 
 def test_the_shipped_files_have_the_values_that_hold_without_them() -> None:
     shipped = load_plan(config_folder() / "examination.yaml")
     assert shipped.closed_loop.world == "town", "which a fleet with its own tasks does not have"
     nowhere = shipped.closed_loop.model_copy(update={"world": "none"})
-    assert shipped.model_copy(update={"closed_loop": nowhere}) == load_plan(None) == ExaminationPlan()
+    assert shipped.slices.conditions == ("night_",), "which are slices of the town as well"
+    elsewhere = shipped.model_copy(update={"closed_loop": nowhere, "slices": Slices()})
+    assert elsewhere == load_plan(None) == ExaminationPlan()
     assert load_budget(config_folder() / "vehicle.yaml") == load_budget(None) == VehicleBudget()
 
 

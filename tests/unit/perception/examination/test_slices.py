@@ -111,3 +111,49 @@ def test_two_models_never_both_pass_against_each_other(hits: int, other: int) ->
 def test_questions_have_the_chance_of_a_guess() -> None:
     chances = {name: chance_of(SCHEMA, name) for name in ("sign", "light", "sign.traits", "sign.distance")}
     assert chances == {"sign": 0.5, "light": 0.5, "sign.traits": None, "sign.distance": None}
+
+
+def test_a_model_that_never_acts_at_night_can_be_replaced_by_one_that_sees() -> None:
+    """It is right wherever nothing is to be done; what it never knew is not lost."""
+    slices = ["day_sign", "day_none"] * 60 + ["night_sign", "night_none"] * 60
+    truth = np.tile([1.0, 0.0], 120)
+    night = np.array([name.startswith("night") for name in slices])
+    mute = np.where(night & (truth == 1), 0.0, 1.0)
+    rng = np.random.default_rng(1)
+    sees = np.where(night & (truth == 0), (rng.random(240) < 0.6).astype(float), 1.0)
+    conditions = gate.Conditions({"sign": truth}, ("night_",))
+    verdict = gate.examine({"sign": sees}, {"sign": mute}, slices, ("day_sign", "day_none"), ERROR, conditions)
+    assert verdict.passed, verdict.reasons
+    assert verdict.reasons[-1].startswith("Nothing could be lost in sign of night_*")
+    strict = gate.examine({"sign": sees}, {"sign": mute}, slices, ("day_sign", "day_none"), ERROR)
+    assert not strict.passed and strict.reasons[0].startswith("sign got worse in night_none")
+
+
+def test_what_was_known_a_little_can_be_lost_and_a_guess_replaces_nothing() -> None:
+    slices = ["night_sign", "night_none"] * 60
+    truth = np.tile([1.0, 0.0], 60)
+    rng = np.random.default_rng(2)
+    conditions = gate.Conditions({"sign": truth}, ("night_",))
+    weak = np.where(truth == 1, (rng.random(120) < 0.3).astype(float), 1.0)
+    better = np.where(truth == 0, (rng.random(120) < 0.5).astype(float), 1.0)
+    verdict = gate.examine({"sign": better}, {"sign": weak}, slices, (), ERROR, conditions)
+    assert not verdict.passed and verdict.reasons[0].startswith("sign got worse in night_none")
+    mute, guess = 1.0 - truth, (rng.random(120) < 0.5).astype(float)
+    assert not gate.knows(mute, truth) and not gate.knows(guess, truth) and gate.knows(better, truth)
+    verdict = gate.examine({"sign": guess}, {"sign": mute}, slices, (), ERROR, conditions)
+    assert not verdict.passed and verdict.reasons[0].startswith("sign got worse in night_none")
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=40))
+def test_a_model_that_always_does_the_same_knows_nothing(scenes: list[tuple[bool, bool]]) -> None:
+    truth = np.array([float(one) for one, _ in scenes])
+    for acts in (0.0, 1.0):
+        assert not gate.knows((truth == acts).astype(float), truth)
+
+
+def test_every_scene_is_under_one_condition() -> None:
+    slices = ["none", "night_none", "snow_held"]
+    groups = gate.Conditions({}, ("night_", "snow_")).groups(slices)
+    assert {name: chosen.tolist() for name, chosen in groups.items()} == {
+        "night_": [False, True, False], "snow_": [False, False, True], "": [True, False, False],
+    }  # fmt: skip
