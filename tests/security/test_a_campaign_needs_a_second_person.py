@@ -11,10 +11,12 @@ import sqlalchemy as sa
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.composed import composed, config_with_second_person
 
 from campaign_keeper import queries
 from campaign_keeper.codec import campaign_of
 from campaign_keeper.model import Campaign, State
+from campaign_keeper.settings import CampaignKeeperSettings
 from campaign_keeper.store import Base
 from campaign_keeper.transactions import campaigns
 from fleetloop.domain.access import load_access
@@ -166,3 +168,10 @@ def test_the_configuration_turns_it_on(tmp_path: Path) -> None:
     content["second_person"] = {"campaigns": True, "test_sets": True}
     (tmp_path / "access.yaml").write_text(yaml.safe_dump(content))
     assert load_access(tmp_path).second_person.campaigns is True
+
+
+async def test_the_service_asks_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for config, asks in ((Path("config"), False), (config_with_second_person(tmp_path), True)):
+        settings = CampaignKeeperSettings(kafka_bootstrap_servers="none:1", config_dir=config)
+        (service,) = await composed("campaign_keeper", settings, tmp_path, monkeypatch)
+        assert service._second_person is asks

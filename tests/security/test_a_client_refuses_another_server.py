@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
+import shutil
 import ssl
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import grpc
 import pytest
 from tests.callers import Callers, channel, policy_of
 
+from fleetloop.api.channel import channel_to
+from fleetloop.errors import UserError
 from fleetloop.kit.rpc import RpcServer, expect_server
 from fleetloop.kit.security.access import Rule
 from fleetloop.kit.security.pki import Credentials
@@ -63,6 +68,30 @@ async def test_any_other_certificate_of_the_fleet_is_refused(tmp_path: Path, imp
         assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
     finally:
         await server.stop(0)
+
+
+async def test_the_command_line_refuses_another_service_too(tmp_path: Path) -> None:
+    callers, mine = Callers(tmp_path / "fleet"), tmp_path / "mine"
+    own = callers.admitted("user/ann", ["any"])
+    shutil.copytree(own.cert.parent, mine / "identities" / "users" / "ann")
+
+    def call() -> bytes:
+        with channel_to(mine, "label_desk") as opened:
+            answer: bytes = opened.unary_unary(METHOD)(b"secret", timeout=1.5)
+            return answer
+
+    async def ask_by_command_line(service: str) -> bytes:
+        server = await serve(callers, callers.admitted(service))
+        info = {"fleet_id": "f", "user": "ann", "label_desk_grpc": f"127.0.0.1:{server.port}"}
+        (mine / "cluster.json").write_text(json.dumps(info))
+        try:
+            return await asyncio.to_thread(call)
+        finally:
+            await server.stop(0)
+
+    assert await ask_by_command_line("service/label-desk") == b"secret"
+    with pytest.raises(UserError, match=r"does not answer|Deadline"):
+        await ask_by_command_line("service/label-router")
 
 
 @pytest.mark.parametrize("kind", ["vehicle", "user"])

@@ -10,12 +10,15 @@ import pytest
 from tests.callers import Callers, channel
 
 from fleetloop.domain.access import load_access
-from fleetloop.kit.rpc import RpcServer, caller, caller_roles
+from fleetloop.kit.rpc import RpcServer, caller, caller_roles, expect_server
 from fleetloop.kit.security.admission import set_roles
 from fleetloop.kit.security.identity import Identity
 
 ROLL_BACK = "/fleet.rollout.v1.RolloutService/RollBack"
 WATCH = "/fleet.rollout.v1.ModelService/ListModels"
+CAMPAIGNS = [
+    f"/fleet.campaign.v1.CampaignService/{name}" for name in ("ApplyCampaign", "SetCampaignState", "ResumeTrigger")
+]
 
 
 async def done(request: bytes, context: object) -> bytes:
@@ -30,7 +33,7 @@ async def callers(tmp_path: Path) -> AsyncIterator[Callers]:
 @pytest.fixture
 async def port(callers: Callers) -> AsyncIterator[int]:
     server = RpcServer("rollout-controller", callers.settings("rollout-controller"), load_access(Path("config")))
-    for method in (ROLL_BACK, WATCH):
+    for method in (ROLL_BACK, WATCH, *CAMPAIGNS):
         _, service, name = method.split("/")
         handler = grpc.unary_unary_rpc_method_handler(done)
         server.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
@@ -50,6 +53,33 @@ async def refusal(port: int, callers: Callers, who: str, method: str = ROLL_BACK
         await ask(port, callers, who, method)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     return caught.value.details() or ""
+
+
+@pytest.mark.parametrize("certified", [False, True], ids=["no certificate", "another authority"])
+async def test_a_caller_without_the_fleets_certificate_gets_no_connection(
+    callers: Callers, port: int, tmp_path: Path, certified: bool
+) -> None:
+    own = callers.admitted("user/ann", ["operator"])
+    theirs = Callers(tmp_path / "elsewhere").credentials("user/ann")
+    files = (theirs.key.read_bytes(), theirs.cert.read_bytes()) if certified else ()
+    credentials = grpc.ssl_channel_credentials(own.ca.read_bytes(), *files)
+    options = [expect_server("rollout-controller", own.cert.read_bytes())]
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options) as opened:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await opened.unary_unary(WATCH)(b"", timeout=1.5)
+    assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+@pytest.mark.parametrize("who", ["user/ann", "vehicle/car", "service/fleet-console"])
+async def test_a_certificate_that_is_not_admitted_may_do_nothing(callers: Callers, port: int, who: str) -> None:
+    for method in (WATCH, ROLL_BACK):
+        assert f"spiffe://f/{who} is not enrolled" in await refusal(port, callers, who, method)
+
+
+@pytest.mark.parametrize("method", CAMPAIGNS)
+async def test_a_labeller_cannot_change_a_campaign(callers: Callers, port: int, method: str) -> None:
+    callers.admitted("user/ann", ["labeller"])
+    assert "it needs the role ml-engineer" in await refusal(port, callers, "user/ann", method)
 
 
 @pytest.mark.parametrize("role", ["labeller", "lead", "ml-engineer", "subscriber"])

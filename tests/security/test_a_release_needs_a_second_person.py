@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from tests.composed import composed, config_with_second_person
 from tests.unit.rollout_controller import test_core, test_transactions
 from tests.unit.rollout_controller.test_transactions import FIRST, SECOND, Fleet
 
 from fleetloop.domain.sequential import Score
+from fleetloop.embedded.ceremony import hold_ceremony
 from fleetloop.kit.refusal import FailedPreconditionError, NotFoundError, PermissionDeniedError
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.protos.training.v1 import training_pb2
@@ -18,6 +22,7 @@ from rollout_controller.codec import passed_run
 from rollout_controller.core import WAITS_FOR_APPROVAL, next_move
 from rollout_controller.lifecycle import Event
 from rollout_controller.model import Evidence, Rollout, RolloutPlan, Stage
+from rollout_controller.settings import RolloutControllerSettings
 from rollout_controller.store import Base, ModelRow
 
 PLAN = replace(test_core.PLAN, canary_percents=(10,), needs_approval=True)
@@ -87,3 +92,14 @@ def test_only_a_canary_can_be_approved_and_only_where_the_policy_asks_for_it(fle
     fleet.move(Stage.CANARY, 25, 4)
     with pytest.raises(FailedPreconditionError, match="need no approval"):
         _approve(fleet, "user/ann", plan=test_transactions.PLAN)
+
+
+async def test_the_service_asks_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trust = hold_ceremony(tmp_path / "signing", datetime.now(UTC))
+    for config, asks in ((Path("config"), False), (config_with_second_person(tmp_path), True)):
+        settings = RolloutControllerSettings(
+            kafka_bootstrap_servers="none:1", config_dir=config, objects_url=(tmp_path / "objects").as_uri(),
+            signing_key=trust.rollout_key, trust_dir=trust.folder, training_orchestrator_address="none:1",
+        )  # fmt: skip
+        _, service = await composed("rollout_controller", settings, tmp_path, monkeypatch)
+        assert service._plan.needs_approval is asks

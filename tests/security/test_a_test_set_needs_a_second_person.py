@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.composed import composed, config_with_second_person
 from tests.unit.dataset_curator.test_committing import CURATION, BreakingTables, sample
 
 from dataset_curator import queries, rpc, transactions
@@ -15,6 +16,7 @@ from dataset_curator.committing import Committer
 from dataset_curator.core import set_digest
 from dataset_curator.model import Sample
 from dataset_curator.rpc import DatasetService
+from dataset_curator.settings import DatasetCuratorSettings
 from dataset_curator.store import Base
 from fleetloop.domain.clips.limits import RECORDING
 from fleetloop.domain.clips.stored import StoredClips
@@ -130,3 +132,11 @@ async def test_a_training_set_needs_one_person_and_without_the_rule_a_test_set_t
     without = Curator(database, tmp_path / "without", monkeypatch, second_person=False)
     without.sets = {"b": [sample(2)]}
     assert (await without.import_("ann", "b")).added == 1
+
+
+async def test_the_service_asks_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for config, asks in ((Path("config"), False), (config_with_second_person(tmp_path), True)):
+        objects = (tmp_path / "objects").as_uri()
+        settings = DatasetCuratorSettings(kafka_bootstrap_servers="none:1", config_dir=config, objects_url=objects)
+        (service,) = await composed("dataset_curator", settings, tmp_path, monkeypatch)
+        assert service._second_person is asks

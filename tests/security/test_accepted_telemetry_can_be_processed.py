@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 from tests.messages import messages
@@ -232,6 +233,19 @@ def test_a_command_is_delivered_or_refused(message: command_pb2.VehicleCommand) 
     except UnreadableMessageError:
         return
     assert command_response(command).command == message
+
+
+def test_a_batch_and_a_report_outside_their_bounds_are_refused_by_field() -> None:
+    batch = telemetry_pb2.TelemetryBatch(
+        fleet_id=SENDER.fleet_id, vehicle_id=SENDER.vehicle_id, boot_id=b"12345678", start_utc_ns=2**62,
+        utc_source=telemetry_pb2.UTC_SOURCE_GNSS, frame_offsets_ns=bytes(8),
+    )  # fmt: skip
+    with pytest.raises(BatchError) as refused:
+        intake().prepare(batch, SENDER, "stream")
+    assert (refused.value.code, refused.value.field) == ("identity", "start_utc_ns")
+    minute = health_pb2.VehicleReport(vehicle_id="car", boot_id=b"12345678", end_utc_ns=60 * 10**9, distance_km=13)
+    with pytest.raises(FieldError, match="at most 12 is possible"):
+        report_event(minute, CLOCK.utc_ns)
 
 
 def test_what_an_event_cannot_hold_is_the_makers_error() -> None:

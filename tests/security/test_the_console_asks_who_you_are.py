@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from starlette.responses import HTMLResponse
 from tests.unit.fleet_console.visits import Hands
 
-from fleet_console.login.attempts import FREE
 from fleet_console.login.doors import VISIT, Doors, Hosts
 from fleet_console.login.people import People
 from fleet_console.login.rights import PAGES, Rights
@@ -283,22 +282,6 @@ async def test_a_link_works_once_within_ten_minutes_and_is_not_spent_by_reading(
     assert (await browser.post("/login/link", data={"secret": late}, headers=OWN)).status_code == 403
     for made_up in ("", "../accounts", secret + "x"):
         assert (await browser.post("/login/link", data={"secret": made_up}, headers=OWN)).status_code == 403
-
-
-async def test_a_wrong_password_says_no_more_than_that_and_guessing_has_to_wait(
-    console: Console, browser: httpx.AsyncClient
-) -> None:
-    console.accounts.set("ann", PASSWORD)
-    answers = set()
-    for name in ["unknown", *["ann"] * FREE]:
-        form = {"name": name, "password": "wrong wrong wrong"}
-        answer = await browser.post("/login", data=form, headers=OWN)
-        answers.add((answer.status_code, "The name or the password is wrong." in answer.text))
-    assert answers == {(403, True)}
-    right = {"name": "ann", "password": PASSWORD}
-    assert (await browser.post("/login", data=right, headers=OWN)).status_code == 429
-    console.clock.ns += 3 * 10**9
-    assert (await browser.post("/login", data=right, headers=OWN)).status_code == 303
 
 
 async def test_a_person_who_is_not_admitted_cannot_log_in_by_any_way(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from html import unescape
@@ -13,8 +14,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import httpx
 import pytest
+from aiohttp import web
 from fastapi import FastAPI
-from tests.keycloak import PASSWORD, Keycloak, keycloak
+from joserfc import jwt
+from joserfc.jwk import OctKey, RSAKey
+from joserfc.jws import JWSRegistry
+from tests.keycloak import CLIENT, PASSWORD, SECRET, Keycloak, keycloak
 from tests.unit.fleet_console.visits import Hands
 
 from fleet_console.login.doors import Doors, Hosts
@@ -203,6 +208,99 @@ async def test_who_is_revoked_or_has_a_local_account_cannot_come_by_the_provider
     Accounts(tmp_path / "accounts.json").set("ola", "a password of her own")
     back = await at_the_provider(await begin(browser), "ola")
     assert "has a local account" in (await browser.get(str(back))).text
+
+
+class Forger:
+    """A provider on this machine whose ID tokens are made as a test says; everything else it does correctly."""
+
+    def __init__(self) -> None:
+        self.own, self.others = (RSAKey.generate_key(parameters={"kid": "own"}) for _ in range(2))
+        self.shared = OctKey.import_key(SECRET, {"kid": "shared"})
+        self.header: dict[str, str] = {"alg": "RS256", "kid": "own"}
+        self.key: RSAKey | OctKey = self.own
+        self.claims: dict[str, object] = {}
+        self.nonce = ""
+        self.issuer = ""
+
+    async def metadata(self, request: web.Request) -> web.Response:
+        found: dict[str, object] = {
+            name: f"{self.issuer}/{path}"
+            for name, path in (("authorization_endpoint", "ask"), ("token_endpoint", "token"), ("jwks_uri", "keys"))
+        }
+        found["id_token_signing_alg_values_supported"] = ["RS256", "HS256", "none"]
+        return web.json_response({"issuer": self.issuer, **found})
+
+    async def keys(self, request: web.Request) -> web.Response:
+        # A provider that lists a shared secret lets anyone sign who knows it.
+        return web.json_response({"keys": [self.own.as_dict(private=False), self.shared.as_dict()]})
+
+    async def token(self, request: web.Request) -> web.Response:
+        now = int(time.time())
+        claims = {
+            "iss": self.issuer, "aud": CLIENT, "sub": "1", "iat": now, "exp": now + 60, "nonce": self.nonce,
+            "preferred_username": "ann", "groups": ["labelling-team"],
+        } | self.claims  # fmt: skip
+        signed = jwt.encode(
+            self.header, {k: v for k, v in claims.items() if v is not None}, self.key,
+            registry=JWSRegistry(algorithms=["RS256", "HS256", "none"]),
+        )  # fmt: skip
+        return web.json_response({"access_token": "a", "token_type": "Bearer", "id_token": signed})
+
+
+@pytest.fixture
+async def forger() -> AsyncIterator[Forger]:
+    made, application = Forger(), web.Application()
+    application.add_routes(
+        [
+            web.get("/.well-known/openid-configuration", made.metadata),
+            web.get("/keys", made.keys),
+            web.post("/token", made.token),
+        ]
+    )
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.issuer = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+async def status_of_login(forger: Forger, folder: Path) -> int:
+    console = Console(folder, Keycloak(forger.issuer))
+    async with console.browser() as browser:
+        asked = parse_qs(urlsplit(await begin(browser)).query)
+        forger.nonce = asked["nonce"][0]
+        back = urlencode({"code": "c", "state": asked["state"][0]})
+        entered = await browser.get(f"/login/callback?{back}")
+        assert (COOKIE in browser.cookies) is (entered.status_code == 303)
+        return entered.status_code
+
+
+async def test_the_forger_logs_a_person_in_when_it_forges_nothing(forger: Forger, tmp_path: Path) -> None:
+    assert await status_of_login(forger, tmp_path) == 303
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": "others"},
+        {"header": {"alg": "none", "kid": "own"}},
+        {"header": {"alg": "HS256", "kid": "shared"}, "key": "shared"},
+        {"claims": {"aud": "another-client"}},
+        {"claims": {"iss": "https://evil.example"}},
+        {"claims": {"exp": 1}},
+        {"claims": {"exp": None}},
+        {"claims": {"nonce": "of-another-login"}},
+        {"claims": {"nonce": None}},
+        {"claims": {"sub": None}},
+    ],
+    ids=str,
+)
+async def test_a_forged_id_token_is_refused(forger: Forger, tmp_path: Path, change: dict[str, Any]) -> None:
+    keys: dict[str, RSAKey | OctKey] = {"others": forger.others, "shared": forger.shared}
+    forger.key = keys.get(change.get("key", ""), forger.own)
+    forger.header, forger.claims = change.get("header", forger.header), change.get("claims", {})
+    assert await status_of_login(forger, tmp_path) == 403
 
 
 @pytest.mark.parametrize(

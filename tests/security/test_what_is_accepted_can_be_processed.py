@@ -7,18 +7,22 @@ refusal. Any other exception is a fault, although the consumer would survive it 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.callers import policy_of
 from tests.messages import messages
 
-from fleetloop.domain.messages import event_of
+from fleetloop.domain.messages import event_of, parse
 from fleetloop.domain.topics import (
     CAMPAIGN,
     CLIP,
@@ -31,9 +35,13 @@ from fleetloop.domain.topics import (
     TRAINING,
     TRIGGER,
 )
+from fleetloop.kit.bounds import OutOfBoundsError
 from fleetloop.kit.messaging.events import EventTooLargeError
 from fleetloop.kit.messaging.producer import Record, UnreadableMessageError
+from fleetloop.kit.process.settings import ServiceSettings
 from fleetloop.kit.refusal import RefusedError
+from fleetloop.kit.rpc import RpcServer
+from fleetloop.kit.security.access import Rule
 from fleetloop.kit.storage.database import Database, Transaction
 from fleetloop.kit.testing import ManualClock
 from fleetloop.protos.campaign.v1 import campaign_pb2
@@ -47,6 +55,15 @@ from fleetloop.protos.training.v1 import training_pb2
 from fleetloop.protos.trigger.v1 import trigger_pb2
 
 CONFIG = Path(__file__).parents[2] / "config"
+WRONG = {
+    FieldDescriptor.TYPE_STRING: "a\0b",
+    FieldDescriptor.TYPE_UINT32: 2**32 - 1,
+    FieldDescriptor.TYPE_UINT64: 2**64 - 1,
+    FieldDescriptor.TYPE_DOUBLE: math.nan,
+    FieldDescriptor.TYPE_FLOAT: math.nan,
+}
+"""A value by type that is outside the bounds of every field."""
+ANY_METHOD = {"test.v1.Test/*": Rule(services=("insecure",))}
 Effect = Callable[[Transaction, Record], None]
 KINDS: Mapping[str, type[Message]] = {
     CAMPAIGN: campaign_pb2.Campaign,
@@ -117,3 +134,59 @@ def test_an_event_that_can_be_made_can_be_processed(reader: tuple[Database, str,
         database.run_now(lambda tx: effect(tx, record))
     except (UnreadableMessageError, RefusedError) as refusal:
         assert str(refusal)
+
+
+@pytest.mark.parametrize("topic", sorted(KINDS))
+def test_an_event_outside_its_bounds_is_neither_made_nor_read(topic: str) -> None:
+    kind = KINDS[topic]
+    fields = [each for each in kind.DESCRIPTOR.fields if each.type in WRONG and not each.is_repeated]
+    assert len(fields) >= 3
+    for field in fields:
+        message = kind()
+        setattr(message, field.name, WRONG[field.type])
+        with pytest.raises(OutOfBoundsError) as caught:
+            event_of(topic, "key", "0" * 32, message, 1)
+        assert caught.value.field == field.name
+        with pytest.raises(UnreadableMessageError, match=field.name):
+            parse(kind, Record(topic, 0, 0, b"key", message.SerializeToString(), [], 0))
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["request", "stream of requests"])
+async def test_a_request_outside_its_bounds_reaches_no_handler(streams: bool) -> None:
+    reached: list[Message] = []
+
+    async def unary(request: label_pb2.ReleaseTaskRequest, context: object) -> bytes:
+        reached.append(request)
+        return b""
+
+    async def stream(requests: AsyncIterator[label_pb2.ReleaseTaskRequest], context: object) -> bytes:
+        reached.extend([request async for request in requests])
+        return b""
+
+    read = label_pb2.ReleaseTaskRequest.FromString
+    handler = (
+        grpc.stream_unary_rpc_method_handler(stream, request_deserializer=read)
+        if streams
+        else grpc.unary_unary_rpc_method_handler(unary, request_deserializer=read)
+    )
+    server = RpcServer("test", ServiceSettings(kafka_bootstrap_servers="none:1"), policy_of(ANY_METHOD))
+    handlers = grpc.method_handlers_generic_handler("test.v1.Test", {"Release": handler})
+    server.server.add_generic_rpc_handlers((handlers,))
+    await server.start([])
+    good, bad = (label_pb2.ReleaseTaskRequest(task_id=name).SerializeToString() for name in ("t1", "a\0b"))
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as opened:
+
+            async def send(content: bytes) -> None:
+                method = "/test.v1.Test/Release"
+                await (
+                    opened.stream_unary(method)(iter([content])) if streams else opened.unary_unary(method)(content)
+                )
+
+            await send(good)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await send(bad)
+    finally:
+        await server.stop(0)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(reached) == 1
