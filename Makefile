@@ -9,7 +9,7 @@ TOOLS := .venv-tools
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-one lint protos-lint format hooks docs docs-links mutants bench fuzz chaos dist stubs \
+.PHONY: help setup demo test test-fast test-one lint protos-lint format hooks docs docs-links mutants bench fuzz chaos defences dist stubs \
 	sbom audit up down clean
 
 help: ## list the targets
@@ -97,6 +97,9 @@ bench: setup ## measure, as ratios in one run; results go to .fleetloop/bench
 
 chaos: setup ## harm the running system under load and look for what is lost (ARGS=quick within 10 minutes, ARGS=list)
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+defences: setup ## remove every defence of SECURITY.md, one at a time, and require a failing test (ARGS=--quick, ARGS=--list)
+	@$(BIN)/python -m tests.defences $(ARGS)
 
 fuzz: setup ## fuzz everything that takes bytes from outside (ARGS="--inputs 1000000 --write"; Linux only)
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from tests.chaos.findings import Fault
 from tests.chaos.report import EpisodeResult, result_from
+from tests.defences.planted import ROOT, Change, plant
+from tests.defences.planted import changed as changed_once
 
-ROOT = Path(__file__).resolve().parents[2]
 CODE = ("libraries", "services")
-SHIPPED = ("config", "protos")
 PATIENCE_S = 40.0
 """Seconds after which what has not arrived counts as lost: what a mutant has lost never arrives."""
 _HARMLESS = "kill_service/fleet_console"
@@ -128,33 +128,25 @@ MUTANTS: tuple[Mutant, ...] = (
 
 def changed(mutant: Mutant, text: str) -> str:
     """The text of the mutant's file with its fault. Raises ValueError if the change does not fit."""
-    if text.count(mutant.old) != 1:
-        raise ValueError(f"{mutant.name}: the text to change occurs {text.count(mutant.old)} times in {mutant.file}")
-    text = text.replace(mutant.old, mutant.new)
+    text = changed_once(Change(mutant.file, mutant.old, mutant.new), text)
     future = "from __future__ import annotations\n"
     return text.replace(future, future + "\nimport dataclasses\n", 1) if "dataclasses." in mutant.new else text
 
 
-def plant(mutant: Mutant, folder: Path) -> list[Path]:
-    """Copy all code to a folder, with one fault in it; return what to put on the path."""
-    for name in (*CODE, *SHIPPED):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc"))
-    path = folder / mutant.file
-    path.write_text(changed(mutant, path.read_text()))
-    return [folder / name for name in CODE]
-
-
 def run_mutant(mutant: Mutant, folder: Path, options: Sequence[str]) -> EpisodeResult:
     """Run one episode with the mutant in a process of its own, since the harness imports some of the same code."""
-    path = plant(mutant, folder / "code")
+    code = folder / "code"
+    plant((), code)
+    file = code / mutant.file
+    file.write_text(changed(mutant, file.read_text()))
     command = [sys.executable, "-m", "tests.chaos", "--nemesis", mutant.nemesis, "--out", str(folder / "results")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), str(ROOT)])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*(str(code / name) for name in CODE), str(ROOT)])}
     with (folder / "log").open("w") as log:
         subprocess.run(
             [*command, "--patience-s", str(PATIENCE_S), *options],
             cwd=ROOT, env=env, stdout=log, stderr=log, check=False,
         )  # fmt: skip
-    shutil.rmtree(folder / "code")
+    shutil.rmtree(code)
     (results,) = (folder / "results").glob("*/results.jsonl")
     return result_from(json.loads(results.read_text().splitlines()[0]))
 

@@ -6,9 +6,10 @@ import ast
 
 import pytest
 from tests.chaos.findings import Fault, Finding
-from tests.chaos.mutants import MUTANTS, ROOT, Mutant, changed, found
+from tests.chaos.mutants import MUTANTS, Mutant, changed, found
 from tests.chaos.nemeses.registry import NEMESES
 from tests.chaos.report import EpisodeResult
+from tests.defences.planted import ROOT
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.name)
