@@ -26,6 +26,7 @@ from fleetloop.api.enrolment import Enrolment
 from fleetloop.embedded.ceremony import hold_ceremony
 from fleetloop.embedded.event_keys import TRUST_FILE, create_event_keys
 from fleetloop.embedded.service_table import SERVICES
+from fleetloop.embedded.trust_renewal import complete_renewal
 from fleetloop.kit.messaging.topics import load_topics
 from fleetloop.kit.security.identity import Identity, IdentityKind, PkiError
 from fleetloop.kit.security.pki import CertificateAuthority
@@ -77,6 +78,7 @@ def manifests(
         yield named(
             "Secret", f"{release}-{entry.label}-tls", {name: path.read_text() for name, path in files.items()}
         )
+    complete_renewal(layout.signing)
     trust = hold_ceremony(layout.signing, now)
     online = {path.name: path.read_text() for path in (trust.orchestrator_key, trust.rollout_key)}
     yield named("Secret", f"{release}-signing", online)

@@ -23,6 +23,7 @@ from fleetloop.commands import (
     run,
     services,
     triggers,
+    trust,
     users,
     vehicles,
 )
@@ -42,6 +43,7 @@ app.add_typer(vehicles.app, name="vehicles")
 app.add_typer(users.app, name="users")
 app.add_typer(services.app, name="services")
 app.add_typer(authority.app, name="authority")
+app.add_typer(trust.app, name="trust")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(labels.app, name="labels")
 app.add_typer(datasets.app, name="datasets")

@@ -45,7 +45,7 @@ async def start(runtime: Runtime, settings: RolloutControllerSettings) -> None:
         fleet_id,
         clock,
     )
-    publisher.install_trust()
+    publisher.check_trust()
     prune_changes = partial(transactions.prune_changes, keep_s=settings.keep_changes_s)
     prunes = {
         "changes": prune_changes,

@@ -23,6 +23,11 @@ STOPPED = Gauge(
     "fleetloop_rollout_stopped",
     "1 while a person has stopped all rollouts, so that none begins or moves forward, else 0.",
 )
+TRUST_EXPIRES_IN_SECONDS = Gauge(
+    "fleetloop_trust_expires_in_seconds",
+    "Seconds until offline-signed metadata expires, by repository and role; afterwards no vehicle takes a model.",
+    ["repository", "role"],
+)
 REFUSED_REPORTS = Counter(
     "fleetloop_rollout_refused_reports_total",
     "Reports of vehicles that are no evidence in the open rollout, by reason.",

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 from tuf.api.serialization.json import CanonicalJSONSerializer
 
 from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
@@ -26,8 +27,10 @@ from rollout_controller.metadata import (
     sign_models_role,
     snapshot_and_timestamp,
 )
+from rollout_controller.metrics import TRUST_EXPIRES_IN_SECONDS
 from rollout_controller.model import ListedFile
-from rollout_controller.ports import CosignatureRefusedError, Cosigner
+from rollout_controller.ports import CosignatureRefusedError, Cosigner, PeerUnavailableError
+from rollout_controller.trust import TrustFolder
 
 log = get_logger(__name__)
 REPOSITORY = "tuf/models"
@@ -54,25 +57,46 @@ class Publisher:
         self._objects = objects
         self._signer = signer
         self._cosigner = cosigner
-        self._trust_dir = trust_dir
+        self._trust = TrustFolder(trust_dir)
         self._fleet_id = fleet_id
         self._clock = clock
+        self._published_targets = 0
 
     def _address(self, name: str) -> str:
         return f"{self._fleet_id}/{REPOSITORY}/{name}"
 
     def read(self, name: str) -> bytes:
         """A metadata file. Raises ObjectMissingError."""
+        content = self._trust.read("models", name)
+        if content is not None:
+            return content
         return self._objects.get(self._address(name))
 
     def target(self, path: str) -> bytes:
         """An artifact by its target path. Raises ObjectMissingError."""
         return self._objects.get(self._address(f"targets/{path}"))
 
-    def install_trust(self) -> None:
-        """Store the offline-signed root and targets where updaters find them."""
-        for name in ("1.root.json", "1.targets.json"):
-            self._objects.put_once(self._address(name), (self._trust_dir / "models" / name).read_bytes())
+    def check_trust(self) -> None:
+        """Raises FileNotFoundError if the ceremony's files are missing."""
+        for _ in self._trust.expiries():
+            pass
+
+    def set_gauges(self) -> None:
+        """Show in the metrics how long the offline-signed metadata is valid."""
+        now_s = self._clock.now_utc_ns() / 1e9
+        for repository, role, expires_s in self._trust.expiries():
+            TRUST_EXPIRES_IN_SECONDS.labels(repository, role).set(expires_s - now_s)
+
+    def _keys_changed(self, targets: int) -> bool:
+        """True when the newest publication has a former key, or refers to former top-level targets."""
+        try:
+            timestamp = Metadata[Timestamp].from_bytes(self._objects.get(self._address("timestamp.json")))
+            number = timestamp.signed.snapshot_meta.version
+            snapshot = Metadata[Snapshot].from_bytes(self._objects.get(self._address(f"{number}.snapshot.json")))
+        except ObjectMissingError:
+            return False
+        is_ours = self._signer.public_key.keyid in timestamp.signatures
+        return not is_ours or snapshot.signed.meta["targets.json"].version != targets
 
     async def publish_pending(self) -> bool:
         """Publish models that are registered and not yet listed, and renew signatures; True when it did something.
@@ -80,9 +104,19 @@ class Publisher:
         Raises PeerUnavailableError while the orchestrator, whose signature it needs, does not answer.
         """
         now_ns = self._clock.now_utc_ns()
-        if not await self._database.read(lambda tx: queries.has_to_publish(tx, now_ns)):
+        self.set_gauges()
+        targets_version, targets = self._trust.newest("models", "targets")
+        delegations = Metadata[Targets].from_bytes(targets).signed.delegations
+        delegated = {} if delegations is None else delegations.keys
+        if self._signer.public_key.keyid not in delegated:
+            log.error("signing_key_replaced", remedy="restart with the key that the newest targets.json names")
             return False
-        publication = await self._database.run(lambda tx: transactions.begin_publication(tx, now_ns))
+        changed = targets_version != self._published_targets and await asyncio.to_thread(
+            self._keys_changed, targets_version
+        )
+        if not await self._database.read(lambda tx: queries.has_to_publish(tx, now_ns, changed)):
+            return False
+        publication = await self._database.run(lambda tx: transactions.begin_publication(tx, now_ns, changed))
         if publication is None:
             return False
         number, signed_at_ns = publication.number, publication.signed_at_utc_ns
@@ -96,16 +130,18 @@ class Publisher:
         role = models_role(files, number, signed_at_ns)
         signed = CanonicalJSONSerializer().serialize(role.signed)
         cosignature = publication.cosignature
-        if cosignature is None:
+        if cosignature is None or cosignature[0] not in delegated:
             try:
                 cosignature = await self._cosigner.sign(signed)
             except CosignatureRefusedError as error:
                 await self._refuse(number, publication.digests, str(error))
                 return True
+            if cosignature[0] not in delegated:
+                raise PeerUnavailableError("training_orchestrator signs with a key that was replaced: restart it")
             await self._database.run(lambda tx: transactions.store_cosignature(tx, number, cosignature))
         sign_models_role(role, self._signer, cosignature)
         snapshot, timestamp = snapshot_and_timestamp(
-            {"targets.json": 1, f"{MODELS_ROLE}.json": number}, number, signed_at_ns, self._signer
+            {"targets.json": targets_version, f"{MODELS_ROLE}.json": number}, number, signed_at_ns, self._signer
         )
         for name, content in (
             (f"{number}.{MODELS_ROLE}.json", role.to_bytes()),
@@ -114,6 +150,7 @@ class Publisher:
         ):
             await asyncio.to_thread(self._objects.put, self._address(name), content)
         await self._finish(number, files)
+        self._published_targets = targets_version
         log.info("models_published", version=number, models=len(publication.digests))
         return True
 

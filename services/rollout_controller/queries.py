@@ -361,10 +361,10 @@ def last_publication(tx: Transaction) -> PublicationRow | None:
     return tx.session.scalars(sa.select(PublicationRow).order_by(PublicationRow.number.desc()).limit(1)).first()
 
 
-def has_to_publish(tx: Transaction, now_utc_ns: int) -> bool:
+def has_to_publish(tx: Transaction, now_utc_ns: int, keys_changed: bool = False) -> bool:
     """True when a model is not listed yet, a publication is not done, or signatures have to be renewed."""
     last = last_publication(tx)
-    if last is not None and (not last.done or must_sign_again(last.signed_at_utc_ns, now_utc_ns)):
+    if last is not None and (keys_changed or not last.done or must_sign_again(last.signed_at_utc_ns, now_utc_ns)):
         return True
     unlisted = sa.exists().where(~ModelRow.published, ModelRow.stage != Stage.ROLLED_BACK.value)
     return bool(tx.session.scalar(sa.select(unlisted)))

@@ -28,6 +28,7 @@ from rollout_controller.model import RolloutPlan, SignedAssignment
 from rollout_controller.publishing import Publisher
 from rollout_controller.transactions import actions, assignments
 from rollout_controller.transactions.actions import Action
+from rollout_controller.trust import TrustFolder
 
 MODEL_SERVICE = "fleet.rollout.v1.ModelService"
 ROLLOUT_SERVICE = "fleet.rollout.v1.RolloutService"
@@ -69,7 +70,7 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
         self._database = database
         self._publisher = publisher
         self._signer = signer
-        self._director_root = (trust_dir / "director" / "1.root.json").read_bytes()
+        self._trust = TrustFolder(trust_dir)
         self._fleet_id = fleet_id
         self._plan = plan
         self._clock = clock
@@ -114,8 +115,11 @@ class ModelService(rollout_pb2_grpc.ModelServiceServicer):
         raise InvalidArgumentError("name REPOSITORY_MODELS or REPOSITORY_DIRECTOR", "repository")
 
     async def _director(self, name: str) -> bytes:
-        if name == "1.root.json":
-            return self._director_root
+        if name.endswith(".root.json"):
+            root = await asyncio.to_thread(self._trust.read, "director", name)
+            if root is None:
+                raise NotFoundError(f"the director has no {name}", "name")
+            return root
         signed = await self._assignment_of_caller()
         files = director_files(
             caller().name, signed.assignment, signed.version, signed.signed_at_utc_ns, self._signer

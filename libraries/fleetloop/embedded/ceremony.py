@@ -1,13 +1,13 @@
 """The signing ceremony: create the offline keys, the online keys, and the trust that vehicles are provisioned with.
 
-There are two TUF repositories. In the models repository, root and top-level targets are signed by two of two offline
-keys. Targets delegate `models/*/*` to a threshold of two online keys, the orchestrator's and the rollout
-controller's, so that no single service can release a model and the loop needs no person. The director's root is
-offline too; all its other roles use the rollout controller's key.
+There are two TUF repositories. In the models repository, the root is signed by two of three offline keys, so that one
+may be lost, and the top-level targets by two of two. Targets delegate `models/*/*` to a threshold of two online keys,
+the orchestrator's and the rollout controller's, so that no single service can release a model and the loop needs no
+person. The director's root is offline too; all its other roles use the rollout controller's key.
 
 An embedded run holds its ceremony in its own folder, where the offline keys are not offline; a file beside them says
 so. A real fleet calls `hold_ceremony` on a machine that is then disconnected (docs/kubernetes.md), and copies the
-online keys and the trust folder from it.
+online keys and the trust folder from it. `trust_renewal.py` renews what was signed here.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from tuf.api.metadata import DelegatedRole, Delegations, Key, Metadata, Role, Ro
 
 from fleetloop.kit.security.signing import make_key
 
-ROOT_THRESHOLD = 2
+ROOT_KEYS, ROOT_THRESHOLD = 3, 2
 LIFE = timedelta(days=365)
 MODELS_ROLE, MODELS_PATHS = "models", ["models/*/*"]
 _WARNING = (
     "These keys can replace every other key of the fleet. Keep them off every connected machine: move this folder\n"
-    "to two separate offline stores and delete it here. Only an embedded run for trying things out may leave them.\n"
+    "to separate offline stores, at most one root key in each, and delete it here.\n"
+    "Only an embedded run for trying things out may leave them.\n"
 )
 
 
@@ -52,7 +53,7 @@ def hold_ceremony(folder: Path, now: datetime) -> Trust:
     if trust.folder.exists():
         return trust
     offline = folder / "offline"
-    roots = [make_key(offline / f"root-{number}.pem") for number in (1, 2)]
+    roots = [make_key(offline / f"root-{number}.pem") for number in range(1, ROOT_KEYS + 1)]
     targets = [make_key(offline / f"targets-{number}.pem") for number in (1, 2)]
     (offline / "READ_ME_FIRST.txt").write_text(_WARNING)
     orchestrator, rollout = make_key(trust.orchestrator_key), make_key(trust.rollout_key)

@@ -18,6 +18,7 @@ from fleetloop.embedded.ceremony import Trust, hold_ceremony
 from fleetloop.embedded.event_keys import create_event_keys
 from fleetloop.embedded.service_table import SERVICES, Entry
 from fleetloop.embedded.tcp_ports import remembered_ports
+from fleetloop.embedded.trust_renewal import complete_renewal
 from fleetloop.errors import UserError
 from fleetloop.kit.messaging.permissions import PEOPLE
 from fleetloop.kit.messaging.topics import load_topics
@@ -77,6 +78,7 @@ def build_run_specs(
     entries = chosen(services)
     config = (config_dir or config_folder()).resolve()
     credentials = _enrol(layout, fleet_id, _policy(config), entries, now)
+    complete_renewal(layout.signing)
     trust = hold_ceremony(layout.signing, now)
     event_keys = create_event_keys(layout.event_keys, load_topics(topic_catalogue()))
     users = KafkaUsers(layout.kafka_users)

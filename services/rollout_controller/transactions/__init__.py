@@ -56,7 +56,7 @@ def register(tx: Transaction, run: PassedRun, now_utc_ns: int) -> bool:
     return True
 
 
-def begin_publication(tx: Transaction, now_utc_ns: int) -> Publication | None:
+def begin_publication(tx: Transaction, now_utc_ns: int, keys_changed: bool = False) -> Publication | None:
     """The publication to carry out: the one that was begun and is not done, or a new one; None when none is due."""
     last = queries.last_publication(tx)
     if last is not None and not last.done:
@@ -64,7 +64,7 @@ def begin_publication(tx: Transaction, now_utc_ns: int) -> Publication | None:
         return Publication(last.number, last.signed_at_utc_ns, json.loads(last.digests), cosignature)
     known = tx.session.scalars(sa.select(ModelRow).order_by(ModelRow.number)).all()
     rows = [row for row in known if row.published or row.stage != Stage.ROLLED_BACK.value]
-    is_stale = last is not None and must_sign_again(last.signed_at_utc_ns, now_utc_ns)
+    is_stale = last is not None and (keys_changed or must_sign_again(last.signed_at_utc_ns, now_utc_ns))
     if all(row.published for row in rows) and not is_stale:
         return None
     publication = Publication(last.number + 1 if last else 1, now_utc_ns, [row.digest for row in rows], None)

@@ -9,6 +9,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from fleetloop.domain.artifacts import VEHICLE_FILES, artifact_digest, sha256_hex
 from fleetloop.embedded.ceremony import Trust, hold_ceremony
+from fleetloop.embedded.trust_renewal import renew_trust, rotate_keys
 from fleetloop.kit.security.signing import load_key
 from fleetloop.kit.storage.database import Database
 from fleetloop.kit.storage.objects import Objects
@@ -18,10 +19,12 @@ from rollout_controller import queries, transactions
 from rollout_controller.codec import passed_run
 from rollout_controller.core import RESIGN_AFTER_S
 from rollout_controller.metadata import director_files
+from rollout_controller.metrics import TRUST_EXPIRES_IN_SECONDS
 from rollout_controller.model import Assignment, Cohort, Stage
-from rollout_controller.ports import CosignatureRefusedError
+from rollout_controller.ports import CosignatureRefusedError, PeerUnavailableError
 from rollout_controller.publishing import Publisher
 from rollout_controller.store import Base
+from rollout_controller.trust import TrustFolder
 
 
 class Orchestrator:
@@ -55,7 +58,7 @@ class Repository:
             self.database, self.objects, load_key(self.trust.rollout_key), self.orchestrator, self.trust.folder,
             "demo", self.clock,
         )  # fmt: skip
-        self.publisher.install_trust()
+        self.publisher.check_trust()
 
     def register(self, salt: str, digest: str = "") -> str:
         contents = {name: f"{salt} {name}".encode() for name in VEHICLE_FILES}
@@ -185,3 +188,35 @@ def test_a_directors_files_depend_only_on_the_assignment(repository: Repository)
     assert first == director_files("car", assignment, 3, 10**18, signer)
     assert first != director_files("other", assignment, 3, 10**18, signer)
     assert set(first) == {"3.targets.json", "3.snapshot.json", "timestamp.json"}
+
+
+async def test_a_renewal_of_the_trust_is_published_without_a_restart(repository: Repository) -> None:
+    repository.register("one")
+    assert await repository.publisher.publish_pending()
+    assert not await repository.publisher.publish_pending()
+    renew_trust(repository.trust.folder.parent, datetime.now(UTC))
+    assert await repository.publisher.publish_pending()
+    assert Metadata[Root].from_bytes(repository.publisher.read("2.root.json")).signed.version == 2
+    snapshot = Metadata[Snapshot].from_bytes(repository.publisher.read("2.snapshot.json")).signed
+    assert snapshot.meta["targets.json"].version == 2
+    assert not await repository.publisher.publish_pending()
+
+
+async def test_nothing_is_published_with_a_key_that_was_replaced(repository: Repository) -> None:
+    repository.register("one")
+    await repository.publisher.publish_pending()
+    rotate_keys(repository.trust.folder.parent, "models", datetime.now(UTC))
+    with pytest.raises(PeerUnavailableError, match="signs with a key that was replaced"):
+        await repository.publisher.publish_pending()
+    rotate_keys(repository.trust.folder.parent, "director", datetime.now(UTC))
+    assert not await repository.publisher.publish_pending()
+    assert Metadata[Timestamp].from_bytes(repository.publisher.read("timestamp.json")).signed.version == 1
+
+
+def test_the_gauge_says_how_long_offline_signed_metadata_is_valid(repository: Repository) -> None:
+    repository.publisher.set_gauges()
+    now_s = repository.clock.now_utc_ns() / 1e9
+    expiries = {each[:2]: each[2] for each in TrustFolder(repository.trust.folder).expiries()}
+    assert set(expiries) == {("models", "root"), ("models", "targets"), ("director", "root")}
+    for labels, expires_s in expiries.items():
+        assert TRUST_EXPIRES_IN_SECONDS.labels(*labels)._value.get() == pytest.approx(expires_s - now_s)
