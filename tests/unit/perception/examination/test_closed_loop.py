@@ -51,6 +51,17 @@ def test_missed_and_needless_stops_count_together() -> None:
     assert verdict.reasons[0].startswith("More takeovers")
 
 
+def test_a_model_whose_vehicles_stand_still_is_refused_although_nothing_happens_to_them() -> None:
+    whole = Road({(vehicle, stretch): frozenset() for vehicle in range(20) for stretch in range(10)}, 10.0)
+    stuck = Road({where: events for where, events in whole.events.items() if where[1] < 5}, 5.0)
+    verdict = examine_drives(whole, stuck, ERROR)
+    assert not verdict.passed
+    assert verdict.reasons[0].startswith("20 of 20 vehicles fall behind on the same roads")
+    assert examine_drives(stuck, whole, ERROR).passed
+    few = Road({where: events for where, events in whole.events.items() if where[0] > 3 or where[1] < 5}, 9.0)
+    assert examine_drives(whole, few, ERROR).passed, "four of twenty may be chance"
+
+
 def test_only_roads_that_both_drove_are_compared() -> None:
     far, near = road(200), Road({where: frozenset({Event.MISSED_STOP}) for where in list(road(40).events)[:5]}, 0.1)
     verdict = examine_drives(far, near, ERROR)
