@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mcap.opcode import Opcode
 from tests.chaos.hostile_clips import black_png, clip_with_picture
 from tests.clips import put_clip, reading
 
@@ -30,6 +32,7 @@ SCHEMA = load_task_schema(config_folder() / "tasks.yaml")
 CAMERA = SCHEMA.cameras[0]
 PIXELS = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
 MIB = 1024 * 1024
+MAGIC = b"\x89MCAP0\r\n"
 
 
 @pytest.fixture
@@ -54,6 +57,15 @@ def good(**changes: object) -> bytes:
         for number in range(3):
             writer.image(CAMERA.name, number * 10**8, PIXELS)
     return target.getvalue()
+
+
+def with_a_smaller_claim(content: bytes) -> bytes:
+    """A clip whose first chunk says that it unpacks to 100 bytes, and gives no checksum."""
+    at = len(MAGIC)
+    while content[at] != Opcode.CHUNK:
+        at += 9 + int.from_bytes(content[at + 1 : at + 9], "little")
+    claim = at + 9 + 16  # after the opcode, the length, and the first and last time
+    return content[:claim] + struct.pack("<QI", 100, 0) + content[claim + 12 :]
 
 
 def with_picture(png: bytes, *, time_ns: int = 0, times: int = 1, camera: str = CAMERA.name) -> bytes:
@@ -83,6 +95,7 @@ def test_a_clip_is_read_as_in_the_own_process(objects: Objects, clips: StoredCli
         (with_picture(os.urandom(64)), "is not a readable PNG"),
         (with_picture(encode_png(PIXELS) + zlib.compress(bytes(MIB)), times=40_000), "unpacks to more than 16777216"),
         (with_picture(b"\0" * (6 * MIB), times=3), "unpacks to more than|is not a readable PNG"),
+        (with_a_smaller_claim(good()), "unpacks to more than it says"),
         (good(start_utc_ns=2**62), "start_utc_ns: is not nanoseconds before"),
         (good(map_version=2**40), "map_version"),
         (good(trigger="a\0b"), "trigger: must be at most"),
