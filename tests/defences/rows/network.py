@@ -137,12 +137,12 @@ NETWORK = (
     ),
     Defence(
         _BROKER,
-        "users authenticate by SCRAM",
+        "every user has a password of its own",
         (
             Change(
-                "libraries/fleetloop/kit/messaging/granting.py",
-                "SetPasswords(passwords)",
-                'SetPasswords({**passwords, "label-desk": "wrong"})',
+                "libraries/fleetloop/embedded/broker/users.py",
+                "replace_text(self._file(name), secrets.token_hex(_PASSWORD_BYTES), mode=0o600, sync=True)",
+                'replace_text(self._file(name), "0" * 48, mode=0o600, sync=True)',
             ),
         ),
         _KAFKA,

@@ -152,7 +152,7 @@ PEOPLE = (
     Defence(
         _EXAM,
         "the second person is another",
-        (Change(_CURATOR, "        if proposed_by == by:\n", "        if proposed_by == by and not context:\n"),),
+        (Change(_CURATOR, "        if proposed_by == by:\n", "        if False:\n"),),
         _SETS_TEST,
     ),
     Defence(
