@@ -59,8 +59,8 @@ WRONG = {
     FieldDescriptor.TYPE_STRING: "a\0b",
     FieldDescriptor.TYPE_UINT32: 2**32 - 1,
     FieldDescriptor.TYPE_UINT64: 2**64 - 1,
-    FieldDescriptor.TYPE_DOUBLE: math.nan,
-    FieldDescriptor.TYPE_FLOAT: math.nan,
+    FieldDescriptor.TYPE_DOUBLE: math.inf,
+    FieldDescriptor.TYPE_FLOAT: math.inf,
 }
 """A value by type that is outside the bounds of every field."""
 ANY_METHOD = {"test.v1.Test/*": Rule(services=("insecure",))}

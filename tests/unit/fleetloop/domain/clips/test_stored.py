@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import struct
@@ -23,7 +24,7 @@ from fleetloop.domain.clips import ClipError, DriveInfo, DriveWriter, read_drive
 from fleetloop.domain.clips.layout import encode_png
 from fleetloop.domain.clips.limits import RECORDING, clip_limits
 from fleetloop.domain.clips.stored import StoredClips
-from fleetloop.domain.clips.transfer import drive_from, drive_message
+from fleetloop.domain.clips.transfer import drive_from, drive_message, receive
 from fleetloop.domain.tasks import load_task_schema
 from fleetloop.kit.storage.objects import ObjectMissingError, Objects
 from fleetloop.shipped import config_folder
@@ -220,6 +221,22 @@ def test_damaged_bytes_are_a_drive_or_an_error(objects: Objects, clips: StoredCl
         clips.read(put_clip(objects, bytes(raw)))
     except ClipError as error:
         assert error.where
+
+
+@pytest.mark.parametrize("lengths", [[2 * MIB], [MIB, 1], [1, -1]])
+def test_an_answer_larger_than_the_memory_is_not_read(lengths: list[int]) -> None:
+    header = json.dumps({"bodies": lengths}).encode()
+    for answer in (struct.pack("<Q", 2**40), struct.pack("<Q", len(header)) + header + bytes(2 * MIB)):
+        asked: list[int] = []
+        stream = io.BytesIO(answer)
+
+        def read(size: int, stream: io.BytesIO = stream, asked: list[int] = asked) -> bytes:
+            asked.append(size)
+            return stream.read(size)
+
+        with pytest.raises(ClipError, match=r"has more than|holds more than"):
+            receive(read, MIB)
+        assert max(asked) < MIB
 
 
 @settings(max_examples=200, deadline=None)
