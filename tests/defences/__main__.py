@@ -2,7 +2,7 @@
 
     make defences                        every defence; about two hours on two cores
     make defences ARGS=--quick           those whose tests need no broker, browser or identity provider
-    make defences ARGS="frames"          those whose threat or name contains the text
+    make defences ARGS="frames"          those whose threat or name contains one of the texts
     make defences ARGS=--list            names of all
 
 The tests of a defence have to pass without the change, and at least one of them has to fail with it. Exits 1 if a
@@ -24,12 +24,13 @@ from tests.defences.run import Proof, Runner, Verdict
 from tests.defences.table import DEFENCES
 
 
-def chosen_of(defences: Sequence[Defence], text: str, quick: bool) -> list[Defence]:
-    """Those whose threat or name contains the text."""
+def chosen_of(defences: Sequence[Defence], texts: Sequence[str], quick: bool) -> list[Defence]:
+    """Those whose threat or name contains one of the texts; all of them without a text."""
     return [
         each
         for each in defences
-        if text.lower() in f"{each.threat} {each.name}".lower() and (each.is_quick or not quick)
+        if (each.is_quick or not quick)
+        and any(text.lower() in f"{each.threat} {each.name}".lower() for text in texts or [""])
     ]
 
 
@@ -45,12 +46,12 @@ def table_of(proofs: Sequence[Proof]) -> str:
 def main() -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="make defences", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("text", nargs="?", default="", help="a part of the threats or names; all by default")
+    parser.add_argument("texts", nargs="*", help="parts of threats or names; all defences by default")
     parser.add_argument("--list", action="store_true", help="print the names and run nothing")
     parser.add_argument("--quick", action="store_true", help="only tests without broker, browser and provider")
     parser.add_argument("--table", type=Path, help="write the results to this file, as a table")
     arguments = parser.parse_args()
-    chosen = chosen_of(DEFENCES, arguments.text, arguments.quick)
+    chosen = chosen_of(DEFENCES, arguments.texts, arguments.quick)
     if arguments.list:
         for each in chosen:
             print(f"{each.threat}: {each.name} ({each.test})")

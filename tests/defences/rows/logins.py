@@ -11,7 +11,6 @@ _PROVIDER = "services/fleet_console/login/provider.py"
 _ATTEMPTS = "services/fleet_console/login/attempts.py"
 _PASSWORDS = "libraries/fleetloop/kit/security/passwords.py"
 _GUESSES_TEST = "tests/security/test_guessing_a_password_has_to_wait.py"
-_DOORS_TEST = "tests/security/test_the_console_asks_who_you_are.py"
 _PROVIDER_TEST = "tests/security/test_the_provider_decides_who_you_are.py"
 _GUESSES = "guesses passwords"
 _ANSWER = "replays, injects or forges the answer of the identity provider"
@@ -34,7 +33,7 @@ LOGINS = (
                 '    found = hashlib.sha256(b64decode(salt) + given.encode("utf-8", "replace")).digest()\n',
             ),
         ),
-        _DOORS_TEST,
+        _GUESSES_TEST,
     ),
     Defence(
         _GUESSES,

@@ -49,7 +49,7 @@ MODELS = (
         _LIES,
         "a report has no more than fits into its window",
         (Change(_EVIDENCE, "    if not _is_possible(report):\n", "    if False:\n"),),
-        _LYING_TEST,
+        _EVIDENCE_TEST,
     ),
     Defence(
         _LIES,

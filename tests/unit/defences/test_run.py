@@ -99,9 +99,9 @@ def test_a_selection_without_tests_is_no_proof(tmp_path: Path) -> None:
 def test_defences_are_chosen_by_text_and_quick_ones_need_no_broker() -> None:
     quick = Defence("Guesses", "a wait", (), RULE)
     slow = Defence("guesses", "a broker", (), "tests/security/test_kafka_denies_by_default.py")
-    assert chosen_of([quick, slow], "GUESS", quick=False) == [quick, slow]
-    assert chosen_of([quick, slow], "broker", quick=False) == [slow]
-    assert chosen_of([quick, slow], "", quick=True) == [quick]
+    assert chosen_of([quick, slow], ["GUESS"], quick=False) == [quick, slow]
+    assert chosen_of([quick, slow], ["broker", "none"], quick=False) == [slow]
+    assert chosen_of([quick, slow], [], quick=True) == [quick]
     table = table_of([Proof(quick, Verdict.FOUND, "test_a"), Proof(slow, Verdict.NOT_FOUND, "all tests pass")])
     assert "| Guesses | a wait | `test_attempts.py`: test_a |" in table
     assert "| guesses | a broker | NOT FOUND |" in table
