@@ -79,6 +79,9 @@ def test_a_job_killed_under_torchrun_goes_on_and_exports_the_same_bytes(tmp_path
     assert trained[0] < resumed[0] <= 240, "it resumed, and did not start from scratch"
 
     results = [json.loads((folder / "result.json").read_text()) for folder in (killed, undisturbed)]
+    for result in results:  # what an inference costs is measured, and never twice the same
+        result["gates"] = [gate for gate in result["gates"] if gate["name"] != "budget"]
+        result["reasons"] = [reason for reason in result["reasons"] if "an inference takes" not in reason]
     assert results[0] == results[1]
     for name in (*VEHICLE_FILES, "model.safetensors"):
         assert (killed / "model" / name).read_bytes() == (undisturbed / "model" / name).read_bytes(), name
