@@ -190,3 +190,13 @@ async def test_a_request_outside_its_bounds_reaches_no_handler(streams: bool) ->
         await server.stop(0)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert len(reached) == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_without_declared_bounds_is_finite(value: float) -> None:
+    firing = trigger_pb2.TriggerFired(evidence={"Vehicle.Speed": value})
+    run = training_pb2.RunChanged(metrics=[training_pb2.Metric(value=value)])
+    messages: dict[str, Message] = {TRIGGER: firing, TRAINING: run}
+    for topic, message in messages.items():
+        with pytest.raises(OutOfBoundsError, match="is not a finite number"):
+            event_of(topic, "key", "0" * 32, message, 1)
