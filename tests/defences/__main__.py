@@ -38,7 +38,8 @@ def table_of(proofs: Sequence[Proof]) -> str:
     """The results as a table for docs/results/defences.md."""
     lines = ["| threat | removed | test that failed |", "|---|---|---|"]
     for each in proofs:
-        test = f"`{Path(each.defence.test).name}`: {each.why}" if each.verdict is Verdict.FOUND else each.verdict
+        failed = each.why.partition("[")[0]
+        test = f"`{Path(each.defence.test).name}`: `{failed}`" if each.verdict is Verdict.FOUND else each.verdict
         lines.append(f"| {each.defence.threat} | {each.defence.name} | {test} |")
     return "\n".join(lines) + "\n"
 

@@ -280,6 +280,19 @@ async def test_the_forger_logs_a_person_in_when_it_forges_nothing(forger: Forger
     assert await status_of_login(forger, tmp_path) == 303
 
 
+async def test_any_answer_spends_the_login_even_if_the_browser_keeps_its_cookie(
+    forger: Forger, tmp_path: Path
+) -> None:
+    async with Console(tmp_path, Keycloak(forger.issuer)).browser() as browser:
+        asked = parse_qs(urlsplit(await begin(browser)).query)
+        forger.nonce = asked["nonce"][0]
+        kept = {"cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items())}
+        for state in ("of-another-login", asked["state"][0]):
+            browser.cookies.clear()
+            back = urlencode({"code": "c", "state": state})
+            assert (await browser.get(f"/login/callback?{back}", headers=kept)).status_code == 403
+
+
 @pytest.mark.parametrize(
     "change",
     [

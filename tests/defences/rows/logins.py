@@ -138,7 +138,7 @@ LOGINS = (
             ),
         ),
         _PROVIDER_TEST,
-        "once or another_state",
+        "any_answer_spends",
     ),
     Defence(
         _ANSWER,

@@ -102,6 +102,6 @@ def test_defences_are_chosen_by_text_and_quick_ones_need_no_broker() -> None:
     assert chosen_of([quick, slow], ["GUESS"], quick=False) == [quick, slow]
     assert chosen_of([quick, slow], ["broker", "none"], quick=False) == [slow]
     assert chosen_of([quick, slow], [], quick=True) == [quick]
-    table = table_of([Proof(quick, Verdict.FOUND, "test_a"), Proof(slow, Verdict.NOT_FOUND, "all tests pass")])
-    assert "| Guesses | a wait | `test_attempts.py`: test_a |" in table
+    table = table_of([Proof(quick, Verdict.FOUND, "test_a[1-x]"), Proof(slow, Verdict.NOT_FOUND, "all tests pass")])
+    assert "| Guesses | a wait | `test_attempts.py`: `test_a` |" in table
     assert "| guesses | a broker | NOT FOUND |" in table
